@@ -1,0 +1,51 @@
+// @ts-check
+/**
+ * What one ComfyUI instance looks like to PM2. A module named by `pm2.template` in the configuration may replace this one; its
+ * result is checked by the same schema (Pm2Entry in src/domain/instance.ts).
+ */
+
+/** PM2 puts its own fields into the environment of what it starts; packs have no use for a variable `name` or `status`. */
+const PM2_VARIABLES = `
+  NODE_CHANNEL_FD NODE_CHANNEL_SERIALIZATION_MODE pm_id pm_cwd pm_exec_path pm_out_log_path pm_err_log_path pm_pid_path pm_uptime unique_id
+  name namespace status version created_at exec_mode exec_interpreter autostart autorestart watch treekill merge_logs pmx vizion
+  vizion_running kill_timeout min_uptime max_restarts unstable_restarts restart_delay restart_time prev_restart_delay exit_code`;
+
+/**
+ * The shell opens the log and becomes python (same pid): PM2 keeps no copy of the output, and the output survives the end
+ * of PM2's daemon. PM2's message channel (descriptor 3) is closed, or programs started by node packs would take it for theirs.
+ */
+const RUN = `exec >>"$AGENT_LOG_FILE" 2>&1 </dev/null 3>&-; unset ${PM2_VARIABLES.trim().split(/\s+/).join(' ')}; exec "$@"`;
+
+/** PM2 would give up after this many short lives. Giving up is the agent's decision, so it is never reached. */
+const NEVER = 1_000_000_000;
+
+/**
+ * From an instance to its PM2 entry. Pure.
+ *
+ * @param {import('./src/domain/instance.ts').InstanceLaunch} launch
+ * @returns {import('./src/domain/instance.ts').Pm2Entry}
+ */
+export function toPm2Entry(launch) {
+  return {
+    name: launch.name,
+    script: '/bin/sh',
+    args: ['-c', RUN, launch.name, launch.python, '-u', 'main.py', ...launch.arguments],
+    interpreter: 'none',
+    cwd: launch.checkout,
+    // The whole environment: nothing of the agent's own gets through.
+    env: { ...launch.environment, AGENT_INSTANCE: launch.name, AGENT_LOG_FILE: launch.logFile },
+    filter_env: [''],
+    autorestart: true,
+    restart_delay: launch.restartDelayMs,
+    max_restarts: NEVER,
+    min_uptime: 1000,
+    kill_timeout: launch.killTimeoutMs,
+    treekill: true,
+    // What is said before the log is open reaches the agent over PM2's bus; afterwards nothing comes this way.
+    out_file: '/dev/null',
+    error_file: '/dev/null',
+    merge_logs: true,
+    pmx: false,
+    vizion: false,
+  };
+}

@@ -1,0 +1,129 @@
+"""The HTTP server: connections, the guard against foreign origins, routing and the switches that make it misbehave."""
+
+import asyncio
+import ipaddress
+import logging
+import traceback
+import urllib.parse
+
+from .http_messages import MAX_HEADER, BadRequest, Response, error_page, read_request
+from .misbehaviour import as_list
+
+
+def _is_loopback(host):
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_foreign_origin(headers):
+    """A browser page of another host talks to a loopback address: ComfyUI refuses that with 403."""
+    host, origin = headers.get("host"), headers.get("origin")
+    if not host or not origin:
+        return False
+    asked, asking = urllib.parse.urlsplit("//" + host.lower()), urllib.parse.urlsplit(origin.lower())
+    try:
+        ports = asked.port, asking.port
+    except ValueError:
+        return True
+    if not _is_loopback(asked.hostname) or not asking.hostname:
+        return False
+    return asked.hostname != asking.hostname or (None not in ports and ports[0] != ports[1])
+
+
+class HttpServer:
+    """Routes are added by method and pattern; "{name}" in a pattern stands for one path segment."""
+
+    def __init__(self, arguments, switches):
+        self.switches = switches
+        self.cors_origin = arguments.enable_cors_header
+        self.max_body = round(arguments.max_upload_size * 1024 * 1024)
+        self.routes = []
+        self.on_websocket = None
+
+    def add(self, method, pattern, handler):
+        self.routes.append((method, pattern.strip("/").split("/"), handler))
+
+    async def listen(self, host, port, tls):
+        return await asyncio.start_server(self._serve, host, port, limit=MAX_HEADER, ssl=tls)
+
+    async def _serve(self, reader, writer):
+        """All requests of one connection."""
+        try:
+            while True:
+                try:
+                    request = await read_request(reader, writer, self.max_body)
+                except BadRequest as error:
+                    writer.write(error_page(error.status).encode(False))
+                    await writer.drain()
+                    return
+                if request is None:
+                    return
+                if request.path in ("/ws", "/api/ws") and request.method == "GET" and not self._guard(request):
+                    await self.on_websocket(request, reader, writer)
+                    return
+                response = await self._answer(request)
+                writer.write(response.encode(request.keep_alive, request.method != "HEAD"))
+                await writer.drain()
+                if not request.keep_alive:
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    def _guard(self, request):
+        """The answer that ends a request before it reaches its handler, or None."""
+        faulty = self.switches.get("http_500")
+        if faulty is True or any(request.path.startswith(prefix) for prefix in as_list(faulty)):
+            return error_page(500)
+        if self.cors_origin is None and is_foreign_origin(request.headers):
+            logging.warning("WARNING: request with non matching host and origin, returning 403")
+            return Response(status=403)
+        return Response() if request.method == "OPTIONS" else None
+
+    async def _answer(self, request):
+        delay = self.switches.number("http_delay_ms")
+        if delay:
+            await asyncio.sleep(delay / 1000)
+        response = self._guard(request)
+        if response is None:
+            try:
+                response = self._route(request)
+            except Exception:
+                logging.error("Error handling request from %s", request.headers.get("host", "?"))
+                logging.error(traceback.format_exc())
+                response = error_page(500)
+        if self.cors_origin:
+            response.headers["Access-Control-Allow-Origin"] = self.cors_origin
+            response.headers["Access-Control-Allow-Methods"] = "POST, GET, DELETE, PUT, OPTIONS"
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization"
+            response.headers["Access-Control-Allow-Credentials"] = "true"
+        return response
+
+    def _route(self, request):
+        """Every route also answers below /api, except the internal ones."""
+        path = request.path
+        if path.startswith("/api/") and not path.startswith("/api/internal"):
+            path = path[4:]
+        segments = path.strip("/").split("/")
+        method = "GET" if request.method == "HEAD" else request.method
+        for route_method, pattern, handler in self.routes:
+            if route_method == method and len(pattern) == len(segments):
+                values = self._match(pattern, segments)
+                if values is not None:
+                    return handler(request, *values)
+        return error_page(404 if method == "GET" else 405)
+
+    @staticmethod
+    def _match(pattern, segments):
+        values = []
+        for wanted, given in zip(pattern, segments):
+            if wanted.startswith("{"):
+                values.append(urllib.parse.unquote(given))
+            elif wanted != given:
+                return None
+        return values

@@ -1,0 +1,152 @@
+/** Runs git, one process tree for each call, through simple-git. The only importer of that package. */
+import { randomUUID } from 'node:crypto';
+import { AgentError } from '../domain/errors.ts';
+import type { GitUrl } from '../domain/git-url.ts';
+import { redactUrl } from '../domain/git-url.ts';
+import type { GitOptions, Logger } from '../ports.ts';
+import { type GitEnvironmentFiles, gitEnvironment, secretsOf } from './git-environment.ts';
+import { gitError } from './git-errors.ts';
+import { endMarked } from './git-processes.ts';
+import { progressReader } from './git-progress.ts';
+
+/** Output kept of one call; a server that sends more is cut off. */
+const maxOutputBytes = 64 * 1024 * 1024;
+
+// simple-git refuses whatever could make git run a program. These are the ones this adapter sets itself, all of them to
+// constants or to "none" (git-environment.ts).
+const allowed = {
+  allowUnsafeAskPass: true,
+  allowUnsafeConfigEnvCount: true,
+  allowUnsafeConfigPaths: true,
+  allowUnsafeCredentialHelper: true,
+  allowUnsafeFsMonitor: true,
+  allowUnsafeHooksPath: true,
+  allowUnsafeSshCommand: true,
+  allowUnsafeTemplateDir: true,
+} as const;
+
+export interface GitCall extends GitOptions {
+  readonly cwd: string;
+  /** What is being done, "fetching": for messages. */
+  readonly doing: string;
+  /** The remote that is spoken to or whose work tree this is. */
+  readonly remote?: GitUrl;
+  readonly input?: string;
+  /** Exit codes that are answers; default 0. Others reject. */
+  readonly answers?: readonly number[];
+}
+
+export interface GitAnswer {
+  readonly exitCode: number;
+  readonly stdout: string;
+}
+
+export interface GitRunner {
+  /** @throws AgentError as git-errors.ts maps it; INTERRUPTED on abort; REPOSITORY_UNREACHABLE when git fell silent */
+  run(args: readonly string[], call: GitCall): Promise<GitAnswer>;
+}
+
+export interface GitRunnerOptions {
+  /** The agent's environment; only what git-environment.ts names is passed on. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly files: () => Promise<GitEnvironmentFiles>;
+  /** A call without output for this long is given up. */
+  readonly timeoutMs: number;
+  readonly gitPath: string;
+  readonly log: Logger;
+}
+
+export function createGitRunner(options: GitRunnerOptions): GitRunner {
+  const run = async (args: readonly string[], call: GitCall): Promise<GitAnswer> => {
+    const { signal, remote } = call;
+    if (signal?.aborted) throw interrupted(call);
+    const files = await options.files();
+    const { simpleGit } = await import('simple-git');
+    const marker = randomUUID();
+    const environment = gitEnvironment(options.environment, files, { cwd: call.cwd, marker, ...(remote ? { remote } : {}) });
+    const startedAt = performance.now();
+
+    let stopped: 'aborted' | 'silent' | 'flooded' | null = null;
+    let ending: Promise<void> | null = null;
+    const stop = (why: 'aborted' | 'silent' | 'flooded'): void => {
+      stopped ??= why;
+      ending ??= endMarked(marker);
+    };
+    const onAbort = (): void => stop('aborted');
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const silence = setTimeout(() => stop('silent'), options.timeoutMs);
+    let received = 0;
+    const heard = (chunk: Buffer): void => {
+      silence.refresh();
+      received += chunk.length;
+      if (received > maxOutputBytes) stop('flooded');
+    };
+
+    let exitCode: number | null = null;
+    let stderr = '';
+    let refused: unknown = null;
+    const git = simpleGit({
+      baseDir: call.cwd,
+      binary: options.gitPath,
+      maxConcurrentProcesses: 1,
+      // Wait for the end of the output, not only of the process.
+      completion: { onClose: true, onExit: false },
+      allowEnvironment: Object.keys(environment),
+      unsafe: { ...allowed, allowUnsafeCustomBinary: options.gitPath !== 'git' },
+      // simple-git would take a git that a signal ended for one that succeeded: judge by the exit code here.
+      errors: (error, result) => {
+        exitCode = result.exitCode;
+        stderr = Buffer.concat(result.stdErr).toString('utf8');
+        return error !== undefined && 'plugin' in error ? error : undefined;
+      },
+      ...(call.input === undefined ? {} : { input: () => call.input }),
+    })
+      .env(environment)
+      .outputHandler((_command, standardOutput, standardError) => {
+        const report = call.onProgress === undefined ? null : progressReader(call.onProgress);
+        standardOutput.on('data', heard);
+        standardError.on('data', (chunk: Buffer) => {
+          heard(chunk);
+          report?.(chunk.toString('utf8'));
+        });
+        // Stopped while the process was being made: there is something to end only now.
+        if (stopped !== null) ending = endMarked(marker);
+      });
+    let stdout = '';
+    try {
+      stdout = await git.raw([...args]);
+    } catch (error) {
+      refused = error;
+    } finally {
+      clearTimeout(silence);
+      signal?.removeEventListener('abort', onAbort);
+      await ending;
+    }
+    options.log.debug({ git: args.slice(0, 2), cwd: call.cwd, exitCode, ms: Math.round(performance.now() - startedAt) }, 'git call');
+
+    const url = remote?.url ?? null;
+    if (stopped === 'aborted') throw interrupted(call);
+    if (stopped === 'silent') {
+      throw new AgentError(
+        'REPOSITORY_UNREACHABLE',
+        `git said nothing for ${Math.round(options.timeoutMs / 1000)} s while ${call.doing} ${url === null ? 'a repository' : redactUrl(url)}`,
+        {
+          details: { silentMs: options.timeoutMs, ...(url === null ? {} : { url: redactUrl(url) }) },
+        },
+      );
+    }
+    if (stopped === 'flooded')
+      throw new AgentError(
+        'COMMAND_FAILED',
+        `git sent more than ${maxOutputBytes} bytes of output while ${call.doing} ${url === null ? 'a repository' : redactUrl(url)}`,
+      );
+    if (refused !== null)
+      throw new AgentError('INTERNAL', `git was not run: ${refused instanceof Error ? refused.message : String(refused)}`);
+    if (exitCode !== null && (call.answers ?? [0]).includes(exitCode)) return { exitCode, stdout };
+    throw gitError({ stderr, exitCode, doing: call.doing, url, secrets: secretsOf(remote) });
+  };
+  return { run };
+}
+
+const interrupted = (call: GitCall): AgentError =>
+  new AgentError('INTERRUPTED', `${call.doing} ${call.remote === undefined ? 'a repository' : redactUrl(call.remote.url)} was interrupted`);

@@ -1,0 +1,125 @@
+import { readdirSync, readlinkSync } from 'node:fs';
+import { AgentError } from '../domain/errors.ts';
+import type { PortHolder } from '../domain/instance.ts';
+import { forEachPid, listPids, readLimited } from './kernel-proc.ts';
+
+/** State of a listening socket in /proc/net/tcp. */
+const LISTEN = '0A';
+/** Listening sockets come first in these tables, so a limit cuts off connections only. */
+const TABLE_LIMIT = 4 * 1024 * 1024;
+
+/** A listening TCP socket. */
+export interface Listener {
+  readonly tcpPort: number;
+  readonly inode: string;
+}
+
+/** Listening sockets of a /proc/net/tcp or tcp6 table. */
+export function parseListeners(table: string): readonly Listener[] {
+  const found: Listener[] = [];
+  for (const line of table.split('\n').slice(1)) {
+    // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+    const fields = line.trim().split(/\s+/);
+    const [, local, , state] = fields;
+    const inode = fields[9];
+    if (local === undefined || inode === undefined || state !== LISTEN) continue;
+    const tcpPort = Number.parseInt(local.slice(local.lastIndexOf(':') + 1), 16);
+    if (Number.isInteger(tcpPort)) found.push({ tcpPort, inode });
+  }
+  return found;
+}
+
+/** Inodes of the sockets a process has open; null when its descriptors may not be read. */
+export function socketInodes(procRoot: string, pid: number): ReadonlySet<string> | null {
+  const directory = `${procRoot}/${pid}/fd`;
+  let names: readonly string[];
+  try {
+    names = readdirSync(directory);
+  } catch {
+    return null;
+  }
+  const inodes = new Set<string>();
+  for (const name of names) {
+    const inode = socketOf(`${directory}/${name}`);
+    if (inode !== null) inodes.add(inode);
+  }
+  return inodes;
+}
+
+/** Inode of the socket behind a descriptor; null for anything else, and for one closed meanwhile. */
+function socketOf(path: string): string | null {
+  try {
+    return /^socket:\[(\d+)\]$/.exec(readlinkSync(path))?.[1] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+export interface PortsOfKernel {
+  portHolders(tcpPorts: readonly number[]): Promise<readonly PortHolder[]>;
+  listensOn(pid: number, tcpPort: number): Promise<boolean | null>;
+}
+
+export function createPortsOfKernel(procRoot: string, command: (pid: number) => Promise<string | null>): PortsOfKernel {
+  /** Who held a socket at the last look: asked first, so that a steady state costs one process and not all of them. */
+  const lastHolder = new Map<string, number>();
+
+  async function listeners(tcpPorts: ReadonlySet<number>): Promise<readonly Listener[]> {
+    const [tcp, tcp6] = await Promise.all(['tcp', 'tcp6'].map((name) => readLimited(`${procRoot}/net/${name}`, TABLE_LIMIT)));
+    if (tcp === null || tcp === undefined)
+      throw new AgentError('INTERNAL', `${procRoot}/net/tcp cannot be read, so it is not known who listens`);
+    // There is no tcp6 where IPv6 is switched off.
+    return [tcp, tcp6]
+      .flatMap((table) => parseListeners(table?.toString('latin1') ?? ''))
+      .filter((listener) => tcpPorts.has(listener.tcpPort));
+  }
+
+  /** pid by inode. With inherited sockets the lowest pid wins, which is the parent unless pids wrapped around. */
+  async function holdersOf(inodes: ReadonlySet<string>): Promise<ReadonlyMap<string, number>> {
+    const found = new Map<string, number>();
+    const missing = new Set(inodes);
+    const look = (pid: number): boolean => {
+      for (const inode of socketInodes(procRoot, pid) ?? []) {
+        if (missing.delete(inode)) found.set(inode, pid);
+      }
+      return missing.size === 0;
+    };
+    for (const inode of inodes) {
+      const pid = lastHolder.get(inode);
+      if (pid !== undefined && missing.has(inode)) look(pid);
+    }
+    if (missing.size > 0) await forEachPid(listPids(procRoot), look);
+    for (const inode of lastHolder.keys()) if (!inodes.has(inode) && lastHolder.size > 256) lastHolder.delete(inode);
+    for (const [inode, pid] of found) lastHolder.set(inode, pid);
+    return found;
+  }
+
+  return {
+    async portHolders(tcpPorts) {
+      const wanted = new Set(tcpPorts);
+      let sockets = await listeners(wanted);
+      if (sockets.length === 0) return [];
+      const holders = await holdersOf(new Set(sockets.map((socket) => socket.inode)));
+      if (sockets.some((socket) => !holders.has(socket.inode))) {
+        // Not found may mean closed while we looked, which is no holder at all.
+        const still = new Set((await listeners(wanted)).map((socket) => socket.inode));
+        sockets = sockets.filter((socket) => holders.has(socket.inode) || still.has(socket.inode));
+      }
+      // One entry for a process that listens on IPv4 and IPv6.
+      const distinct = new Map(
+        sockets.map(({ tcpPort, inode }) => [`${tcpPort} ${holders.get(inode) ?? '?'}`, { tcpPort, pid: holders.get(inode) ?? null }]),
+      );
+      return Promise.all(
+        [...distinct.values()].map(async ({ tcpPort, pid }) => ({ tcpPort, pid, command: pid === null ? null : await command(pid) })),
+      );
+    },
+
+    async listensOn(pid, tcpPort) {
+      const sockets = await listeners(new Set([tcpPort])).catch(() => null);
+      if (sockets === null) return null;
+      if (sockets.length === 0) return false;
+      const inodes = socketInodes(procRoot, pid);
+      return inodes === null ? null : sockets.some((socket) => inodes.has(socket.inode));
+    },
+  };
+}

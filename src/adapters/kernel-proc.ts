@@ -1,0 +1,128 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { AgentError } from '../domain/errors.ts';
+
+/**
+ * Reading /proc. Small files that the kernel answers from memory (stat, status, fd links) are read synchronously: some
+ * 10 µs each, where an asynchronous read costs five trips to the thread pool. What needs the memory lock of another
+ * process (environ, cmdline) can block without end when that process hangs in a driver, so it is read in the thread pool,
+ * with a time limit, and never twice at the same time.
+ */
+
+/** Linux USER_HZ: the unit of start times in /proc, 100 on every supported architecture. */
+export const TICKS_PER_SECOND = 100;
+
+/** Processes looked at before other work gets its turn. */
+const CHUNK = 64;
+const READ_LIMIT_MS = 1_000;
+
+/** What of /proc/<pid>/stat is used. */
+export interface ProcessStat {
+  readonly pid: number;
+  readonly name: string;
+  /** One letter: R, S, D, Z, … */
+  readonly state: string;
+  readonly parent: number;
+  /** Clock ticks since boot; kept as text because it is only ever compared. */
+  readonly startTicks: string;
+}
+
+/** One line of /proc/<pid>/stat; null when it is malformed. The name in parentheses may itself hold ") S 1". */
+export function parseStat(line: string): ProcessStat | null {
+  const opening = line.indexOf('(');
+  const closing = line.lastIndexOf(')');
+  if (opening < 0 || closing < opening) return null;
+  const fields = line
+    .slice(closing + 2)
+    .trim()
+    .split(' ');
+  const [state, parent] = fields;
+  // Field 22 of the whole line is the 20th after the name.
+  const startTicks = fields[19];
+  const pid = Number(line.slice(0, opening));
+  if (state === undefined || parent === undefined || startTicks === undefined || !/^\d+$/.test(startTicks) || !Number.isInteger(pid))
+    return null;
+  return { pid, name: line.slice(opening + 1, closing), state, parent: Number(parent), startTicks };
+}
+
+/** A process that has ended keeps its entry until its parent looks: it runs nothing and is gone for every purpose here. */
+export const isGone = (stat: ProcessStat): boolean => stat.state === 'Z' || stat.state === 'X' || stat.state === 'x';
+
+/** Text of a small file, or null when it is not there or may not be read. */
+export function readSmall(path: string): string | null {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return null;
+  }
+}
+
+/** The living process of that pid; null when there is none. */
+export function readStat(procRoot: string, pid: number): ProcessStat | null {
+  const line = Number.isInteger(pid) && pid > 0 ? readSmall(`${procRoot}/${pid}/stat`) : null;
+  const stat = line === null ? null : parseStat(line);
+  return stat === null || isGone(stat) ? null : stat;
+}
+
+/** All pids, ascending; threads are not listed there. */
+export function listPids(procRoot: string): readonly number[] {
+  let names: readonly string[];
+  try {
+    names = readdirSync(procRoot);
+  } catch (cause) {
+    throw new AgentError('INTERNAL', `${procRoot} cannot be read`, { cause });
+  }
+  const pids = names.filter((name) => /^\d+$/.test(name)).map(Number);
+  return pids.sort((a, b) => a - b);
+}
+
+/** Looks at each pid in order until `look` answers true, and lets other work in between. */
+export async function forEachPid(pids: readonly number[], look: (pid: number) => boolean | undefined): Promise<void> {
+  for (const [index, pid] of pids.entries()) {
+    if (look(pid) === true) return;
+    if (index % CHUNK === CHUNK - 1) await nextTurn();
+  }
+}
+
+/** At most `limit` bytes of a file; null when it cannot be opened or read. */
+export async function readLimited(path: string, limit: number): Promise<Buffer | null> {
+  const file = await open(path, 'r').catch(() => null);
+  if (file === null) return null;
+  try {
+    const parts: Buffer[] = [];
+    for (let left = limit; left > 0; ) {
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(left, 64 * 1024)));
+      if (bytesRead === 0) break;
+      parts.push(buffer.subarray(0, bytesRead));
+      left -= bytesRead;
+    }
+    return Buffer.concat(parts);
+  } catch {
+    return null;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Reads that may hang; null too when the answer did not come in time. */
+export type GuardedRead = (path: string, limit: number) => Promise<Buffer | null>;
+
+/** A read that hangs holds one thread of the pool for good, so there is never more than one for each path. */
+export function createGuardedRead(limitMs = READ_LIMIT_MS): GuardedRead {
+  const underWay = new Map<string, Promise<Buffer | null>>();
+  return async (path, limit) => {
+    let reading = underWay.get(path);
+    if (reading === undefined) {
+      reading = readLimited(path, limit).finally(() => underWay.delete(path));
+      underWay.set(path, reading);
+    }
+    const { promise: expired, resolve } = Promise.withResolvers<null>();
+    const timer = setTimeout(resolve, limitMs, null);
+    try {
+      return await Promise.race([reading, expired]);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}

@@ -1,0 +1,131 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { AgentError } from '../domain/errors.ts';
+import type { Incarnation } from '../domain/instance.ts';
+import { toTime } from '../domain/observed.ts';
+import type { Kernel } from '../ports.ts';
+import { createPortsOfKernel } from './kernel-ports.ts';
+import { createGuardedRead, forEachPid, listPids, type ProcessStat, readSmall, readStat, TICKS_PER_SECOND } from './kernel-proc.ts';
+
+const COMMAND_LIMIT = 4 * 1024;
+/** The kernel allows 128 KiB for one string and a few MiB in all; ours are far smaller. */
+const ENVIRONMENT_LIMIT = 1024 * 1024;
+/** Environments read at the same time: half of the thread pool. */
+const PARALLEL_READS = 2;
+/** Beyond this the wall clock was set, or /proc/uptime is not the host's. */
+const CLOCK_STEP_MS = 2_000;
+
+export interface KernelOptions {
+  /** Where procfs is mounted; another place in tests. */
+  readonly procRoot?: string;
+}
+
+/** Processes and ports from /proc itself: no ss, lsof or ps, which slim images lack. Linux only. */
+export function createKernel(options: KernelOptions = {}): Kernel {
+  const procRoot = options.procRoot ?? '/proc';
+  const guardedRead = createGuardedRead();
+  let bootedAt: number | null = null;
+  let scanUnderWay: Promise<ReadonlyMap<number, ProcessStat>> | null = null;
+
+  /**
+   * Epoch milliseconds of the boot. `btime` counts whole seconds, too coarse to tell whether a process began before a
+   * restart was asked for; /proc/uptime refines it to 10 ms. Kept as long as the clock is, so that start times stand still.
+   */
+  function bootTime(): number | null {
+    const seconds = /^btime (\d+)$/m.exec(readSmall(`${procRoot}/stat`) ?? '')?.[1];
+    if (seconds === undefined) return null;
+    const coarse = Number(seconds) * 1_000;
+    const uptime = Number.parseFloat(readSmall(`${procRoot}/uptime`) ?? '');
+    const fine = Math.round(Date.now() - uptime * 1_000);
+    const best = Math.abs(fine - coarse) <= CLOCK_STEP_MS ? fine : coarse;
+    if (bootedAt === null || Math.abs(best - bootedAt) > CLOCK_STEP_MS) bootedAt = best;
+    return bootedAt;
+  }
+
+  async function command(pid: number): Promise<string | null> {
+    const stat = readStat(procRoot, pid);
+    if (stat === null) return null;
+    const line = await guardedRead(`${procRoot}/${pid}/cmdline`, COMMAND_LIMIT);
+    const words = line?.toString('utf8').replace(/\0+$/, '').replaceAll('\0', ' ').trim();
+    // Kernel threads have no command line.
+    return words === undefined || words === '' ? `[${stat.name}]` : words;
+  }
+
+  async function environment(pid: number): Promise<readonly string[] | null> {
+    if (readStat(procRoot, pid) === null) return null;
+    const content = await guardedRead(`${procRoot}/${pid}/environ`, ENVIRONMENT_LIMIT);
+    return content === null ? null : content.toString('utf8').split('\0');
+  }
+
+  /** One look at all processes. Calls of the same moment share it; a call never gets a look begun before it. */
+  function scan(): Promise<ReadonlyMap<number, ProcessStat>> {
+    scanUnderWay ??= nextTurn().then(async () => {
+      scanUnderWay = null;
+      const all = new Map<number, ProcessStat>();
+      await forEachPid(listPids(procRoot), (pid) => {
+        const stat = readStat(procRoot, pid);
+        if (stat !== null) all.set(pid, stat);
+        return false;
+      });
+      return all;
+    });
+    return scanUnderWay;
+  }
+
+  return {
+    ...createPortsOfKernel(procRoot, command),
+    command,
+
+    async incarnation(pid): Promise<Incarnation | null> {
+      const stat = readStat(procRoot, pid);
+      const boot = stat === null ? null : bootTime();
+      if (stat === null) return null;
+      if (boot === null) throw new AgentError('INTERNAL', `${procRoot}/stat does not tell when the machine was started`);
+      return { pid, startTicks: stat.startTicks, startedAt: toTime(boot + (Number(stat.startTicks) * 1_000) / TICKS_PER_SECOND) };
+    },
+
+    async environmentOf(pid, name) {
+      const prefix = `${name}=`;
+      return (await environment(pid))?.find((entry) => entry.startsWith(prefix))?.slice(prefix.length) ?? null;
+    },
+
+    async tree(pid) {
+      const all = await scan();
+      if (!all.has(pid)) return [];
+      const children = Map.groupBy(all.values(), (stat) => stat.parent);
+      const members = [pid];
+      for (const member of members)
+        for (const child of children.get(member) ?? []) if (!members.includes(child.pid)) members.push(child.pid);
+      return members;
+    },
+
+    async withEnvironment(name, value) {
+      const wanted = `${name}=${value}`;
+      const left = [...(await scan()).keys()];
+      const found: number[] = [];
+      const worker = async (): Promise<void> => {
+        for (let pid = left.shift(); pid !== undefined; pid = left.shift()) {
+          if ((await environment(pid))?.includes(wanted) === true) found.push(pid);
+        }
+      };
+      await Promise.all(Array.from({ length: PARALLEL_READS }, worker));
+      return found.sort((a, b) => a - b);
+    },
+
+    async residentBytes(pid) {
+      const status = readStat(procRoot, pid) === null ? null : readSmall(`${procRoot}/${pid}/status`);
+      const kibibytes = /^VmRSS:\s+(\d+) kB$/m.exec(status ?? '')?.[1];
+      return kibibytes === undefined ? null : Number(kibibytes) * 1024;
+    },
+
+    async end({ pid, startTicks }, signal) {
+      if (!Number.isInteger(pid) || pid <= 1 || pid === process.pid) return false;
+      // No await between the look and the signal: the narrowest gap in which the pid could be reused.
+      if (readStat(procRoot, pid)?.startTicks !== startTicks) return false;
+      try {
+        return process.kill(pid, signal);
+      } catch {
+        return false;
+      }
+    },
+  };
+}

@@ -1,0 +1,129 @@
+/** Interpreters and virtual environments without uv, and what lies in an environment. */
+import { AgentError, isAgentError } from '../domain/errors.ts';
+import { normaliseName } from '../domain/requirements.ts';
+import type { Files, Shell } from '../ports.ts';
+import { pythonEnvironment } from './uv-environment.ts';
+
+/** ComfyUI 0.3 and the simulator need it. */
+const OLDEST_PYTHON = '3.9';
+const SHORT_MS = 30_000;
+
+export interface Interpreter {
+  /** "3.11.7". */
+  readonly version: string;
+  /** The real program: a version manager's shim depends on the working directory. */
+  readonly executable: string;
+}
+
+interface Context {
+  readonly shell: Shell;
+  readonly files: Files;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+const PROBE = "import sys; print('%d.%d.%d' % tuple(sys.version_info[:3])); print(sys.executable)";
+
+/** null: there is no such program, or it is no Python. Never rejects but for an interruption. */
+export async function probeInterpreter(
+  { shell, environment }: Context,
+  interpreter: string,
+  signal?: AbortSignal,
+): Promise<Interpreter | null> {
+  const file = interpreter.includes('/') ? interpreter : await shell.which(interpreter);
+  if (file === null) return null;
+  try {
+    const result = await shell.run(file, ['-E', '-S', '-c', PROBE], {
+      environment: pythonEnvironment(environment),
+      timeoutMs: SHORT_MS,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const [version, executable] = result.stdout.trim().split(/\r?\n/);
+    if (result.exitCode !== 0 || version === undefined || !/^\d+\.\d+\.\d+$/.test(version)) return null;
+    return { version, executable: executable?.startsWith('/') ? executable : file };
+  } catch (error) {
+    if (signal?.aborted || (isAgentError(error) && error.code === 'INTERRUPTED'))
+      throw new AgentError('INTERRUPTED', 'looking for a Python was interrupted');
+    return null;
+  }
+}
+
+/** @throws AgentError PYTHON_MISSING when it is older than ComfyUI runs on */
+export function requireSupported(interpreter: string, found: Interpreter | null, tried: readonly string[] = [interpreter]): Interpreter {
+  if (found === null) throw new AgentError('PYTHON_MISSING', `no usable python was found; tried ${tried.join(', ')}`);
+  const [major = 0, minor = 0] = found.version.split('.').map(Number);
+  const [oldestMajor = 0, oldestMinor = 0] = OLDEST_PYTHON.split('.').map(Number);
+  if (major < oldestMajor || (major === oldestMajor && minor < oldestMinor)) {
+    throw new AgentError('PYTHON_MISSING', `${interpreter} is Python ${found.version}; ${OLDEST_PYTHON} or newer is needed`);
+  }
+  return found;
+}
+
+/** `python -m venv` needs no ensurepip this way; where even that module was split off, the few files are made by hand. */
+export async function createPlainEnvironment(
+  context: Context,
+  directory: string,
+  found: Interpreter,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { shell, files, environment } = context;
+  const python = `${directory}/bin/python`;
+  const options = { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS, ...(signal === undefined ? {} : { signal }) };
+  const result = await shell
+    .run(found.executable, ['-m', 'venv', '--without-pip', '--symlinks', '--clear', directory], options)
+    .catch((error: unknown) => {
+      if (signal?.aborted) return null;
+      throw error;
+    });
+  if (signal?.aborted || result === null) throw new AgentError('INTERRUPTED', 'making the Python environment was interrupted');
+  if (result.exitCode === 0 && (await files.exists(python))) return python;
+  if (/No space left on device|Disk quota exceeded/.test(result.tail))
+    throw new AgentError('DISK_FULL', `the disk is full: ${directory} could not be made`);
+  return createByHand(context, directory, found);
+}
+
+/** What PEP 405 asks for: pyvenv.cfg, the interpreter's link, and a place for packages. */
+export async function createByHand({ files, shell, environment }: Context, directory: string, found: Interpreter): Promise<string> {
+  const minor = found.version.split('.').slice(0, 2).join('.');
+  const home = found.executable.slice(0, found.executable.lastIndexOf('/'));
+  const python = `${directory}/bin/python`;
+  await files.remove(directory);
+  await files.ensureDirectory(`${directory}/bin`);
+  await files.ensureDirectory(`${directory}/lib/python${minor}/site-packages`);
+  await files.writeText(
+    `${directory}/pyvenv.cfg`,
+    `home = ${home}\ninclude-system-site-packages = false\nversion = ${found.version}\nexecutable = ${found.executable}\n`,
+  );
+  await files.link(found.executable, python);
+  for (const name of ['python3', `python${minor}`]) await files.link('python', `${directory}/bin/${name}`);
+  const proof = await shell.run(python, ['-c', 'import sys; sys.exit(sys.prefix == sys.base_prefix)'], {
+    environment: pythonEnvironment(environment),
+    timeoutMs: SHORT_MS,
+  });
+  if (proof.exitCode !== 0)
+    throw new AgentError('ENVIRONMENT_FAILED', `${found.executable} cannot make a virtual environment: ${proof.tail.trim().slice(-300)}`);
+  return python;
+}
+
+/** name -> version by the names of the `.dist-info` and `.egg-info` entries: no Python is started. */
+export async function installedPackages(context: Context, python: string): Promise<Record<string, string>> {
+  const packages: Record<string, string> = {};
+  for (const directory of await packageDirectories(context, python)) {
+    for (const entry of await context.files.list(directory)) {
+      const match = /^([^~][^-]*)-([^-]+?)(?:-py[\d.]+(?:-[\w.-]+)?)?\.(?:dist|egg)-info$/.exec(entry);
+      if (match !== null) packages[normaliseName(match[1] ?? '')] = match[2] ?? '';
+    }
+  }
+  return Object.fromEntries(Object.entries(packages).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+async function packageDirectories({ files, shell, environment }: Context, python: string): Promise<string[]> {
+  const root = python.replace(/\/bin\/[^/]+$/, '');
+  if (await files.exists(`${root}/pyvenv.cfg`)) {
+    const libraries = await files.list(`${root}/lib`);
+    return libraries.filter((name) => /^(?:python|pypy)3\.\d+t?$/.test(name)).map((name) => `${root}/lib/${name}/site-packages`);
+  }
+  const code = "import sysconfig; print('\\n'.join(sorted({sysconfig.get_path('purelib'), sysconfig.get_path('platlib')})))";
+  const result = await shell.run(python, ['-E', '-c', code], { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS });
+  if (result.exitCode !== 0) throw new AgentError('PYTHON_MISSING', `${python} does not run: ${result.tail.trim().slice(-300)}`);
+  return result.stdout.split('\n').filter((line) => line.startsWith('/'));
+}

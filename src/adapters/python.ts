@@ -1,0 +1,226 @@
+/** Python environments with uv: the port `PythonEnvironments`. */
+import { randomUUID } from 'node:crypto';
+import { dirname, resolve as resolvePath } from 'node:path';
+import { AgentError } from '../domain/errors.ts';
+import { parseRequirements, type Requirement } from '../domain/requirements.ts';
+import type { CommandResult, Files, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
+import { createDownloader } from './download.ts';
+import { createPlainEnvironment, type Interpreter, installedPackages, probeInterpreter, requireSupported } from './python-venv.ts';
+import { createUv, type UvCall } from './uv.ts';
+import { findLinksArguments } from './uv-environment.ts';
+import { type RequirementSource, type UvFailure, uvError } from './uv-errors.ts';
+
+/** A connection to an index that is silent for this long is given up. */
+const DOWNLOAD_SILENCE_MS = 30_000;
+const DEEPEST_INCLUDE = 8;
+/** Lines of uv kept to explain a failure; its derivations can be long, and the end matters. */
+const LINES_KEPT = 2_000;
+const NO_INDEXES: PythonIndexes = { indexUrl: null, extraIndexUrls: [], findLinks: [] };
+
+export interface PythonEnvironmentsOptions {
+  readonly shell: Shell;
+  readonly files: Files;
+  /** uv goes to `<cache>/uv`, what it downloads to `<cache>/uv-cache`. On the filesystem of the releases packages are hard links. */
+  readonly cacheDirectory: string;
+  /** The agent's environment; only what uv-environment.ts names is passed on. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Limit on each call of uv. */
+  readonly timeoutMs: number;
+  readonly log: Logger;
+}
+
+export function createPythonEnvironments(options: PythonEnvironmentsOptions): PythonEnvironments {
+  const { files, cacheDirectory, environment, timeoutMs, log } = options;
+  const downloader = createDownloader({ environment, timeoutMs: DOWNLOAD_SILENCE_MS, log });
+  const uv = createUv({ ...options, downloader });
+
+  /** Runs `work` with an empty directory of its own for the files that uv is handed. */
+  const inWorkDirectory = async <T>(work: (directory: string) => Promise<T>): Promise<T> => {
+    const directory = `${cacheDirectory}/tmp/python-${randomUUID()}`;
+    await files.ensureDirectory(directory, 0o700);
+    try {
+      return await work(directory);
+    } finally {
+      await files.remove(directory);
+    }
+  };
+
+  const runUv = async (
+    args: readonly string[],
+    call: Omit<UvCall, 'timeoutMs' | 'onLine'> &
+      Pick<UvFailure, 'doing'> &
+      Partial<Pick<UvFailure, 'sources' | 'names'>> & { readonly onLine?: (line: string) => void },
+  ): Promise<CommandResult> => {
+    const lines: string[] = [];
+    const result = await uv.run(args, {
+      ...call,
+      timeoutMs,
+      onLine: (line) => {
+        lines.push(line);
+        if (lines.length > LINES_KEPT) lines.shift();
+        call.onLine?.(line);
+      },
+    });
+    log.debug({ uv: args.slice(0, 2), exitCode: result.exitCode, ms: Math.round(result.durationMs) }, 'uv call');
+    if (result.exitCode === 0) return result;
+    const { doing, sources = [], names = [] } = call;
+    throw uvError({ output: lines.join('\n') || result.tail, timedOut: result.timedOut, timeoutMs, doing, sources, names });
+  };
+
+  const createWithUv = async (
+    directory: string,
+    python: string,
+    interpreter: string,
+    allowPythonDownloads: boolean,
+    signal?: AbortSignal,
+  ): Promise<string> => {
+    await files.ensureDirectory(dirname(directory));
+    await runUv(['venv', '--no-project', '--clear', '--python', python, directory], {
+      indexes: NO_INDEXES,
+      interpreter,
+      cwd: dirname(directory),
+      allowPythonDownloads,
+      doing: 'making the Python environment',
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return `${directory}/bin/python`;
+  };
+
+  /** @returns the interpreter that is of this version, or what was tried */
+  const findVersion = async (
+    interpreter: string,
+    version: string,
+    signal?: AbortSignal,
+  ): Promise<{ found: Interpreter | null; tried: string[] }> => {
+    const tried = [interpreter, `python${version.split('.').slice(0, 2).join('.')}`];
+    for (const candidate of tried) {
+      const found = await probeInterpreter(options, candidate, signal);
+      if (found !== null && `${found.version}.`.startsWith(`${version}.`)) return { found, tried };
+    }
+    return { found: null, tried };
+  };
+
+  return {
+    interpreterVersion: async (interpreter) => requireSupported(interpreter, await probeInterpreter(options, interpreter)).version,
+
+    create: async (directory, { interpreter, version, needsUv, signal }) => {
+      if (version === null) {
+        const found = requireSupported(interpreter, await probeInterpreter(options, interpreter, signal));
+        return needsUv
+          ? createWithUv(directory, found.executable, found.executable, false, signal)
+          : createPlainEnvironment(options, directory, found, signal);
+      }
+      const { found, tried } = await findVersion(interpreter, version, signal);
+      if (found !== null) {
+        requireSupported(interpreter, found);
+        return needsUv
+          ? createWithUv(directory, found.executable, found.executable, false, signal)
+          : createPlainEnvironment(options, directory, found, signal);
+      }
+      try {
+        return await createWithUv(directory, version, interpreter, true, signal);
+      } catch (error) {
+        if (!(error instanceof AgentError) || error.code === 'INTERRUPTED' || error.code === 'DISK_FULL' || error.code === 'UV_UNAVAILABLE')
+          throw error;
+        throw new AgentError(
+          'PYTHON_MISSING',
+          `Python ${version} is not on this machine (tried ${tried.join(', ')}) and uv could not fetch it: ${error.message}`,
+          {
+            help: `install Python ${version}, or change python.version`,
+            retryable: error.retryable,
+            cause: error,
+          },
+        );
+      }
+    },
+
+    resolve: (request) =>
+      inWorkDirectory(async (work) => {
+        const { python, requirements, constraints, overrides, torchBackend, signal, onLine } = request;
+        const sources = await Promise.all(requirements.map(({ label, file }) => readSource(files, label, file)));
+        const [constraintsFile, overridesFile] = [`${work}/constraints.txt`, `${work}/overrides.txt`];
+        await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);
+        await files.writeText(overridesFile, `${overrides.join('\n')}\n`, 0o600);
+        const args = [
+          ...['pip', 'compile', '--python', python, '--no-header', '--no-annotate', '--index-strategy', 'unsafe-best-match'],
+          ...(constraints.length === 0 ? [] : ['--constraints', constraintsFile]),
+          ...(overrides.length === 0 ? [] : ['--overrides', overridesFile]),
+          ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
+          ...findLinksArguments(request),
+          ...requirements.map(({ file }) => file),
+        ];
+        const result = await runUv(args, {
+          indexes: request,
+          interpreter: python,
+          cwd: work,
+          doing: 'resolving the requirements',
+          sources,
+          names: [
+            [constraintsFile, 'the constraints'],
+            [overridesFile, 'the overrides'],
+          ],
+          ...(signal === undefined ? {} : { signal }),
+          ...(onLine === undefined ? {} : { onLine }),
+        });
+        return result.stdout
+          .split('\n')
+          .map((line) => line.trim())
+          .filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('-'));
+      }),
+
+    install: (request) =>
+      inWorkDirectory(async (work) => {
+        const { python, pins, torchBackend, signal, onLine } = request;
+        const shared = { indexes: request, interpreter: python, cwd: work, ...(signal === undefined ? {} : { signal }) };
+        const pinsFile = `${work}/pins.txt`;
+        await files.writeText(pinsFile, `${pins.join('\n')}\n`, 0o600);
+        if (pins.length === 0) return [];
+        const args = [
+          ...['pip', 'install', '--python', python, '--no-deps', '--index-strategy', 'unsafe-best-match', '--requirements', pinsFile],
+          ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
+          ...findLinksArguments(request),
+        ];
+        await runUv(args, {
+          ...shared,
+          doing: 'installing the packages',
+          names: [[pinsFile, 'the pins']],
+          ...(onLine === undefined ? {} : { onLine }),
+        }).catch((error: unknown) => {
+          // The pins were resolved before, so what does not fit now is the environment's fault.
+          if (error instanceof AgentError && error.code === 'REQUIREMENTS_UNRESOLVED')
+            throw new AgentError('ENVIRONMENT_FAILED', error.message, { details: error.details, cause: error });
+          throw error;
+        });
+        return checkInstalled(await uv.run(['pip', 'check', '--python', python], { ...shared, timeoutMs }));
+      }),
+
+    packages: (python) => installedPackages(options, python),
+  };
+}
+
+/** One line for each unmet requirement: overrides make them on purpose, so they are told and not fatal. */
+const checkInstalled = (result: CommandResult): string[] =>
+  result.exitCode === 0
+    ? []
+    : result.tail.split('\n').flatMap((line) => {
+        const match = /^The package `(.+?)` requires `(.+?)`, but (.+)$/.exec(line.trim());
+        return match === null ? [] : [`${match[1]} requires ${match[2]}, but ${match[3]?.replaceAll('`', '')}`];
+      });
+
+/** A requirement file with what it includes, for messages; uv reads the files itself. */
+async function readSource(files: Files, label: string, file: string): Promise<RequirementSource> {
+  const seen: string[] = [];
+  const requirements: Requirement[] = [];
+  const read = async (path: string, depth: number): Promise<void> => {
+    if (seen.includes(path) || depth > DEEPEST_INCLUDE) return;
+    seen.push(path);
+    const text = await files.readText(path);
+    for (const requirement of parseRequirements(text ?? '')) {
+      requirements.push(requirement);
+      if (requirement.kind === 'include' && !/^\w+:\/\//.test(requirement.file))
+        await read(resolvePath(dirname(path), requirement.file), depth + 1);
+    }
+  };
+  await read(resolvePath(file), 0);
+  return { label, files: seen, requirements };
+}

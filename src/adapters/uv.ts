@@ -1,0 +1,247 @@
+/** uv: the one on this machine, else the pinned wheel, kept in the cache. */
+import { randomUUID } from 'node:crypto';
+import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
+import { redactUrls } from '../domain/requirements.ts';
+import type { CommandResult, Files, Logger, PythonIndexes, Shell } from '../ports.ts';
+import type { Downloader } from './download.ts';
+import { bootstrapIndexes, pipEnvironment, pythonEnvironment, uvEnvironment } from './uv-environment.ts';
+import { extractZipEntry, indexPageLinks, type PinnedWheel, UV_PROGRAM, UV_VERSION, UV_WHEELS } from './uv-wheel.ts';
+
+/** First version whose --torch-backend knows cu130; an older one on PATH is passed over. */
+const OLDEST_UV = [0, 9, 0] as const;
+const SHORT_MS = 30_000;
+const FETCH_MS = 300_000;
+const LARGEST_WHEEL = 128 * 1024 * 1024;
+const LARGEST_INDEX_PAGE = 64 * 1024 * 1024;
+
+export interface UvOptions {
+  readonly shell: Shell;
+  readonly files: Files;
+  readonly downloader: Downloader;
+  readonly cacheDirectory: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly log: Logger;
+}
+
+export interface UvCall {
+  readonly indexes: PythonIndexes;
+  /** Used to run pip when uv must be fetched. */
+  readonly interpreter: string;
+  readonly cwd: string;
+  readonly timeoutMs: number;
+  readonly allowPythonDownloads?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onLine?: (line: string) => void;
+}
+
+export interface Uv {
+  /** Runs uv; a failure of uv itself is a value. @throws AgentError UV_UNAVAILABLE, INTERRUPTED */
+  run(args: readonly string[], call: UvCall): Promise<CommandResult>;
+}
+
+export function createUv(options: UvOptions): Uv {
+  const { shell, files, cacheDirectory, environment, log } = options;
+  let program: Promise<string> | null = null;
+  let pipIndex: Promise<string | null> | null = null;
+
+  const isConfigured = (indexes: PythonIndexes): boolean =>
+    indexes.indexUrl !== null ||
+    environment['UV_DEFAULT_INDEX'] !== undefined ||
+    environment['UV_INDEX_URL'] !== undefined ||
+    environment['PIP_INDEX_URL'] !== undefined;
+
+  /** `index-url` of pip's own configuration: where this machine is told to get packages. */
+  const indexOfPip = (interpreter: string): Promise<string | null> => {
+    pipIndex ??= shell
+      .run(interpreter, ['-m', 'pip', 'config', 'get', 'global.index-url'], {
+        environment: pythonEnvironment(environment),
+        timeoutMs: SHORT_MS,
+      })
+      .then((result) => (result.exitCode === 0 && /^https?:\S+$/.test(result.stdout.trim()) ? result.stdout.trim() : null))
+      .catch(() => null);
+    return pipIndex;
+  };
+
+  const find = async (call: UvCall): Promise<string> => {
+    const onPath = await shell.which('uv');
+    if (onPath !== null && (await isUsable(onPath))) return onPath;
+    const cached = `${cacheDirectory}/uv/${UV_VERSION}/uv`;
+    if (await files.exists(cached)) return cached;
+    call.onLine?.(`fetching uv ${UV_VERSION}`);
+    await fetchUv(options, call, cached, isConfigured(call.indexes) ? null : await indexOfPip(call.interpreter));
+    return cached;
+  };
+
+  const isUsable = async (file: string): Promise<boolean> => {
+    const result = await shell
+      .run(file, ['--version'], { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS })
+      .catch(() => null);
+    const version = /^uv (\d+)\.(\d+)\.(\d+)/.exec(result?.stdout ?? '');
+    const usable = version !== null && isAtLeast(version.slice(1).map(Number), OLDEST_UV);
+    log.info({ uv: file, version: version?.[0] ?? null, usable }, 'uv on PATH');
+    return usable;
+  };
+
+  return {
+    run: async (args, call) => {
+      if (call.signal?.aborted) throw interrupted(args);
+      // Kept only when it worked, so that the next call tries again.
+      program ??= find(call).catch((error: unknown) => {
+        program = null;
+        throw error;
+      });
+      const file = await program;
+      const fallbackIndex = isConfigured(call.indexes) ? null : await indexOfPip(call.interpreter);
+      const { onLine } = call;
+      const running = shell.run(file, args, {
+        cwd: call.cwd,
+        environment: uvEnvironment({
+          environment,
+          indexes: call.indexes,
+          fallbackIndex,
+          cacheDirectory: `${cacheDirectory}/uv-cache`,
+          allowPythonDownloads: call.allowPythonDownloads ?? false,
+        }),
+        timeoutMs: call.timeoutMs,
+        ...(call.signal === undefined ? {} : { signal: call.signal }),
+        ...(onLine === undefined ? {} : { onLine: (line, stream) => (stream === 'stderr' ? onLine(redactUrls(line)) : undefined) }),
+      });
+      const result = await running.catch((error: unknown) => {
+        throw call.signal?.aborted ? interrupted(args) : asAgentError(error);
+      });
+      if (call.signal?.aborted) throw interrupted(args);
+      return result;
+    },
+  };
+}
+
+const interrupted = (args: readonly string[]): AgentError =>
+  new AgentError('INTERRUPTED', `uv ${args.slice(0, 2).join(' ')} was interrupted`);
+
+async function fetchUv(options: UvOptions, call: UvCall, target: string, fallbackIndex: string | null): Promise<void> {
+  const { files, shell, cacheDirectory, environment, log } = options;
+  const wheel = UV_WHEELS[process.arch];
+  if (wheel === undefined) throw unavailable(`there is no pinned uv for ${process.arch}`);
+  const work = `${cacheDirectory}/uv/fetch-${randomUUID()}`;
+  try {
+    await files.ensureDirectory(work);
+    const file =
+      (await wheelInFindLinks(options, call, wheel)) ??
+      (await wheelByPip(options, call, wheel, work)) ??
+      (await wheelFromIndex(options, call, wheel, work, fallbackIndex));
+    await extractZipEntry(file, UV_PROGRAM, `${work}/uv`, 0o755);
+    const proof = await shell.run(`${work}/uv`, ['--version'], { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS });
+    if (proof.exitCode !== 0) throw unavailable(`uv ${UV_VERSION} does not run on this machine: ${proof.tail.trim().slice(-300)}`);
+    await files.ensureDirectory(target.slice(0, target.lastIndexOf('/')));
+    await files.move(`${work}/uv`, target);
+    log.info({ uv: target, version: UV_VERSION }, 'uv fetched');
+  } catch (error) {
+    if (call.signal?.aborted) throw new AgentError('INTERRUPTED', 'fetching uv was interrupted');
+    const known = asAgentError(error);
+    if (known.code === 'UV_UNAVAILABLE' || known.code === 'DISK_FULL') throw known;
+    throw unavailable(`uv is not on this machine and could not be fetched: ${redactUrls(known.message)}`, error);
+  } finally {
+    await files.remove(work);
+  }
+}
+
+/** Offline machines: the wheel lies in a directory that is configured as a source of packages. */
+async function wheelInFindLinks({ files }: UvOptions, { indexes }: UvCall, wheel: PinnedWheel): Promise<string | null> {
+  for (const place of indexes.findLinks) {
+    const directory = place.startsWith('file://') ? decodeURIComponent(new URL(place).pathname) : place;
+    if (!directory.startsWith('/')) continue;
+    const file = `${directory.replace(/\/+$/, '')}/${wheel.name}`;
+    if ((await files.exists(file)) && (await files.digest(file)) === wheel.sha256) return file;
+  }
+  return null;
+}
+
+/** pip, where there is one, knows this machine's mirrors, certificates and credentials better than we do. */
+async function wheelByPip(
+  { files, shell, environment, log }: UvOptions,
+  call: UvCall,
+  wheel: PinnedWheel,
+  work: string,
+): Promise<string | null> {
+  const hashes = Object.values(UV_WHEELS).map(({ sha256 }) => `--hash=sha256:${sha256}`);
+  await files.writeText(`${work}/requirements.txt`, `uv==${UV_VERSION} ${hashes.join(' ')}\n`);
+  const args = [
+    '--no-deps',
+    '--only-binary=:all:',
+    '--require-hashes',
+    '--progress-bar=off',
+    '--retries=1',
+    '--timeout=30',
+    `--dest=${work}`,
+    `--requirement=${work}/requirements.txt`,
+  ];
+  const result = await shell
+    .run(call.interpreter, ['-m', 'pip', 'download', ...args], {
+      environment: pipEnvironment(environment, call.indexes),
+      timeoutMs: FETCH_MS,
+      ...(call.signal === undefined ? {} : { signal: call.signal }),
+    })
+    .catch(() => null);
+  if (call.signal?.aborted) throw new AgentError('INTERRUPTED', 'fetching uv was interrupted');
+  const file = `${work}/${wheel.name}`;
+  if (result?.exitCode === 0 && (await files.exists(file)) && (await files.digest(file)) === wheel.sha256) return file;
+  log.debug({ exitCode: result?.exitCode ?? null, tail: redactUrls(result?.tail.slice(-500) ?? '') }, 'pip did not fetch uv');
+  return null;
+}
+
+async function wheelFromIndex(
+  { downloader, environment }: UvOptions,
+  call: UvCall,
+  wheel: PinnedWheel,
+  work: string,
+  fallbackIndex: string | null,
+): Promise<string> {
+  let problem: AgentError | null = null;
+  const remotePages = call.indexes.findLinks.filter((place) => /^https?:/.test(place));
+  const pages = [...remotePages, ...bootstrapIndexes(environment, call.indexes, fallbackIndex).map((index) => `${index}/uv/`)];
+  const signal = call.signal === undefined ? {} : { signal: call.signal };
+  for (const page of pages) {
+    try {
+      const answer = await downloader.text({
+        url: page,
+        maxBytes: LARGEST_INDEX_PAGE,
+        headers: { accept: 'application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.3, text/html;q=0.2' },
+        ...signal,
+      });
+      const link = indexPageLinks(answer).find((candidate) => candidate.name === wheel.name);
+      if (link === undefined) {
+        problem ??= unavailable(`${redactUrls(page)} does not list ${wheel.name}`);
+        continue;
+      }
+      const file = `${work}/${wheel.name}`;
+      await downloader.file({ url: withCredentialsOf(page, link.url), file, sha256: wheel.sha256, maxBytes: LARGEST_WHEEL, ...signal });
+      return file;
+    } catch (error) {
+      if (isAgentError(error) && (error.code === 'INTERRUPTED' || error.code === 'DISK_FULL')) throw error;
+      problem ??= asAgentError(error);
+    }
+  }
+  throw problem ?? unavailable('no package index is configured');
+}
+
+/** A private index serves its files under the same credentials; another origin never gets them. */
+function withCredentialsOf(page: string, link: string): string {
+  const [from, to] = [new URL(page), new URL(link)];
+  if (from.origin !== to.origin) return to.href;
+  to.username = from.username;
+  to.password = from.password;
+  return to.href;
+}
+
+function isAtLeast(version: readonly number[], oldest: readonly number[]): boolean {
+  for (const [i, part] of oldest.entries()) {
+    if ((version[i] ?? 0) !== part) return (version[i] ?? 0) > part;
+  }
+  return true;
+}
+
+const unavailable = (message: string, cause?: unknown): AgentError =>
+  new AgentError('UV_UNAVAILABLE', message, {
+    help: `install uv (https://docs.astral.sh/uv/), set python.indexUrl to an index that can be reached, or put ${UV_WHEELS[process.arch]?.name ?? 'uv'} into a directory named by python.findLinks`,
+    ...(cause === undefined ? {} : { cause }),
+  });

@@ -1,0 +1,46 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { ErrorDocument } from '../domain/error-document.ts';
+
+/**
+ * Who may call a route over TCP. `open`: everybody. `read`: everybody on loopback, with the token from elsewhere.
+ * `change`: with the token only, loopback included. The unix socket needs none of it: its file mode decides.
+ */
+export type Access = 'open' | 'read' | 'change';
+
+export type Transport = 'tcp' | 'socket';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Absent means the strictest, `change`. */
+    access?: Access;
+    /** Holds a place for as long as the client stays: refused to foreign web origins even when open. */
+    stream?: boolean;
+  }
+}
+
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+
+/** What a route says of itself in the API reference. */
+export const about = (tag: string, operationId: string, summary: string, description?: string) => ({
+  tags: [tag],
+  operationId,
+  summary,
+  ...(description === undefined ? {} : { description }),
+});
+
+const bearer = [{ token: [] }] as const;
+
+/** The error answers of each kind of route, and how the reference tells that a token is needed. */
+export const refusals = {
+  open: { 403: ErrorDocument },
+  read: { 401: ErrorDocument, 403: ErrorDocument },
+  change: { 400: ErrorDocument, 401: ErrorDocument, 403: ErrorDocument },
+} as const;
+
+export const secured = {
+  /** The token is needed from other machines only. */
+  read: { security: [{}, ...bearer] },
+  change: { security: [...bearer] },
+};

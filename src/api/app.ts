@@ -1,0 +1,180 @@
+import { hostname } from 'node:os';
+import type { FastifyRequest } from 'fastify';
+import type { z } from 'zod';
+import type { Agent } from '../domain/agent.ts';
+import { AgentError } from '../domain/errors.ts';
+import type { Assets, Logger } from '../ports.ts';
+import type { App, Transport } from './app-types.ts';
+import { discoveryRoutes } from './discovery.ts';
+import { answerClientError, BODY_LIMIT, installErrorAnswers, sendError } from './error-answers.ts';
+import { isAllowedOrigin, type RequestFacts, refusal } from './guards.ts';
+import { healthRoutes } from './health.ts';
+import { instanceRoutes } from './instances.ts';
+import { machineRoutes } from './machine.ts';
+import { operationRoutes } from './operations.ts';
+import { pageRoutes } from './pages.ts';
+import type { Serialize } from './serialize.ts';
+import type { Streams } from './streams.ts';
+
+export interface AppOptions {
+  readonly transport: Transport;
+  readonly token: string | null;
+  readonly allowedHosts: readonly string[];
+  readonly allowedOrigins: readonly string[];
+  readonly loopback: boolean;
+  readonly assets: Assets;
+  readonly log: Logger;
+  /** The name that the TCP server was told to listen on; null before. */
+  readonly listenHost: () => string | null;
+  /** Of this transport alone: readers over TCP cannot shut out the command line. */
+  readonly streams: Streams;
+  readonly openApi: () => Promise<object>;
+}
+
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
+const MAX_HEADER_BYTES = 16 * 1024;
+const MAX_CONNECTIONS = 1_024;
+
+/** The one set of routes, for one transport. */
+export async function buildApp(
+  agent: Agent,
+  options: AppOptions,
+  serialize: Serialize,
+  beforeRoutes?: (app: App) => Promise<void>,
+): Promise<App> {
+  const { fastify } = await import('fastify');
+  const { log } = options;
+  const app: App = fastify({
+    bodyLimit: BODY_LIMIT,
+    requestTimeout: 10_000,
+    // Without traffic for this long a connection is dropped; streams send a comment more often.
+    connectionTimeout: 60_000,
+    keepAliveTimeout: 65_000,
+    http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: 10_000 },
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 100 },
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply, log),
+    // Given here, so that fastify loads neither ajv nor fast-json-stringify. Its type knows ajv only.
+    schemaController: { compilersFactory: { buildValidator: (() => validatorCompiler) as never, buildSerializer: () => () => serialize } },
+  });
+  app.server.maxConnections = MAX_CONNECTIONS;
+  app.setReplySerializer(serialize);
+  // JSON only: a web page can post text/plain anywhere without asking.
+  app.removeContentTypeParser('text/plain');
+  installErrorAnswers(app, log);
+  guardAll(app, options);
+  const methods = collectMethods(app);
+  await beforeRoutes?.(app);
+
+  healthRoutes(app, agent);
+  discoveryRoutes(app, agent, options.streams);
+  operationRoutes(app, agent, options.streams);
+  instanceRoutes(app, agent, options.streams);
+  machineRoutes(app, agent, options.streams);
+  pageRoutes(app, options);
+  refuseOtherMethods(app, methods);
+  return app;
+}
+
+/** zod for what comes in. What goes out is checked by types and tests, not at run time. */
+const validatorCompiler = ({ schema, httpPart }: { schema: unknown; httpPart?: string }) => {
+  const expected = schema as z.ZodType;
+  return (data: unknown): { value: unknown } | { error: Error } => {
+    const result = expected.safeParse(data);
+    if (result.success) return { value: result.data };
+    const problems = result.error.issues.slice(0, 20).map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
+    const where = problems[0]?.path === '' ? (httpPart ?? 'request') : `${httpPart ?? 'request'}: ${problems[0]?.path}`;
+    return { error: new AgentError('REQUEST_INVALID', `${where}: ${problems[0]?.message ?? 'not valid'}`, { details: { problems } }) };
+  };
+};
+
+function guardAll(app: App, options: AppOptions): void {
+  const guard = { ...options, machine: hostname() };
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'cross-origin-resource-policy': 'same-origin',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    });
+    if (options.transport === 'socket') return;
+    const refused = refusal(factsOf(request, options.listenHost()), guard);
+    if (refused !== null) throw refused;
+    const { origin } = request.headers;
+    if (options.allowedOrigins.length > 0) reply.header('vary', 'Origin');
+    if (origin !== undefined && isAllowedOrigin(origin, options)) {
+      reply.headers({
+        'access-control-allow-origin': origin,
+        'access-control-expose-headers': 'Location, Retry-After',
+        'cross-origin-resource-policy': 'cross-origin',
+      });
+    }
+  });
+  // A preflight changes nothing; without the headers above the browser gives up by itself.
+  app.options('/*', { config: { access: 'open' }, schema: { hide: true } }, (request, reply) => {
+    const { origin } = request.headers;
+    if (options.transport === 'tcp' && origin !== undefined && isAllowedOrigin(origin, options)) {
+      reply.headers({
+        'access-control-allow-methods': 'GET, HEAD, POST, PATCH',
+        'access-control-allow-headers': 'authorization, content-type, last-event-id',
+        'access-control-max-age': '600',
+      });
+    }
+    return reply.code(204).send();
+  });
+}
+
+function factsOf(request: FastifyRequest, listenHost: string | null): RequestFacts {
+  const { headers, socket, routeOptions } = request;
+  const harmless = request.method === 'GET' || request.method === 'HEAD';
+  const single = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value);
+  return {
+    // What is not found says nothing, so it is open to reading; a change must name its kind.
+    access: routeOptions.config.access ?? (harmless || request.is404 ? 'open' : 'change'),
+    stream: routeOptions.config.stream === true,
+    host: headers.host,
+    origin: headers.origin,
+    fetchSite: single(headers['sec-fetch-site']),
+    authorization: headers.authorization,
+    forwarded: headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined || headers['x-real-ip'] !== undefined,
+    queryNames: Object.keys((request.query ?? {}) as object),
+    remoteAddress: request.ip,
+    listenHost,
+    localAddress: socket.localAddress ?? null,
+    localPort: socket.localPort ?? null,
+  };
+}
+
+function collectMethods(app: App): ReadonlyMap<string, Set<string>> {
+  const methods = new Map<string, Set<string>>();
+  app.addHook('onRoute', ({ url, method }) => {
+    if (url === '/*') return;
+    const known = methods.get(url) ?? new Set<string>();
+    for (const name of [method].flat()) known.add(name);
+    methods.set(url, known);
+  });
+  return methods;
+}
+
+/** A known path with another method is told apart from an unknown path. */
+function refuseOtherMethods(app: App, methods: ReadonlyMap<string, Set<string>>): void {
+  for (const [url, known] of [...methods]) {
+    const allow = [...known].sort().join(', ');
+    const method = METHODS.filter((candidate) => !known.has(candidate));
+    app.route({
+      method,
+      url,
+      exposeHeadRoute: false,
+      config: { access: 'open' },
+      schema: { hide: true },
+      onRequest: async (request, reply) => {
+        reply.header('allow', allow);
+        throw new AgentError('METHOD_NOT_ALLOWED', `${request.method} is not for this path; it takes ${allow}`);
+      },
+      handler: (_request, reply) => reply,
+    });
+  }
+}

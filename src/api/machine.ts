@@ -1,0 +1,125 @@
+import { z } from 'zod';
+import { PlanDocument } from '../domain/action.ts';
+import {
+  type Agent,
+  ConfigDocument,
+  GpusDocument,
+  PortsDocument,
+  ReleasesDocument,
+  StatusDocument,
+  VersionDocument,
+} from '../domain/agent.ts';
+import { ErrorDocument } from '../domain/error-document.ts';
+import { JournalEvent } from '../domain/journal.ts';
+import { StateDocument } from '../domain/state.ts';
+import { type App, about, refusals, secured } from './app-types.ts';
+import { count, flag } from './queries.ts';
+import type { StreamEvent, Streams } from './streams.ts';
+
+const TAG = 'machine';
+/** How far back a reader that connects again can catch up. */
+const MAX_BACKLOG = 1_000;
+
+/** The loop as the agent sees it: for the CLI and for people who look into it. */
+export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
+  const read = { access: 'read' } as const;
+  const says = (operationId: string, summary: string) => ({ ...about(TAG, operationId, summary), ...secured.read });
+
+  app.get(
+    '/v1/status',
+    { config: read, schema: { ...says('getStatus', 'The machine on one screen'), response: { 200: StatusDocument, ...refusals.read } } },
+    () => agent.status(),
+  );
+  app.get(
+    '/v1/state',
+    {
+      config: read,
+      schema: { ...says('getState', 'Desired, observed, and what is held'), response: { 200: StateDocument, ...refusals.read } },
+    },
+    () => agent.state(),
+  );
+  app.get(
+    '/v1/plan',
+    {
+      config: read,
+      schema: { ...says('getPlan', 'What the agent would do now, and what holds it'), response: { 200: PlanDocument, ...refusals.read } },
+    },
+    () => agent.plan(),
+  );
+  app.get(
+    '/v1/gpus',
+    {
+      config: read,
+      schema: { ...says('getGpus', 'Cards with memory, processes and owner'), response: { 200: GpusDocument, ...refusals.read } },
+    },
+    () => agent.gpus(),
+  );
+  app.get(
+    '/v1/ports',
+    { config: read, schema: { ...says('getPorts', 'Port leases and holders'), response: { 200: PortsDocument, ...refusals.read } } },
+    () => agent.ports(),
+  );
+  app.get(
+    '/v1/releases',
+    { config: read, schema: { ...says('getReleases', 'Releases on disk'), response: { 200: ReleasesDocument, ...refusals.read } } },
+    () => agent.releases(),
+  );
+  app.get(
+    '/v1/config',
+    {
+      config: read,
+      schema: {
+        ...says('getConfig', 'Effective configuration and where each value came from, without secrets'),
+        response: { 200: ConfigDocument, ...refusals.read },
+      },
+    },
+    () => agent.config(),
+  );
+  app.get(
+    '/v1/version',
+    {
+      config: read,
+      schema: {
+        ...says('getVersion', 'Versions of the agent and what it is made of'),
+        response: { 200: VersionDocument, ...refusals.read },
+      },
+    },
+    () => agent.version(),
+  );
+
+  app.get(
+    '/v1/events',
+    {
+      config: { access: 'read', stream: true },
+      schema: {
+        ...about(TAG, 'followEvents', 'The journal, live', 'Server-Sent Events; with `Last-Event-ID` the reader gets what it missed'),
+        ...secured.read,
+        querystring: z.object({
+          backlog: count(50, MAX_BACKLOG, 'how many of the newest entries first'),
+          follow: flag(true, 'stay for new entries'),
+        }),
+        response: {
+          200: { description: 'event stream', content: { 'text/event-stream': { schema: JournalEvent } } },
+          503: ErrorDocument,
+          ...refusals.read,
+        },
+      },
+    },
+    (request, reply) => {
+      const seen = lastEventId(request.headers['last-event-id']);
+      const { backlog, follow } = request.query;
+      return streams.serve(request, reply, (signal) =>
+        journalEvents(agent.events({ backlog: seen === null ? backlog : MAX_BACKLOG, follow }, signal), seen),
+      );
+    },
+  );
+}
+
+const lastEventId = (header: string | string[] | undefined): number | null =>
+  typeof header === 'string' && /^\d{1,15}$/.test(header) ? Number(header) : null;
+
+async function* journalEvents(entries: AsyncIterable<JournalEvent>, seen: number | null): AsyncIterable<StreamEvent> {
+  for await (const entry of entries) {
+    if (seen === null || entry.id > seen) yield { id: entry.id, data: entry };
+  }
+}

@@ -1,0 +1,65 @@
+import { createAssets } from './adapters/assets.ts';
+import { createClock } from './adapters/clock.ts';
+import { createComfy } from './adapters/comfyui.ts';
+import { createEntryTemplate } from './adapters/entry-template.ts';
+import { createFiles } from './adapters/files.ts';
+import { createGit } from './adapters/git.ts';
+import { createHardware } from './adapters/hardware.ts';
+import { createJournalStore } from './adapters/journal.ts';
+import { createKernel } from './adapters/kernel.ts';
+import { createProcesses } from './adapters/pm2.ts';
+import { createMetrics } from './adapters/prometheus.ts';
+import { createPythonEnvironments } from './adapters/python.ts';
+import { createShell } from './adapters/shell.ts';
+import type { Config, Layout, Secrets } from './domain/config.ts';
+import type { Logger, Ports } from './ports.ts';
+
+export interface PortOptions {
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly secrets: Secrets;
+  readonly log: Logger;
+  /** How to run this program again as the PM2 daemon. */
+  readonly daemonCommand: { readonly file: string; readonly args: readonly string[] };
+  /** False for verbs without an agent: they look at PM2 and never start it. */
+  readonly mayStartPm2: boolean;
+}
+
+/** Every adapter, once, behind its port. Heavy packages are loaded by the adapters when they are first used. */
+export async function connectPorts({ config, layout, secrets, log, daemonCommand, mayStartPm2 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
+  const { environment } = secrets;
+  const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
+  const files = createFiles();
+  const assets = createAssets();
+  const git = createGit({
+    cacheDirectory: `${layout.cache}/git`,
+    stateDirectory: `${layout.state}/git`,
+    environment,
+    ssh: { keyFile: config.ssh.keyFile, keyText: secrets.sshKey, knownHosts: await assets.text('known_hosts'), knownHostsFile: config.ssh.knownHostsFile },
+    timeoutMs: config.install.gitTimeoutMs,
+    log: log.child({ part: 'git' }),
+  });
+  const ports: Ports = {
+    clock: createClock(),
+    shell,
+    files,
+    assets,
+    processes: createProcesses({
+      pm2Home: layout.pm2Home,
+      mode: mayStartPm2 ? config.pm2.mode : 'external',
+      daemonCommand,
+      daemonLog: `${layout.logs}/pm2.log`,
+      environment: { PATH: environment['PATH'] ?? '/usr/bin:/bin' },
+      log: log.child({ part: 'pm2' }),
+    }),
+    template: createEntryTemplate(),
+    kernel: createKernel(),
+    hardware: createHardware({ shell, queryTimeoutMs: config.gpu.queryTimeoutMs }),
+    git,
+    python: createPythonEnvironments({ shell, files, cacheDirectory: layout.cache, environment, timeoutMs: config.install.pythonTimeoutMs, log: log.child({ part: 'python' }) }),
+    comfy: createComfy(),
+    journal: createJournalStore(layout.database),
+    metrics: createMetrics(),
+  };
+  return { ports, close: () => git.close() };
+}

@@ -1,0 +1,135 @@
+import type { VersionDocument } from './domain/agent.ts';
+import { connectPorts, type PortOptions } from './connect-ports.ts';
+import { ConfigurationSource, type ConfigurationRequest } from './engine/configuration.ts';
+import { createCore } from './engine/core.ts';
+import { prepareRoot } from './engine/prepare-root.ts';
+import type { Files, Logger } from './ports.ts';
+
+export interface DaemonOptions {
+  readonly request: ConfigurationRequest;
+  readonly version: VersionDocument;
+  readonly pid: number;
+  readonly daemonCommand: PortOptions['daemonCommand'];
+  readonly files: Files;
+  /** Readable log lines on stderr beside the log file. */
+  readonly stderr: boolean;
+  /** Aborted by the first SIGTERM or SIGINT: drain, then stop. */
+  readonly stop: AbortSignal;
+  /** Aborted by the second: stop at once. */
+  readonly stopNow: AbortSignal;
+  /** Called once health is served. */
+  readonly onListening: (url: string, socket: string) => void;
+}
+
+/**
+ * The boot order of the agent on one page, and the reverse on shutdown. Health is served before anything slow begins, so
+ * that a probe gets the truth from the first second.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { files, version, pid, stop, stopNow } = options;
+
+  // 1. What is wanted, and where.
+  const source = new ConfigurationSource(files, options.request);
+  const configuration = await source.load();
+  const { config, layout, secrets } = configuration;
+  await prepareRoot(files, layout);
+
+  // 2. This root is ours alone, from here to the end.
+  const lock = await files.lock(layout.lockFile, `agent run (pid ${pid})`);
+  const { createLogger } = await import('./adapters/log.ts');
+  const { log, flush } = await createLogger({ level: config.log.level, file: `${layout.logs}/agent.log`, maxFileMb: config.log.maxFileMb, stderr: options.stderr });
+  const { ports, close: closePorts } = await connectPorts({ config, layout, secrets, log, daemonCommand: options.daemonCommand, mayStartPm2: true });
+  const machineName = (await ports.hardware.machine(layout.root)).hostname;
+  let url: string | null = null;
+  const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, url: () => url });
+  const { reconciler, journal, knowledge } = core;
+  journal.record({ type: 'agent.start', target: 'agent', level: 'info', message: `agent ${version.agent} starts on ${layout.root}`, data: { pid, version: version.agent } });
+
+  // 3. Listen before anything slow.
+  const { createApi } = await import('./api/server.ts');
+  const api = await createApi(core.agent, {
+    token: secrets.token,
+    allowedHosts: config.api.allowedHosts,
+    allowedOrigins: config.api.allowedOrigins,
+    maxStreams: config.api.maxStreams,
+    loopback: isLoopback(config.api.host),
+    assets: ports.assets,
+    log,
+  });
+  try {
+    await api.listenSocket(layout.socket);
+    const { host, port } = await api.listenTcp(config.api.host, config.api.port);
+    url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    await files.writeText(`${layout.run}/agent.json`, `${JSON.stringify({ pid, url, socket: layout.socket })}\n`, 0o644);
+    options.onListening(url, layout.socket);
+
+    // 4. PM2 tells what happens to instances; without it they are unknown, and it is asked again by every look.
+    const silence = ports.processes.onEvent((event) => reconciler.onProcessEvent(event));
+    await connectPm2(ports.processes, log);
+
+    // 5. Shared folder and input files, cards; then the loop: installation, instances, canary, ready.
+    const watch = await files.watch(source.watched(configuration), () => void reload(source, core, log));
+    await core.refreshInputs();
+    core.surveys.start();
+    await core.surveys.gpus();
+    reconciler.start();
+
+    await aborted(stop);
+    journal.record({ type: 'agent.stop', target: 'agent', level: 'info', message: 'the agent stops', data: {} });
+    await watch.close();
+    if (config.pm2.mode === 'owned') await drained(core, config.health.drainTimeoutMs, stopNow);
+    silence();
+    await core.close();
+    // Owned: what this agent started ends with it. External: instances outlive it.
+    if (knowledge.configuration.config.pm2.mode === 'owned') await ports.processes.shutdown();
+    else await ports.processes.disconnect();
+  } finally {
+    await api.close();
+    await closePorts();
+    await lock.release();
+    flush();
+  }
+}
+
+async function connectPm2(processes: { connect(): Promise<void> }, log: Logger): Promise<void> {
+  try {
+    await processes.connect();
+  } catch (error) {
+    log.error({ cause: error instanceof Error ? error.message : String(error) }, 'PM2 cannot be reached yet');
+  }
+}
+
+type Core = Awaited<ReturnType<typeof createCore>>;
+
+/** A file of the operator changed. A bad edit keeps what was, and is told in status and health. */
+async function reload(source: ConfigurationSource, core: Core, log: Logger): Promise<void> {
+  const { knowledge, journal, reconciler } = core;
+  try {
+    const before = knowledge.configuration;
+    knowledge.configuration = await source.reload(before);
+    const { problem, generation } = knowledge.configuration;
+    if (problem !== null && problem !== before.problem) journal.record({ type: 'configuration.rejected', target: 'agent', level: 'error', message: problem, data: {} });
+    else if (generation !== before.generation) journal.record({ type: 'configuration.changed', target: 'agent', level: 'info', message: `configuration ${generation} is in force`, data: { generation } });
+    await core.refreshInputs();
+  } catch (error) {
+    log.error({ cause: error instanceof Error ? error.message : String(error) }, 'the configuration cannot be read again');
+  }
+  await reconciler.trigger();
+}
+
+/** Running jobs may end before their instances do; a second signal cuts it short. */
+async function drained(core: Core, timeoutMs: number, stopNow: AbortSignal): Promise<void> {
+  const deadline = AbortSignal.any([stopNow, AbortSignal.timeout(timeoutMs)]);
+  for await (const documents of core.changes(deadline)) {
+    const busy = documents.instances.instances.filter((instance) => (instance.queue?.running ?? 0) + (instance.queue?.pending ?? 0) > 0 && instance.pid !== null);
+    if (busy.length === 0) return;
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');

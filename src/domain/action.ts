@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { Hold } from './health.ts';
+
+/**
+ * Everything the agent can do, as plain data. The planner returns actions, `engine/execute.ts` carries them out; each is
+ * idempotent and may be cut at any point.
+ */
+export const Action = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('install'), reason: z.string(), specDigest: z.string() }),
+  z.object({ kind: z.literal('lease-port'), gpu: z.int(), tcpPort: z.int(), reason: z.string() }),
+  z.object({ kind: z.literal('start-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('stop-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('restart-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('remove-process'), name: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('quarantine-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+]);
+export type Action = z.infer<typeof Action>;
+export type ActionKind = Action['kind'];
+
+/** Actions with one target run one after the other; different targets run side by side. */
+export const actionTarget = (action: Action): string => {
+  if (action.kind === 'install') return 'installation';
+  if (action.kind === 'remove-process') return `process ${action.name}`;
+  return `instance ${action.gpu}`;
+};
+
+/** GET /v1/plan and `agent plan`: what the agent would do now, and what holds it. */
+export const PlanDocument = z.object({ actions: z.array(Action), holds: z.array(Hold) });
+export type PlanDocument = z.infer<typeof PlanDocument>;
+export type Plan = PlanDocument;

@@ -1,0 +1,110 @@
+import { z } from 'zod';
+import type { PlanDocument } from './action.ts';
+import { Provenance } from './config.ts';
+import type { DiscoveryDocument, PrometheusTargets } from './discovery.ts';
+import { Gpu, MachineFacts } from './gpu.ts';
+import { HealthDocument, type InstallationDocument, type InstancesDocument, type LivenessDocument, type ModelsDocument, type ReadyDocument } from './health.ts';
+import { type InstanceDocument, type InstancePatch, PortHolder, PortLease } from './instance.ts';
+import { type JournalEvent, type LogLine, JournalEvent as JournalEventSchema } from './journal.ts';
+import { Time } from './observed.ts';
+import { OperationDocument, type OperationRequest } from './operation.ts';
+import { Release } from './release.ts';
+import type { StateDocument } from './state.ts';
+
+export const VersionDocument = z.object({
+  agent: z.string(),
+  commit: z.string().nullable(),
+  node: z.string(),
+  pm2: z.string(),
+  licence: z.string(),
+});
+export type VersionDocument = z.infer<typeof VersionDocument>;
+
+/** `agent status`: the machine on one screen. */
+export const StatusDocument = z.object({
+  agent: z.object({ running: z.boolean(), version: z.string(), pid: z.int().nullable(), startedAt: Time.nullable(), url: z.string().nullable() }),
+  machine: MachineFacts.nullable(),
+  root: z.string(),
+  health: HealthDocument,
+  installation: z.object({
+    status: z.string(),
+    release: z.string().nullable(),
+    summary: z.string(),
+    packs: z.object({ installed: z.int(), failed: z.int() }),
+  }),
+  gpus: z.array(Gpu).nullable(),
+  operations: z.array(OperationDocument),
+  /** The newest journal entries of level warn and above. */
+  recent: z.array(JournalEventSchema),
+  /** When this was last true; older than now only if no agent is running. */
+  asOf: Time,
+});
+export type StatusDocument = z.infer<typeof StatusDocument>;
+
+export const GpusDocument = z.object({
+  present: z.boolean().nullable(),
+  reason: z.string().nullable(),
+  gpus: z.array(Gpu.extend({ instance: z.string().nullable(), owner: z.string().nullable() })),
+});
+export type GpusDocument = z.infer<typeof GpusDocument>;
+
+export const PortsDocument = z.object({
+  ports: z.array(
+    z.object({ gpu: z.int(), tcpPort: z.int(), lease: PortLease.nullable(), holder: PortHolder.nullable(), ours: z.boolean().nullable() }),
+  ),
+});
+export type PortsDocument = z.infer<typeof PortsDocument>;
+
+export const ReleasesDocument = z.object({
+  current: z.string().nullable(),
+  releases: z.array(z.object({ id: z.string(), complete: z.boolean(), current: z.boolean(), release: Release.nullable(), sizeBytes: z.int().nullable() })),
+});
+export type ReleasesDocument = z.infer<typeof ReleasesDocument>;
+
+export const ConfigDocument = z.object({ file: z.string().nullable(), values: z.array(Provenance), problem: z.string().nullable() });
+export type ConfigDocument = z.infer<typeof ConfigDocument>;
+
+export interface LogQuery {
+  /** A GPU index, "agent", "install", "pm2" or "all". */
+  readonly source: string;
+  readonly lines: number;
+  readonly follow: boolean;
+  readonly since?: number;
+}
+
+/**
+ * The facade that the HTTP API serves and the CLI speaks: in process inside the daemon, over the socket from the CLI.
+ * Documents are immutable snapshots from a cache; none of these calls waits for ComfyUI.
+ */
+export interface Agent {
+  version(): Promise<VersionDocument>;
+  liveness(): Promise<LivenessDocument>;
+  ready(): Promise<ReadyDocument>;
+  health(): Promise<HealthDocument>;
+  installation(): Promise<InstallationDocument>;
+  instances(): Promise<InstancesDocument>;
+  /** By index or UUID. @throws AgentError INSTANCE_NOT_FOUND */
+  instance(reference: string): Promise<InstanceDocument>;
+  models(): Promise<ModelsDocument>;
+  status(): Promise<StatusDocument>;
+  state(): Promise<StateDocument>;
+  plan(): Promise<PlanDocument>;
+  gpus(): Promise<GpusDocument>;
+  ports(): Promise<PortsDocument>;
+  discovery(): Promise<DiscoveryDocument>;
+  prometheusTargets(): Promise<PrometheusTargets>;
+  releases(): Promise<ReleasesDocument>;
+  config(): Promise<ConfigDocument>;
+  metrics(): Promise<string>;
+  operations(): Promise<readonly OperationDocument[]>;
+  operation(id: string): Promise<OperationDocument>;
+  /** Starts it, or gives the one running on the same target. */
+  startOperation(request: OperationRequest): Promise<OperationDocument>;
+  /** Every change of one operation, the present state first; ends with it. */
+  followOperation(id: string, signal: AbortSignal): AsyncIterable<OperationDocument>;
+  patchInstance(reference: string, patch: InstancePatch): Promise<InstanceDocument>;
+  /** The newest `backlog` entries, then live. */
+  events(options: { backlog: number; follow: boolean }, signal: AbortSignal): AsyncIterable<JournalEvent>;
+  discoveryEvents(signal: AbortSignal): AsyncIterable<DiscoveryDocument>;
+  logs(query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+}

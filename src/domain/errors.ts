@@ -1,0 +1,136 @@
+/**
+ * Every error a user can meet has a registered code. The registry is the single source for the exit code, the HTTP
+ * status, whether a retry can help, and the standard remedy; `test/architecture.test.ts` proves that each code raised in
+ * the program is registered and each registered code is raised.
+ */
+
+/** Exit codes of the CLI (interface: "Exit codes"). */
+export const ExitCode = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  unhealthy: 3,
+  noAgent: 4,
+  held: 5,
+  timedOut: 6,
+  interrupted: 130,
+} as const;
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
+
+export interface ErrorKind {
+  /** What went wrong in general, one clause. */
+  readonly meaning: string;
+  /** The standard remedy; an error may carry a better one. */
+  readonly help: string;
+  readonly httpStatus: number;
+  readonly exitCode: ExitCode;
+  /** True when the same call may succeed later without anybody changing anything. */
+  readonly retryable: boolean;
+}
+
+const kind = (meaning: string, help: string, httpStatus: number, exitCode: ExitCode, retryable = false): ErrorKind => ({
+  meaning,
+  help,
+  httpStatus,
+  exitCode,
+  retryable,
+});
+
+export const errorRegistry = {
+  USAGE: kind('the command line was not understood', 'run the command with --help', 400, 2),
+  CONFIG_INVALID: kind('the configuration is not valid', 'correct the named key; `agent config check` shows all problems', 400, 2),
+  CONFIG_NOT_FOUND: kind('the named configuration file does not exist', 'check --config and AGENT_CONFIG', 400, 2),
+  CONFIG_NODES_INVALID: kind('config_nodes.json is not valid', 'correct the named entry', 400, 2),
+  PATHS_FILE_INVALID: kind('comfy_dir_config.yaml is not valid', 'correct the named line', 400, 2),
+  STATIC_MODELS_INVALID: kind('static-models.json is not valid', 'correct the named entry', 400, 2),
+  ROOT_NOT_WRITABLE: kind('the root directory cannot be written', 'create it for this user, or choose another with --root or AGENT_ROOT', 500, 1),
+  ROOT_LOCKED: kind('another agent owns this root', 'use that agent (`agent status`), or stop it first', 409, 5, true),
+  DISK_FULL: kind('the disk is full or nearly so', 'free space or move the root; `df -h` shows what is full', 507, 1, true),
+  AGENT_NOT_RUNNING: kind('no agent is running on this root', 'start it with `agent run` or `systemctl start comfy-agent`', 503, 4, true),
+  LISTEN_FAILED: kind('the agent cannot listen on its address', 'choose another with --port or AGENT_PORT', 500, 1),
+  PYTHON_MISSING: kind('no usable python was found', 'install Python 3.9 or newer, or name one with PYTHON or python.interpreter', 500, 1),
+  UV_UNAVAILABLE: kind('uv is not on this machine and could not be fetched', 'install uv, or make the package index reachable', 500, 1, true),
+  GIT_MISSING: kind('git was not found', 'install git', 500, 1),
+  REPOSITORY_UNREACHABLE: kind('the git repository could not be reached', 'check the network and the URL', 502, 1, true),
+  REPOSITORY_NOT_FOUND: kind('the git repository does not exist or access was refused', 'check the URL and the credentials', 502, 1),
+  BRANCH_NOT_FOUND: kind('the repository has no such branch or tag', 'check the branch name', 400, 1),
+  COMMIT_NOT_FOUND: kind('the repository has no such commit', 'check the commit; it must be reachable in the repository', 400, 1),
+  HOST_KEY_CHANGED: kind('the SSH host key differs from the known one', 'somebody may be intercepting; verify the new key and update ssh.knownHostsFile', 502, 1),
+  HOST_KEY_UNKNOWN: kind('the SSH host is not known', 'add its key to the file named by ssh.knownHostsFile', 502, 1),
+  SSH_KEY_INVALID: kind('the SSH key cannot be used', 'check SSH_KEY_FILE, or that all of CUT_PK_1..3 are set', 400, 2),
+  SHARED_REPOSITORY_DIRTY: kind('the shared folder has local changes', 'commit, move or discard them; nothing was touched', 409, 5),
+  NOT_COMFYUI: kind('the repository does not hold ComfyUI', 'check comfyui.repository and comfyui.branch', 400, 1),
+  PACK_FAILED: kind('a node pack could not be installed', 'see the reason on the pack; the other packs are in place', 500, 1, true),
+  REQUIREMENTS_UNRESOLVED: kind('the Python requirements cannot be met together', 'see the lines named; override or constrain one of them', 500, 1),
+  ENVIRONMENT_FAILED: kind('the Python environment could not be built', 'see the installation log', 500, 1, true),
+  VALIDATION_FAILED: kind('the new release did not pass its trial start', 'see the reason; the previous release stays in use', 500, 1, true),
+  PORT_HELD: kind('a port is held by another process', 'stop the named process, choose another port, or set ports.onConflict to next', 409, 5, true),
+  GPU_QUERY_FAILED: kind('the GPUs could not be read', 'run nvidia-smi by hand; check the driver', 503, 1, true),
+  INSTANCE_NOT_FOUND: kind('there is no such GPU', '`agent gpus` lists them', 404, 2),
+  INSTANCE_FAILED: kind('the instance did not become healthy', 'see `agent logs <gpu>` and the reason', 500, 1, true),
+  PM2_UNAVAILABLE: kind('the PM2 daemon does not answer', 'see logs/pm2.log; `systemctl status comfy-pm2` where it is a unit of its own', 503, 1, true),
+  TEMPLATE_INVALID: kind('the PM2 template gave an invalid entry', 'correct the file named by pm2.template', 400, 2),
+  OPERATION_NOT_FOUND: kind('there is no such operation', '`GET /v1/operations` lists them', 404, 1),
+  RELEASE_NOT_FOUND: kind('there is no such release', '`agent releases` lists them', 404, 1),
+  HELD: kind('this cannot be done now', 'see the hold named', 409, 5, true),
+  TIMED_OUT: kind('it took longer than allowed', 'raise the time limit or look at the reason', 504, 6, true),
+  UNAUTHORIZED: kind('a valid token is needed', 'send `Authorization: Bearer <token>`; the token is set by AGENT_TOKEN or AGENT_TOKEN_FILE', 401, 1),
+  HOST_REFUSED: kind('the Host header names a host this agent does not serve', 'use its address, or add the name to api.allowedHosts', 403, 1),
+  ORIGIN_REFUSED: kind('requests from this web origin are refused', 'add the origin to api.allowedOrigins', 403, 1),
+  REQUEST_INVALID: kind('the request is not valid', 'see the API reference at /docs', 400, 2),
+  NOT_FOUND: kind('there is nothing at this path', 'see the API reference at /docs', 404, 1),
+  METHOD_NOT_ALLOWED: kind('this path does not take that method', 'see Allow in the answer, and the API reference at /docs', 405, 2),
+  TOO_MANY_STREAMS: kind('too many event streams are open', 'close one, or raise api.maxStreams', 503, 1, true),
+  COMMAND_FAILED: kind('a command failed', 'see its last lines', 500, 1),
+  INTERRUPTED: kind('it was interrupted', 'run the command again to continue', 500, 130, true),
+  INTERNAL: kind('the agent met a fault of its own', 'please report it with `agent logs --export`', 500, 1),
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof errorRegistry;
+
+export interface AgentErrorOptions {
+  /** What to do now, when the standard remedy can be bettered. */
+  readonly help?: string;
+  /** Facts for machines; never secrets. */
+  readonly details?: Readonly<Record<string, unknown>>;
+  readonly retryable?: boolean;
+  readonly cause?: unknown;
+}
+
+/** The one error class that crosses rooms. `message` says what happened, in words of the user's world. */
+export class AgentError extends Error {
+  override readonly name = 'AgentError';
+  readonly code: ErrorCode;
+  readonly help: string;
+  readonly retryable: boolean;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: AgentErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    const registered = errorRegistry[code];
+    this.code = code;
+    this.help = options.help ?? registered.help;
+    this.retryable = options.retryable ?? registered.retryable;
+    this.details = options.details ?? {};
+  }
+
+  get httpStatus(): number {
+    return errorRegistry[this.code].httpStatus;
+  }
+
+  get exitCode(): ExitCode {
+    return errorRegistry[this.code].exitCode;
+  }
+}
+
+export const isAgentError = (error: unknown): error is AgentError => error instanceof AgentError;
+
+/** Anything thrown, as an AgentError: a foreign error becomes INTERNAL and keeps its message and cause. */
+export function asAgentError(error: unknown): AgentError {
+  if (isAgentError(error)) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new AgentError('DISK_FULL', message, { cause: error });
+  if (error instanceof Error && error.name === 'AbortError') return new AgentError('INTERRUPTED', message, { cause: error });
+  return new AgentError('INTERNAL', message, { cause: error });
+}

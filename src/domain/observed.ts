@@ -1,0 +1,12 @@
+import { z } from 'zod';
+
+/** What was asked of the outside: known with its value, or unknown with the reason. Unknown is never "failed" and never "fine". */
+export type Observed<T> = { readonly known: true; readonly value: T } | { readonly known: false; readonly reason: string };
+
+export const known = <T>(value: T): Observed<T> => ({ known: true, value });
+export const unknown = (reason: string): Observed<never> => ({ known: false, reason });
+
+export const Time = z.iso.datetime();
+
+/** Epoch milliseconds to the form used in every document. */
+export const toTime = (epochMs: number): string => new Date(epochMs).toISOString();

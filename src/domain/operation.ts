@@ -1,0 +1,34 @@
+import { z } from 'zod';
+import { Time } from './observed.ts';
+import { InstallProgress } from './release.ts';
+
+export const OperationKind = z.enum(['install', 'reinstall', 'start', 'stop', 'restart', 'drain']);
+export type OperationKind = z.infer<typeof OperationKind>;
+
+/** POST /v1/operations */
+export const OperationRequest = z.strictObject({
+  kind: OperationKind,
+  /** Instances by index; absent means all (start, stop, restart, drain only). */
+  gpus: z.array(z.int().min(0)).optional(),
+  /** Let running jobs finish first (stop, restart). */
+  drain: z.boolean().optional(),
+  /** Drop caches first (reinstall). */
+  clean: z.boolean().optional(),
+});
+export type OperationRequest = z.infer<typeof OperationRequest>;
+
+/** Long work in flight. One at a time per target; asking again gives the running one. */
+export const OperationDocument = z.object({
+  id: z.string(),
+  kind: OperationKind,
+  target: z.string(),
+  state: z.enum(['running', 'succeeded', 'failed', 'cancelled']),
+  startedAt: Time,
+  finishedAt: Time.nullable(),
+  /** One line: what is being done, or how it ended. */
+  message: z.string(),
+  progress: z.number().min(0).max(1).nullable(),
+  install: InstallProgress.nullable(),
+  error: z.object({ code: z.string(), message: z.string(), help: z.string(), retryable: z.boolean() }).nullable(),
+});
+export type OperationDocument = z.infer<typeof OperationDocument>;

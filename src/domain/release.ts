@@ -1,0 +1,122 @@
+import { z } from 'zod';
+import { Time } from './observed.ts';
+
+/** One entry of config_nodes.json after its quirks were ironed out (comfyui.md section 8). */
+export const PackSpec = z.object({
+  /** Directory name below custom_nodes. */
+  name: z.string(),
+  url: z.string(),
+  branch: z.string().nullable(),
+  commit: z.string().nullable(),
+  recursive: z.boolean(),
+  requirements: z.boolean(),
+  /** Values as written: `${VAR}` whole or inside text; expanded only when the `.env` is written. */
+  env: z.record(z.string(), z.string()),
+  customScript: z.string().nullable(),
+});
+export type PackSpec = z.infer<typeof PackSpec>;
+
+/** Where ComfyUI comes from, after defaults. */
+export const SourceSpec = z.object({
+  repository: z.string(),
+  branch: z.string().nullable(),
+  commit: z.string().nullable(),
+  fallbackRepository: z.string().nullable(),
+});
+export type SourceSpec = z.infer<typeof SourceSpec>;
+
+/** Everything that decides what a release contains; its digest decides whether a release is the right one. */
+export const InstallationSpec = z.object({
+  source: SourceSpec,
+  packs: z.array(PackSpec),
+  python: z.object({
+    interpreter: z.string().nullable(),
+    version: z.string().nullable(),
+    torch: z.string(),
+    overrides: z.array(z.string()),
+    constraints: z.array(z.string()),
+    extraRequirements: z.array(z.string()),
+    indexUrl: z.string().nullable(),
+    extraIndexUrls: z.array(z.string()),
+    findLinks: z.array(z.string()),
+  }),
+  customScripts: z.boolean(),
+});
+export type InstallationSpec = z.infer<typeof InstallationSpec>;
+
+export const PackState = z.enum(['pending', 'fetching', 'fetched', 'installing', 'installed', 'loaded', 'failed']);
+export type PackState = z.infer<typeof PackState>;
+
+export const PackStatus = z.object({
+  name: z.string(),
+  state: PackState,
+  url: z.string(),
+  commit: z.string().nullable(),
+  /** What went wrong and what to do; set when state is failed. */
+  error: z.string().nullable(),
+  warnings: z.array(z.string()),
+  /** Untracked paths that the installation itself made in the pack's folder; what appears later is the pack's own state. */
+  generated: z.array(z.string()),
+});
+export type PackStatus = z.infer<typeof PackStatus>;
+
+/** release.json: written last, so that a directory without it is visibly half built. */
+export const Release = z.object({
+  schema: z.literal(1),
+  id: z.string(),
+  createdAt: Time,
+  /** sha256 of the InstallationSpec in canonical JSON. */
+  specDigest: z.string(),
+  /** What was asked for; commits found for it are kept until something newer is asked for. */
+  spec: InstallationSpec,
+  source: z.object({
+    repository: z.string(),
+    branch: z.string().nullable(),
+    commit: z.string(),
+    fallback: z.boolean(),
+    fallbackReason: z.string().nullable(),
+  }),
+  comfyuiVersion: z.string().nullable(),
+  pythonVersion: z.string(),
+  torch: z.string().nullable(),
+  /** Relative to the release directory. */
+  python: z.string(),
+  packs: z.array(PackStatus),
+  /** Flags that main.py of this release understands. */
+  flags: z.array(z.string()),
+  /** Python packages: name -> version. */
+  packages: z.record(z.string(), z.string()),
+  warnings: z.array(z.string()),
+  validated: z.object({ at: Time, startMs: z.int(), canaryMs: z.int().nullable(), protocol: z.enum(['fork', 'upstream']) }).nullable(),
+  durations: z.record(z.string(), z.int()),
+});
+export type Release = z.infer<typeof Release>;
+
+export const InstallStepName = z.enum(['prepare', 'source', 'packs', 'environment', 'pack-setup', 'links', 'validate', 'activate']);
+export type InstallStepName = z.infer<typeof InstallStepName>;
+
+export const InstallStep = z.object({
+  name: InstallStepName,
+  state: z.enum(['pending', 'running', 'done', 'failed', 'skipped']),
+  startedAt: Time.nullable(),
+  durationMs: z.int().nullable(),
+  detail: z.string().nullable(),
+});
+export type InstallStep = z.infer<typeof InstallStep>;
+
+/** An installation in flight (or the last one), as health and the CLI show it. */
+export const InstallProgress = z.object({
+  releaseId: z.string(),
+  step: InstallStepName,
+  steps: z.array(InstallStep),
+  /** 0..1 over all steps. */
+  progress: z.number().min(0).max(1),
+  bytes: z.int(),
+  etaMs: z.int().nullable(),
+  packs: z.array(PackStatus),
+  /** The newest line of output, for a live view. */
+  activity: z.string().nullable(),
+  lastError: z.object({ code: z.string(), message: z.string(), help: z.string() }).nullable(),
+  logFile: z.string(),
+});
+export type InstallProgress = z.infer<typeof InstallProgress>;

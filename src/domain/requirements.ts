@@ -1,0 +1,91 @@
+/**
+ * Requirement files as far as the agent itself looks into them: names for messages, and which pack asked for what. uv
+ * reads the files for real; a line that is not understood here is `other` and never an error.
+ */
+
+export type Requirement =
+  | {
+      readonly kind: 'package';
+      readonly name: string;
+      readonly specifier: string;
+      readonly url: string | null;
+      readonly marker: string | null;
+    }
+  /** A bare URL or VCS line; the name is known only when `#egg=` or a wheel's file name tells it. */
+  | { readonly kind: 'url'; readonly name: string | null; readonly url: string }
+  | { readonly kind: 'include'; readonly file: string; readonly constraint: boolean }
+  | { readonly kind: 'other'; readonly text: string };
+
+/** PEP 503: lower case, runs of `-_.` become one `-`. */
+export const normaliseName = (name: string): string => name.toLowerCase().replace(/[-_.]+/g, '-');
+
+/** Specifier without spaces and in a fixed order, so that `>=1, <2` and `<2,>=1` compare equal. */
+export const normaliseSpecifier = (specifier: string): string =>
+  specifier
+    .replace(/[\s()]/g, '')
+    .split(',')
+    .filter((part) => part !== '')
+    .sort()
+    .join(',');
+
+/** All requirements of a file's text: comments dropped, continued lines joined. */
+export function parseRequirements(text: string): Requirement[] {
+  return text
+    .replace(/^\uFEFF/, '')
+    .replace(/\\\r?\n/g, ' ')
+    .split(/\r?\n/)
+    .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
+    .filter((line) => line !== '')
+    .map(parseRequirement);
+}
+
+const PACKAGE = /^([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(.*)$/;
+const URL_LINE = /^(?:(?:git|hg|svn|bzr)\+\S|[a-z][a-z0-9+.-]*:\/\/|file:)/i;
+
+/** One line, comment and continuation already gone. */
+export function parseRequirement(line: string): Requirement {
+  const option = /^(-r|--requirement|-c|--constraint|-e|--editable)(?:\s+|=|(?=[^-\s]))(.+)$/.exec(line);
+  if (option !== null) {
+    const value = (option[2] ?? '').trim();
+    if (option[1] === '-e' || option[1] === '--editable') return { kind: 'url', name: nameInUrl(value), url: value };
+    return { kind: 'include', file: value.replace(/^(["'])(.*)\1$/, '$2'), constraint: option[1] === '-c' || option[1] === '--constraint' };
+  }
+  if (line.startsWith('-')) return { kind: 'other', text: line };
+  if (URL_LINE.test(line)) {
+    const url = line.split(/\s+;|\s/)[0] ?? line;
+    return { kind: 'url', name: nameInUrl(url), url };
+  }
+  const match = PACKAGE.exec(line);
+  if (match === null) return { kind: 'other', text: line };
+  const name = normaliseName(match[1] ?? '');
+  // Hashes and other options of one requirement say nothing about what is asked for.
+  const rest = (match[2] ?? '').replace(/\s+--\w.*$/, '');
+  if (rest.startsWith('@')) {
+    const [url = '', marker] = rest
+      .slice(1)
+      .trim()
+      .split(/\s+;\s*/);
+    return { kind: 'package', name, specifier: '', url, marker: marker ?? null };
+  }
+  const [specifier = '', marker] = rest.split(/\s*;\s*/);
+  if (specifier !== '' && !/^\(?\s*(?:===|[=<>!~]=|[<>])/.test(specifier)) return { kind: 'other', text: line };
+  return { kind: 'package', name, specifier: normaliseSpecifier(specifier), url: null, marker: marker ?? null };
+}
+
+function nameInUrl(url: string): string | null {
+  const egg = /#(?:.*&)?egg=([A-Za-z0-9][\w.-]*)/.exec(url)?.[1];
+  const wheel = /([A-Za-z0-9][\w.]*)-\d[^/]*\.whl(?:[#?].*)?$/.exec(url)?.[1];
+  const name = egg ?? wheel;
+  return name === undefined ? null : normaliseName(name);
+}
+
+/** Names a text asks for, in order and without repetition. Included files are not followed. */
+export function requirementNames(text: string): string[] {
+  const names = parseRequirements(text).flatMap((requirement) =>
+    requirement.kind === 'package' || (requirement.kind === 'url' && requirement.name !== null) ? [requirement.name ?? ''] : [],
+  );
+  return [...new Set(names)];
+}
+
+/** Masks user names and passwords of URLs inside any text. `git@` of SSH is no secret and stays. */
+export const redactUrls = (text: string): string => text.replace(/(\b[a-z][a-z0-9+.-]*:\/\/)(?!git@)[^/\s@'"`]+@/gi, '$1***@');

@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import type { Config, Layout } from './config.ts';
+import { Hold, type ModelStatus } from './health.ts';
+import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
+import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState } from './instance.ts';
+import type { Observed } from './observed.ts';
+import { InstallationSpec, Release } from './release.ts';
+
+/** Operator verbs, kept in state/intents.json: desired state that no file holds. */
+export const InstanceIntent = z.object({
+  desired: z.enum(['running', 'stopped']).default('running'),
+  cordoned: z.boolean().default(false),
+  draining: z.boolean().default(false),
+  restartRequestedAt: z.number().nullable().default(null),
+  drainBeforeRestart: z.boolean().default(false),
+  quarantined: z.string().nullable().default(null),
+});
+export type InstanceIntent = z.infer<typeof InstanceIntent>;
+
+export const Intents = z.object({
+  /** Keyed by GPU index. */
+  instances: z.record(z.string(), InstanceIntent).default({}),
+  /** Set by `reinstall`: a release made before this moment is not the right one. Epoch ms. */
+  reinstallRequestedAt: z.number().nullable().default(null),
+});
+export type Intents = z.infer<typeof Intents>;
+
+/** What should be. */
+export const DesiredState = z.object({
+  generation: z.int(),
+  enabled: z.boolean(),
+  installation: InstallationSpec,
+  specDigest: z.string(),
+  instances: z.array(DesiredInstance),
+  /** How many were asked for, when fewer cards were found. */
+  wanted: z.int(),
+  warnings: z.array(z.string()),
+});
+export type DesiredState = z.infer<typeof DesiredState>;
+
+/** What was last seen. Every part may be unknown; unknown is never a reason to act. */
+export interface ObservedState {
+  readonly at: number;
+  readonly gpus: Observed<GpuReading>;
+  readonly machine: Observed<MachineFacts>;
+  readonly processes: Observed<readonly ProcessState[]>;
+  /** Incarnations of the processes above, by name; null while there is no process. */
+  readonly incarnations: ReadonlyMap<string, Incarnation | null>;
+  readonly release: Observed<Release | null>;
+  /** Why the current release cannot be used, when it is there but not whole. */
+  readonly releaseProblem: string | null;
+  readonly leases: readonly PortLease[];
+  /** Who listens on the leased (and first candidate) ports; absent: nobody. */
+  readonly portHolders: Observed<readonly PortHolder[]>;
+  /** pids that belong to us: the process trees of our PM2 entries. */
+  readonly ownPids: ReadonlySet<number>;
+  readonly models: Observed<readonly ModelStatus[]>;
+  /** Targets of operations and actions in flight. */
+  readonly busy: ReadonlySet<string>;
+}
+
+/** GET /v1/state */
+export const StateDocument = z.object({
+  desired: DesiredState.nullable(),
+  observed: z.object({
+    at: z.string().nullable(),
+    gpus: z.array(Gpu).nullable(),
+    machine: MachineFacts.nullable(),
+    processes: z.array(ProcessState).nullable(),
+    release: Release.nullable(),
+    leases: z.array(PortLease),
+    portHolders: z.array(PortHolder).nullable(),
+    unknown: z.array(z.string()),
+  }),
+  holds: z.array(Hold),
+});
+export type StateDocument = z.infer<typeof StateDocument>;
+
+/** Everything the loop knows at one moment, for pure functions. */
+export interface Snapshot {
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly desired: DesiredState;
+  readonly observed: ObservedState;
+}

@@ -1,0 +1,157 @@
+import type { Agent, VersionDocument } from '../domain/agent.ts';
+import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
+import { INHERITED_NAMES } from '../plan/launch.ts';
+import type { Logger, Ports } from '../ports.ts';
+import { Broadcast } from './broadcast.ts';
+import { DiscoveryPublisher } from './discovery.ts';
+import type { Documents } from './documents.ts';
+import type { Execution } from './execute.ts';
+import { createFacade, statusOf } from './facade.ts';
+import { Installer } from './installer.ts';
+import type { InstanceOperations } from './instance-operations.ts';
+import { Journal } from './journal.ts';
+import { emptyKnowledge, type Knowledge, type LoadedConfiguration } from './knowledge.ts';
+import { LastStatus } from './last-status.ts';
+import { Operations } from './operations.ts';
+import { Reconciler } from './reconciler.ts';
+import { setUpShared } from './shared-setup.ts';
+import { createStateFiles } from './state-files.ts';
+import { Surveys } from './surveys.ts';
+import { recordTransitions } from './transitions.ts';
+
+export interface CoreOptions {
+  readonly ports: Ports;
+  readonly log: Logger;
+  readonly configuration: LoadedConfiguration;
+  readonly version: VersionDocument;
+  readonly machineName: string;
+  readonly pid: number;
+  /** False for verbs that work in process while no agent runs. */
+  readonly isDaemon: boolean;
+  readonly url: () => string | null;
+}
+
+/** The engine, put together: used by the daemon, and by verbs that work without one. */
+export interface Core {
+  readonly agent: Agent;
+  readonly knowledge: Knowledge;
+  readonly reconciler: Reconciler;
+  readonly surveys: Surveys;
+  readonly operations: Operations;
+  readonly journal: Journal;
+  readonly documents: () => Documents;
+  readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
+  /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
+  readonly refreshInputs: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+export async function createCore(options: CoreOptions): Promise<Core> {
+  const { ports, log, configuration } = options;
+  const { layout } = configuration;
+  const journal = new Journal(ports.journal, ports.clock, log);
+  const state = createStateFiles(ports.files, layout, (path) =>
+    journal.record({ type: 'state.damaged', target: 'agent', level: 'error', message: `${path} could not be read; it was set aside as ${path}.damaged`, data: { path } }),
+  );
+  const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
+  const changes = new Broadcast<Documents>(64);
+  const discovery = new DiscoveryPublisher(ports.files, layout, log);
+  const operations = new Operations(ports.clock, () => changes.publish(reconciler.documents));
+  const surveys = new Surveys(ports, knowledge, () => void reconciler.trigger());
+  const inherited = () => inheritedEnvironment(knowledge.configuration);
+  const refreshInputs = () => setUpShared(ports, knowledge, journal);
+  const installer = new Installer({
+    ports,
+    knowledge,
+    journal,
+    inherited,
+    refresh: async () => {
+      await Promise.all([refreshInputs(), surveys.gpus()]);
+    },
+  });
+  const execution: Execution = {
+    ports,
+    knowledge,
+    state,
+    install: async (reason) => {
+      const fresh = knowledge.intents.reinstallRequestedAt !== null;
+      const operation = operations.start(fresh ? 'reinstall' : 'install', 'installation', reason, (handle) => installer.run(handle, { fresh, clean: false }));
+      for await (const document of operations.follow(operation.id, new AbortController().signal)) if (document.state !== 'running') return;
+    },
+  };
+  const startedAt = ports.clock.now();
+  const process = { pid: options.pid, startedAt, running: options.isDaemon, url: options.url };
+  const lastStatus = new LastStatus(ports, layout, log);
+  const reconciler: Reconciler = new Reconciler({
+    ports,
+    knowledge,
+    journal,
+    execution,
+    machineName: options.machineName,
+    inherited: inherited(),
+    canary: JSON.parse(await ports.assets.text('workflows/canary.json')) as object,
+    busyOperations: () => (operations.running('installation') === null ? [] : ['installation']),
+    onDocuments: (documents, before) => {
+      changes.publish(documents);
+      if (!options.isDaemon || before === null) return;
+      recordTransitions(journal, documents, before);
+      discovery.publish(documents.discovery);
+      lastStatus.save(stateKey(documents), () => statusOf({ ports, knowledge, reconciler, operations, journal, version: options.version, process }));
+    },
+  });
+  const instanceOperations: InstanceOperations = {
+    execution,
+    operations,
+    now: () => ports.clock.now(),
+    trigger: () => reconciler.trigger(),
+    documents: () => reconciler.documents,
+    changes: (signal) => present(reconciler, changes, signal),
+  };
+  const agent = createFacade({ ports, knowledge, reconciler, operations, installer, journal, discovery, instanceOperations, version: options.version, process });
+  return {
+    agent,
+    knowledge,
+    reconciler,
+    surveys,
+    operations,
+    journal,
+    documents: () => reconciler.documents,
+    changes: instanceOperations.changes,
+    refreshInputs,
+    close: async () => {
+      await operations.stop();
+      await surveys.stop();
+      await reconciler.stop();
+      changes.close();
+      await discovery.close();
+      await lastStatus.close();
+      journal.close();
+    },
+  };
+}
+
+/** What makes a state another one for people. */
+const stateKey = ({ health, installation }: Documents): string =>
+  JSON.stringify([
+    health.status,
+    health.instances.map(({ gpu, status, ready, pid, port, restarts }) => [gpu, status, ready, pid, port, restarts.total]),
+    health.holds.map(({ target, code }) => [target, code]),
+    installation.status,
+    installation.step,
+    installation.release?.id,
+    health.configuration.problem,
+  ]);
+
+async function* present(reconciler: Reconciler, changes: Broadcast<Documents>, signal: AbortSignal): AsyncIterable<Documents> {
+  const live = changes.subscribe(signal);
+  yield reconciler.documents;
+  // Only the newest state matters to whoever waits for one.
+  for await (const _ of live) yield reconciler.documents;
+}
+
+/** What an instance may have of the agent's environment: never its secrets. The simulator's switches pass for tests and rehearsals. */
+function inheritedEnvironment({ config, secrets }: LoadedConfiguration): Readonly<Record<string, string>> {
+  const isSimulator = config.comfyui.repository === SIMULATOR_REPOSITORY;
+  const names = Object.keys(secrets.environment).filter((name) => (INHERITED_NAMES as readonly string[]).includes(name) || (isSimulator && name.startsWith('SIM_')));
+  return Object.fromEntries(names.map((name) => [name, secrets.environment[name] ?? '']));
+}

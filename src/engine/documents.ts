@@ -1,0 +1,125 @@
+import type { DiscoveryDocument } from '../domain/discovery.ts';
+import type { ConfigurationHealth, HealthDocument, InstallationDocument, InstancesDocument, ModelsDocument, ReadyDocument } from '../domain/health.ts';
+import type { InstanceDocument } from '../domain/instance.ts';
+import { known, type Observed, toTime, unknown } from '../domain/observed.ts';
+import type { Release } from '../domain/release.ts';
+import { assessInstance, currentRecords } from '../plan/assess.ts';
+import { judgeRestarts } from '../plan/restart-policy.ts';
+import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/summary.ts';
+import type { Knowledge } from './knowledge.ts';
+
+/** Immutable answers, made when something changed and served as they are: a health request never waits. */
+export interface Documents {
+  readonly installation: InstallationDocument;
+  readonly models: ModelsDocument;
+  readonly instances: InstancesDocument;
+  readonly health: HealthDocument;
+  readonly ready: ReadyDocument;
+  readonly discovery: DiscoveryDocument;
+  readonly configuration: ConfigurationHealth;
+}
+
+export interface DocumentContext {
+  readonly now: number;
+  readonly machineName: string;
+  readonly installing: boolean;
+  /** Answers of the moment before: an instance keeps its `since`. */
+  readonly before: Documents | null;
+}
+
+export function buildDocuments(knowledge: Knowledge, context: DocumentContext): Documents {
+  const { configuration, desired, observed, holds, inputs } = knowledge;
+  const { config } = configuration;
+  const { now } = context;
+  const release: Observed<Release | null> = observed?.release ?? unknown('not looked yet');
+  const enabled = config.comfyui.enabled;
+  const installation = summarizeInstallation({
+    enabled,
+    release,
+    releaseProblem: observed?.releaseProblem ?? null,
+    progress: knowledge.installProgress,
+    installing: context.installing,
+    warnings: inputs.warnings,
+  });
+  const models = summarizeModels(enabled, knowledge.models, knowledge.modelsCheckedAt);
+  const layers = { installation: installationLayer(installation, now), models: modelsLayer(models) };
+  const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
+    const processes = observed?.processes ?? unknown('not looked yet');
+    const process = processes.known ? known(processes.value.find((candidate) => candidate.name === instance.name) ?? null) : processes;
+    const incarnation = observed?.incarnations.get(instance.name) ?? null;
+    return assessInstance({
+      config,
+      instance,
+      ...layers,
+      installing: context.installing,
+      release: release.known ? (release.value?.id ?? null) : null,
+      tcpPort: knowledge.leases.find((lease) => lease.gpu === instance.gpu)?.tcpPort ?? null,
+      advertiseHost: advertiseHost(knowledge, context.machineName),
+      process,
+      incarnation,
+      probes: currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation),
+      lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
+      restarts: judgeRestarts(knowledge.exits.get(instance.name) ?? [], { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow }, now),
+      hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
+      warnings: [],
+      now,
+    });
+  });
+  const configurationHealth: ConfigurationHealth = {
+    ok: configuration.problem === null && inputs.problem === null,
+    problem: configuration.problem ?? inputs.problem?.message ?? null,
+    generation: configuration.generation,
+  };
+  const summary = summarizeHealth({
+    config,
+    wanted: desired?.wanted ?? 0,
+    cardsSeen: knowledge.cards.known,
+    installation,
+    models,
+    instances,
+    holds,
+    warnings: [...(desired?.warnings ?? []), ...configuration.warnings, ...inputs.warnings],
+    configuration: configurationHealth,
+    now,
+  });
+  return {
+    installation,
+    models,
+    ...summary,
+    configuration: configurationHealth,
+    discovery: discoveryOf(summary.instances, release.known ? release.value : null, context),
+  };
+}
+
+/** The host that workers are told: a wildcard address is of no use to them. */
+function advertiseHost(knowledge: Knowledge, machineName: string): string {
+  const { api, comfyui } = knowledge.configuration.config;
+  if (api.advertiseHost !== null) return api.advertiseHost;
+  const listen = comfyui.listen.split(',')[0]?.trim() ?? '127.0.0.1';
+  return listen === '0.0.0.0' || listen === '::' ? machineName : listen;
+}
+
+function discoveryOf(instances: InstancesDocument, release: Release | null, context: DocumentContext): DiscoveryDocument {
+  const { before, now, machineName } = context;
+  const found = instances.instances.flatMap((instance) => {
+    if (instance.host === null || instance.port === null || instance.url === null || instance.wsUrl === null) return [];
+    const old = before?.discovery.instances.find((candidate) => candidate.gpu === instance.gpu);
+    const { gpu, uuid, name, ready, host, port, url, wsUrl } = instance;
+    return [
+      {
+        gpu,
+        uuid,
+        name,
+        ready,
+        host,
+        port,
+        url,
+        wsUrl,
+        protocol: release?.validated?.protocol ?? ('unknown' as const),
+        comfyuiVersion: release?.comfyuiVersion ?? null,
+        since: old !== undefined && old.ready === ready ? old.since : toTime(now),
+      },
+    ];
+  });
+  return { schema: 1, machine: machineName, generatedAt: toTime(now), release: release?.id ?? null, capacity: instances.capacity, instances: found };
+}

@@ -1,0 +1,72 @@
+import type { Action, ActionKind } from '../domain/action.ts';
+import { AgentError } from '../domain/errors.ts';
+import { toTime } from '../domain/observed.ts';
+import { InstanceIntent, type Intents } from '../domain/state.ts';
+import { instanceDirectories, launchDigest } from '../plan/launch.ts';
+import type { Ports } from '../ports.ts';
+import type { Knowledge } from './knowledge.ts';
+import type { StateFiles } from './state-files.ts';
+
+/** What actions may use. */
+export interface Execution {
+  readonly ports: Ports;
+  readonly knowledge: Knowledge;
+  readonly state: StateFiles;
+  /** Starts the installation operation and waits for its end. */
+  readonly install: (reason: string) => Promise<void>;
+}
+
+type Handlers = { readonly [Kind in ActionKind]: (action: Extract<Action, { kind: Kind }>, execution: Execution) => Promise<void> };
+
+/** One row for each kind of action; every row can be cut anywhere and repeated. */
+const handlers: Handlers = {
+  install: ({ reason }, { install }) => install(reason),
+  'lease-port': async ({ gpu, tcpPort }, { knowledge, state, ports }) => {
+    const { first } = knowledge.configuration.config.ports;
+    const others = knowledge.leases.filter((lease) => lease.gpu !== gpu && lease.tcpPort !== tcpPort);
+    await saveLeases(knowledge, state, [...others, { gpu, tcpPort, first, since: toTime(ports.clock.now()) }]);
+  },
+  'start-instance': ({ gpu, name }, execution) => startInstance(execution, gpu, name),
+  'restart-instance': async ({ gpu, name }, execution) => {
+    await startInstance(execution, gpu, name);
+    await changeIntent(execution, gpu, { restartRequestedAt: null, drainBeforeRestart: false });
+  },
+  'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
+  'remove-process': ({ name }, { ports }) => ports.processes.remove(name),
+  'quarantine-instance': async ({ gpu, name, reason }, execution) => {
+    await changeIntent(execution, gpu, { quarantined: reason });
+    await execution.ports.processes.stop(name);
+  },
+};
+
+export function execute(action: Action, execution: Execution): Promise<void> {
+  // The table is exhaustive by type; the cast only rejoins the kind with its own handler.
+  const handler = handlers[action.kind] as (action: Action, execution: Execution) => Promise<void>;
+  return handler(action, execution);
+}
+
+async function startInstance({ ports, knowledge }: Execution, gpu: number, name: string): Promise<void> {
+  const launch = knowledge.launches.get(gpu);
+  if (launch === undefined) throw new AgentError('HELD', `${name} has no release or no port yet`);
+  const { layout, config } = knowledge.configuration;
+  const directories = instanceDirectories(layout, gpu);
+  await Promise.all([directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)));
+  await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
+  const entry = await ports.template.toEntry(launch, config.pm2.template);
+  await ports.processes.start({ ...entry, env: { ...entry.env, AGENT_ENTRY_DIGEST: launchDigest(launch), AGENT_RELEASE: launch.release } });
+}
+
+/** Known before it is written: leases of several instances are taken side by side, and none may lose another's. */
+async function saveLeases(knowledge: Knowledge, state: StateFiles, leases: Knowledge['leases']): Promise<void> {
+  knowledge.leases = [...leases].sort((a, b) => a.gpu - b.gpu);
+  await state.saveLeases(knowledge.leases);
+}
+
+/** Writes an operator's wish down before it is acted on, so that it outlives the agent. */
+export async function changeIntent({ knowledge, state }: Pick<Execution, 'knowledge' | 'state'>, gpu: number, change: Partial<InstanceIntent>): Promise<void> {
+  const key = String(gpu);
+  const before = InstanceIntent.parse(knowledge.intents.instances[key] ?? {});
+  const intents: Intents = { ...knowledge.intents, instances: { ...knowledge.intents.instances, [key]: { ...before, ...change } } };
+  knowledge.intents = intents;
+  await state.saveIntents(intents);
+}

@@ -1,0 +1,224 @@
+import type { Agent, ConfigDocument, GpusDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
+import { AgentError } from '../domain/errors.ts';
+import type { InstanceDocument } from '../domain/instance.ts';
+import { toTime } from '../domain/observed.ts';
+import type { StateDocument } from '../domain/state.ts';
+import { foreignProcesses } from '../plan/gpu-guard.ts';
+import type { Ports } from '../ports.ts';
+import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
+import type { Installer } from './installer.ts';
+import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
+import type { Journal } from './journal.ts';
+import type { Knowledge } from './knowledge.ts';
+import { readLogs } from './log-sources.ts';
+import { metricSamples } from './metrics.ts';
+import type { Operations } from './operations.ts';
+import type { Reconciler } from './reconciler.ts';
+import { listReleases } from './releases.ts';
+
+const RECENT_EVENTS = 8;
+
+export interface FacadeParts {
+  readonly ports: Ports;
+  readonly knowledge: Knowledge;
+  readonly reconciler: Reconciler;
+  readonly operations: Operations;
+  readonly installer: Installer;
+  readonly journal: Journal;
+  readonly discovery: DiscoveryPublisher;
+  readonly instanceOperations: InstanceOperations;
+  readonly version: VersionDocument;
+  readonly process: { readonly pid: number; readonly startedAt: number; readonly running: boolean; readonly url: () => string | null };
+}
+
+/** The program as others see it: documents from the cache, verbs into operations. */
+export function createFacade(parts: FacadeParts): Agent {
+  const { ports, knowledge, reconciler, operations, journal, discovery, instanceOperations } = parts;
+  const documents = () => reconciler.documents;
+  const gpuOf = (reference: string): number => findInstance(parts, reference).gpu;
+
+  return {
+    version: async () => parts.version,
+    liveness: async () => ({
+      status: 'ok',
+      version: parts.version.agent,
+      startedAt: toTime(parts.process.startedAt),
+      uptimeMs: ports.clock.now() - parts.process.startedAt,
+      configuration: documents().configuration,
+    }),
+    ready: async () => documents().ready,
+    health: async () => documents().health,
+    installation: async () => documents().installation,
+    instances: async () => documents().instances,
+    instance: async (reference) => findInstance(parts, reference),
+    models: async () => documents().models,
+    status: async () => statusOf(parts),
+    state: async () => stateOf(knowledge),
+    plan: async () => ({ actions: [...reconciler.planned.actions], holds: [...knowledge.holds] }),
+    gpus: async () => gpusOf(knowledge),
+    ports: () => portsOf(parts),
+    discovery: async () => documents().discovery,
+    prometheusTargets: async () => prometheusTargets(documents().discovery),
+    releases: () => listReleases(ports.files, knowledge.configuration.layout, true),
+    config: async (): Promise<ConfigDocument> => ({
+      file: knowledge.configuration.file,
+      values: [...knowledge.configuration.provenance],
+      problem: documents().configuration.problem,
+    }),
+    metrics: () => ports.metrics.render(metricSamples(knowledge, documents())),
+    operations: async () => operations.list(),
+    operation: async (id) => operations.get(id),
+    startOperation: async (request) => {
+      if (request.kind !== 'install' && request.kind !== 'reinstall') return startInstanceOperation(instanceOperations, request.kind, request);
+      const { kind } = request;
+      return operations.start(kind, 'installation', `${kind} was asked for`, async (handle) => {
+        const message = await parts.installer.run(handle, { fresh: kind === 'reinstall', clean: request.clean === true });
+        void reconciler.trigger();
+        return message;
+      });
+    },
+    followOperation: (id, signal) => operations.follow(id, signal),
+    patchInstance: async (reference, patch) => {
+      const gpu = gpuOf(reference);
+      await patchIntent(instanceOperations, gpu, patch);
+      return findInstance(parts, String(gpu));
+    },
+    events: async function* ({ backlog, follow }, signal) {
+      const live = journal.follow(signal);
+      yield* journal.newest(backlog);
+      if (follow) yield* live;
+    },
+    discoveryEvents: async function* (signal) {
+      const live = discovery.subscribe(signal);
+      yield documents().discovery;
+      yield* live;
+    },
+    logs: (query, signal) =>
+      readLogs(
+        ports.files,
+        knowledge.configuration.layout,
+        documents().instances.instances.map((instance) => instance.gpu),
+        query,
+        signal,
+      ),
+  };
+}
+
+function findInstance({ knowledge, reconciler }: FacadeParts, reference: string): InstanceDocument {
+  const { instances } = reconciler.documents.instances;
+  const found = instances.find((instance) => String(instance.gpu) === reference || (instance.uuid !== null && instance.uuid === reference));
+  if (found !== undefined) return found;
+  const { enabled } = knowledge.configuration.config.comfyui;
+  const notSeen = !knowledge.cards.known || knowledge.desired === null;
+  if ((enabled && !notSeen) || !/^(\d{1,3}|GPU-[\w-]{1,64}|MIG-[\w-]{1,64})$/.test(reference)) {
+    throw new AgentError('INSTANCE_NOT_FOUND', `there is no GPU ${reference}; there ${instances.length === 1 ? 'is' : 'are'} ${instances.map((instance) => instance.gpu).join(', ') || 'none'}`);
+  }
+  return unseenInstance(reference, enabled, knowledge.gpus.known ? 'the GPUs were not looked at yet' : `the GPUs were not seen: ${knowledge.gpus.reason}`);
+}
+
+/** Before the cards were seen a GPU may or may not exist: that is unknown, neither "no such GPU" nor "failed". */
+function unseenInstance(reference: string, enabled: boolean, reason: string): InstanceDocument {
+  const layer = { status: 'unknown' as const, reason: enabled ? reason : null, checkedAt: null };
+  const index = /^\d+$/.test(reference) ? Number(reference) : 0;
+  return {
+    gpu: index,
+    uuid: /^\d+$/.test(reference) ? null : reference,
+    gpuName: 'not seen',
+    name: `comfyui-gpu${index}`,
+    status: enabled ? 'unknown' : 'disabled',
+    ready: false,
+    url: null,
+    wsUrl: null,
+    host: null,
+    port: null,
+    pid: null,
+    startedAt: null,
+    release: null,
+    layers: { installation: layer, runtime: layer, functional: layer, models: layer },
+    restarts: { total: 0, inWindow: 0, lastReason: null },
+    cordoned: false,
+    hold: null,
+    queue: null,
+    warnings: [],
+  };
+}
+
+export function statusOf({ knowledge, reconciler, operations, journal, version, process, ports }: Omit<FacadeParts, 'installer' | 'discovery' | 'instanceOperations'>): StatusDocument {
+  const { installation, health } = reconciler.documents;
+  const failed = installation.packs.filter((pack) => pack.state === 'failed').length;
+  const source = installation.release;
+  return {
+    agent: { running: process.running, version: version.agent, pid: process.running ? process.pid : null, startedAt: process.running ? toTime(process.startedAt) : null, url: process.url() },
+    machine: knowledge.machine.known ? knowledge.machine.value : null,
+    root: knowledge.configuration.layout.root,
+    health,
+    installation: {
+      status: installation.status,
+      release: source?.id ?? null,
+      summary:
+        source === null
+          ? (installation.reason ?? 'nothing is installed')
+          : `ComfyUI ${source.comfyuiVersion ?? 'of unknown version'}, ${source.repository}${source.branch === null ? '' : ` ${source.branch}`} at ${source.commit.slice(0, 10)}`,
+      packs: { installed: installation.packs.length - failed, failed },
+    },
+    gpus: knowledge.gpus.known ? [...knowledge.gpus.value.gpus] : null,
+    operations: operations.list().filter((operation) => operation.state === 'running'),
+    recent: [...journal.newest(RECENT_EVENTS, 'warn')],
+    asOf: toTime(ports.clock.now()),
+  };
+}
+
+function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument {
+  const parts = { gpus: observed?.gpus, machine: observed?.machine, processes: observed?.processes, release: observed?.release, ports: observed?.portHolders, models: observed?.models };
+  return {
+    desired,
+    observed: {
+      at: observed === null ? null : toTime(observed.at),
+      gpus: observed?.gpus.known ? [...observed.gpus.value.gpus] : null,
+      machine: observed?.machine.known ? observed.machine.value : null,
+      processes: observed?.processes.known ? [...observed.processes.value] : null,
+      release: observed?.release.known ? observed.release.value : null,
+      leases: [...leases],
+      portHolders: observed?.portHolders.known ? [...observed.portHolders.value] : null,
+      unknown: Object.entries(parts).flatMap(([name, part]) => (part === undefined ? [`${name}: not looked yet`] : part.known ? [] : [`${name}: ${part.reason}`])),
+    },
+    holds: [...holds],
+  };
+}
+
+function gpusOf({ gpus, desired, observed, configuration }: Knowledge): GpusDocument {
+  if (!gpus.known) return { present: null, reason: gpus.reason, gpus: [] };
+  const foreign = foreignProcesses({ ...configuration.config.gpu, foreignMemoryMb: 0 }, gpus, observed?.ownPids ?? new Set());
+  return {
+    present: gpus.value.present,
+    reason: gpus.value.present ? null : 'this machine has no NVIDIA driver',
+    gpus: gpus.value.gpus.map((gpu) => {
+      const stranger = foreign.find((candidate) => candidate.gpu === gpu.index);
+      return {
+        ...gpu,
+        instance: desired?.instances.find((instance) => instance.uuid === gpu.uuid)?.name ?? null,
+        owner: stranger === undefined ? null : `pid ${stranger.process.pid} (${stranger.process.name})`,
+      };
+    }),
+  };
+}
+
+async function portsOf({ knowledge, ports }: FacadeParts): Promise<PortsDocument> {
+  const { desired, leases, observed, configuration } = knowledge;
+  const { first } = configuration.config.ports;
+  const rows = (desired?.instances ?? []).map(({ gpu, name }) => {
+    const lease = leases.find((candidate) => candidate.gpu === gpu) ?? null;
+    return { gpu, name, lease, tcpPort: lease?.tcpPort ?? first + gpu };
+  });
+  const holders = await ports.kernel.portHolders(rows.map((row) => row.tcpPort));
+  return {
+    ports: await Promise.all(
+      rows.map(async ({ gpu, name, lease, tcpPort }) => {
+        const holder = holders.find((candidate) => candidate.tcpPort === tcpPort) ?? null;
+        const pid = observed?.incarnations.get(name)?.pid;
+        const ours = holder === null || holder.pid === null ? null : pid !== undefined && (await ports.kernel.tree(pid)).includes(holder.pid);
+        return { gpu, tcpPort, lease, holder, ours };
+      }),
+    ),
+  };
+}

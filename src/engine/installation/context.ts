@@ -1,0 +1,42 @@
+import type { Config, Layout, Secrets } from '../../domain/config.ts';
+import type { GpuReading } from '../../domain/gpu.ts';
+import type { InstallationSpec, Release } from '../../domain/release.ts';
+import type { Ports } from '../../ports.ts';
+import type { InstallTracker } from './progress.ts';
+
+/** What every step of an installation is given. */
+export interface InstallContext {
+  readonly ports: Ports;
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly secrets: Secrets;
+  readonly spec: InstallationSpec;
+  readonly specDigest: string;
+  readonly releaseId: string;
+  /** Where the release is built: its final path, because a virtual environment cannot be moved. */
+  readonly directory: string;
+  /** Release in place; its commits are kept for sources that did not change, unless `fresh`. */
+  readonly previous: Release | null;
+  readonly fresh: boolean;
+  /** Cards as last read; decides the torch build. */
+  readonly gpus: GpuReading | null;
+  /** Card free for the trial start: value of CUDA_VISIBLE_DEVICES; null: prove on the CPU. */
+  readonly trialDevice: string | null;
+  readonly modelPathsFile: string;
+  /** Environment names an instance inherits. */
+  readonly inherited: Readonly<Record<string, string>>;
+  readonly tracker: InstallTracker;
+  readonly signal: AbortSignal;
+}
+
+export const checkoutOf = (context: InstallContext): string => `${context.directory}/ComfyUI`;
+export const packDirectory = (context: InstallContext, name: string): string => `${checkoutOf(context)}/custom_nodes/${name}`;
+
+/** Runs `work` over all items, at most `limit` at once, in order of the list. A rejection ends the whole. */
+export async function forEachLimited<T>(items: readonly T[], limit: number, work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+}

@@ -1,0 +1,126 @@
+import { type AgentError, isAgentError } from '../../domain/errors.ts';
+import { requirementNames } from '../../domain/requirements.ts';
+import { chooseTorch, coreRequirements, environmentConstraints, packConstraints } from '../../plan/python.ts';
+import { nextTrial, type Trial } from '../../plan/requirements.ts';
+import type { ResolveRequest } from '../../ports.ts';
+import { checkoutOf, type InstallContext, packDirectory } from './context.ts';
+import { stateOf } from './pack-setup.ts';
+
+const CORE = 'ComfyUI';
+
+export interface BuiltEnvironment {
+  /** Absolute path of the interpreter. */
+  readonly python: string;
+  readonly pythonVersion: string;
+  /** Pins that scripts of packs must respect; null when there are none. */
+  readonly constraintsFile: string | null;
+}
+
+interface RequirementFile {
+  readonly label: string;
+  readonly file: string;
+}
+
+/**
+ * The Python environment of the release: one resolution over ComfyUI and all packs, with torch and the core held fast.
+ * A pack whose requirements do not fit is recorded on that pack and left out; the rest goes on.
+ */
+export async function buildEnvironment(context: InstallContext): Promise<BuiltEnvironment> {
+  const { ports, spec, tracker, directory } = context;
+  const interpreter = spec.python.interpreter ?? 'python3';
+  const core = await coreFiles(context);
+  const packs = await packFiles(context);
+  const needsUv = core.length > 0 || packs.length > 0;
+  const python = await ports.python.create(`${directory}/venv`, { interpreter, version: spec.python.version, needsUv, signal: context.signal });
+  const pythonVersion = await ports.python.interpreterVersion(python);
+  tracker.detail(`Python ${pythonVersion}`);
+  if (!needsUv) return { python, pythonVersion, constraintsFile: null };
+
+  const { driverVersion, hasGpu } = driverOf(context);
+  const torch = chooseTorch({ setting: spec.python.torch, driverVersion, hasGpu });
+  if (torch.warning !== null) tracker.warn(torch.warning);
+  tracker.detail(`torch ${torch.pin ?? torch.backend ?? 'as the indexes have it'}: ${torch.reason}`);
+  const constraints = environmentConstraints(torch, spec.python.constraints);
+  const { indexUrl, extraIndexUrls, findLinks, overrides } = spec.python;
+  const common = { python, indexUrl, extraIndexUrls, findLinks, overrides, torchBackend: torch.backend, signal: context.signal, onLine: (line: string) => tracker.line(line) };
+
+  tracker.detail('resolving the requirements of ComfyUI');
+  const corePins = await ports.python.resolve({ ...common, requirements: core, constraints });
+  tracker.fraction(0.2);
+  const held = [...constraints, ...packConstraints(corePins)];
+  const pins = packs.length === 0 ? corePins : await resolveWithPacks(context, core, packs, { ...common, constraints: held });
+  tracker.fraction(0.4);
+  tracker.detail(`installing ${pins.length} packages`);
+  for (const misfit of await ports.python.install({ ...common, pins })) tracker.warn(misfit);
+  tracker.fraction(0.95);
+
+  const constraintsFile = `${directory}/constraints.txt`;
+  await ports.files.writeText(constraintsFile, `${held.join('\n')}\n`);
+  return { python, pythonVersion, constraintsFile };
+}
+
+/** requirements.txt of ComfyUI and what it forgets to list. */
+async function coreFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
+  const { files } = context.ports;
+  const file = `${checkoutOf(context)}/requirements.txt`;
+  const text = (await files.readText(file)) ?? '';
+  const extra = coreRequirements(text, context.spec.python.extraRequirements);
+  const result: RequirementFile[] = requirementNames(text).length === 0 ? [] : [{ label: CORE, file }];
+  if (extra.length > 0) {
+    const extraFile = `${context.directory}/extra-requirements.txt`;
+    await files.writeText(extraFile, `${extra.join('\n')}\n`);
+    result.push({ label: 'python.extraRequirements', file: extraFile });
+  }
+  return result;
+}
+
+async function packFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
+  const found: RequirementFile[] = [];
+  for (const pack of context.spec.packs) {
+    if (!pack.requirements || stateOf(context, pack.name) === 'failed') continue;
+    const file = `${packDirectory(context, pack.name)}/requirements.txt`;
+    const text = await context.ports.files.readText(file);
+    if (text === null) {
+      context.tracker.packWarning(pack.name, 'config_nodes.json says it has requirements, but it has no requirements.txt');
+    } else if (/^\s*[^#\s]/m.test(text)) {
+      found.push({ label: pack.name, file });
+    }
+  }
+  return found;
+}
+
+async function resolveWithPacks(context: InstallContext, core: readonly RequirementFile[], packs: readonly RequirementFile[], request: Omit<ResolveRequest, 'requirements'>): Promise<readonly string[]> {
+  const { ports, tracker } = context;
+  const labels = packs.map((pack) => pack.label);
+  const trials: Trial[] = [];
+  let pins: readonly string[] = [];
+  for (let next = nextTrial(labels, trials); !next.done; next = nextTrial(labels, trials)) {
+    const tried = next.labels;
+    tracker.detail(`resolving the requirements of ComfyUI and ${tried.length} node packs`);
+    try {
+      pins = await ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => tried.includes(pack.label))] });
+      trials.push({ labels: tried, failure: null });
+    } catch (error) {
+      if (!isAgentError(error) || error.code !== 'REQUIREMENTS_UNRESOLVED') throw error;
+      trials.push({ labels: tried, failure: { labels: namedPacks(error), reason: error.message } });
+    }
+  }
+  const outcome = nextTrial(labels, trials);
+  if (!outcome.done) throw new Error('the trials are over');
+  for (const { label, reason } of outcome.rejected) {
+    tracker.pack(label, { state: 'failed', error: `its requirements do not fit: ${reason}; override or constrain them with python.overrides` });
+  }
+  // The last trial may have failed: what counts is the set that was accepted.
+  return outcome.rejected.length === 0 ? pins : ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => outcome.accepted.includes(pack.label))] });
+}
+
+function namedPacks(error: AgentError): readonly string[] {
+  const { labels } = error.details;
+  return Array.isArray(labels) ? labels.filter((label) => typeof label === 'string') : [];
+}
+
+/** The torch build follows the cards that instances use, not those that happen to be in the machine. */
+function driverOf({ gpus, config }: InstallContext): { readonly driverVersion: string | null; readonly hasGpu: boolean } {
+  const first = config.gpu.mode === 'actual' ? gpus?.gpus[0] : undefined;
+  return { driverVersion: first?.driverVersion ?? null, hasGpu: first !== undefined };
+}

@@ -1,0 +1,105 @@
+import { AgentError } from '../../domain/errors.ts';
+import { toTime } from '../../domain/observed.ts';
+import type { PackStatus, Release } from '../../domain/release.ts';
+import { releaseDirectory } from '../releases.ts';
+import type { InstallContext } from './context.ts';
+import { buildEnvironment } from './environment.ts';
+import { linkSharedFolders } from './links.ts';
+import { setUpPacks } from './pack-setup.ts';
+import { fetchPacks } from './packs.ts';
+import { fetchSource } from './source.ts';
+import { validateRelease } from './validate.ts';
+
+const MEBIBYTE = 1024 * 1024;
+/** Written into a release that did not pass, for whoever looks into it; removed with it by the next installation. */
+const FAILURE_NOTE = 'failed.json';
+
+/** `20261121-041500-3fb07a80`: sorts by time, unique on the machine. */
+export const newReleaseId = (now: number, digest: string): string => `${toTime(now).replace(/[-:]/g, '').replace('T', '-').slice(0, 15)}-${digest.slice(0, 8)}`;
+
+/**
+ * Builds a release at its final path and makes it current: the whole installation on one page. Nothing that runs is
+ * touched before the last step; whatever fails earlier leaves the old release in place.
+ */
+export async function installRelease(context: InstallContext): Promise<Release> {
+  const { tracker, directory, ports, layout } = context;
+  try {
+    await tracker.step('prepare', () => prepare(context));
+    const fetched = await tracker.step('source', () => fetchSource(context));
+    await tracker.step('packs', () => fetchPacks(context));
+    const environment = await tracker.step('environment', () => buildEnvironment(context));
+    await tracker.step('pack-setup', () => setUpPacks(context, environment.python, environment.constraintsFile));
+    await tracker.step('links', () => linkSharedFolders(context));
+    const packages = await ports.python.packages(environment.python);
+    const trialRelease = { id: context.releaseId, python: environment.python.slice(directory.length + 1), flags: [...fetched.flags] };
+    const trial = context.config.install.validate
+      ? await tracker.step('validate', async () => validateRelease(context, trialRelease, JSON.parse(await ports.assets.text('workflows/canary.json')) as object))
+      : { validated: null, packs: new Map() };
+    return await tracker.step('activate', async () => {
+      const release: Release = {
+        schema: 1,
+        ...trialRelease,
+        createdAt: toTime(ports.clock.now()),
+        specDigest: context.specDigest,
+        spec: context.spec,
+        source: fetched.source,
+        comfyuiVersion: fetched.comfyuiVersion,
+        pythonVersion: environment.pythonVersion,
+        torch: packages['torch'] ?? null,
+        packs: tracker.progress.packs.map((pack) => provedPack(pack, trial.packs)),
+        packages: { ...packages },
+        warnings: [...tracker.warnings],
+        validated: trial.validated,
+        durations: { ...tracker.durations },
+      };
+      for (const pack of release.packs) tracker.pack(pack.name, pack);
+      await ports.files.writeText(`${directory}/release.json`, `${JSON.stringify(release, null, 2)}\n`);
+      await activate(context);
+      return release;
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (await ports.files.exists(directory)) {
+      await ports.files.writeText(`${releaseDirectory(layout, context.releaseId)}/${FAILURE_NOTE}`, `${JSON.stringify({ at: toTime(ports.clock.now()), reason })}\n`).catch(() => undefined);
+    }
+    throw error;
+  }
+}
+
+async function prepare(context: InstallContext): Promise<void> {
+  const { ports, config, layout, directory, tracker } = context;
+  const { files } = ports;
+  const free = await files.freeBytes(layout.root);
+  const neededBytes = config.install.minFreeDiskMb * MEBIBYTE;
+  if (free !== null && free < neededBytes) {
+    throw new AgentError('DISK_FULL', `${layout.root} has ${Math.round(free / MEBIBYTE)} MiB free; an installation is not begun below ${config.install.minFreeDiskMb} MiB`, {
+      help: 'free space, move the root, or lower install.minFreeDiskMb',
+    });
+  }
+  for (const name of await files.list(layout.releases)) {
+    const abandoned = `${layout.releases}/${name}`;
+    // Without release.json it is half built or failed, and nothing can run from it.
+    if (abandoned === directory || (await files.exists(`${abandoned}/release.json`))) continue;
+    tracker.log(`removing the unfinished release ${name}`);
+    await files.remove(abandoned);
+  }
+  await files.ensureDirectory(directory);
+}
+
+/** Two links, switched by rename: `current` for people, and the path the predecessor used. */
+async function activate({ ports, layout, directory, tracker }: InstallContext): Promise<void> {
+  if (!(await ports.files.link(directory, layout.current))) {
+    throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, { help: 'move it away; the agent makes a link of that name' });
+  }
+  if (!(await ports.files.link(`${layout.current}/ComfyUI`, layout.installPath))) {
+    tracker.warn(`${layout.installPath} is no link and was left alone; the installation is at ${layout.current}/ComfyUI`);
+  }
+}
+
+function provedPack(pack: PackStatus, trial: ReadonlyMap<string, { readonly loaded: boolean; readonly error: string | null }>): PackStatus {
+  if (pack.state === 'failed') return pack;
+  const result = trial.get(pack.name);
+  if (result === undefined) return pack;
+  if (result.loaded) return { ...pack, state: 'loaded' };
+  return { ...pack, state: 'failed', error: `it does not import: ${result.error ?? 'see the installation log'}` };
+}

@@ -1,0 +1,55 @@
+import type { Layout } from '../../domain/config.ts';
+import type { PackStatus } from '../../domain/release.ts';
+import { releaseDirectory } from '../releases.ts';
+import { type InstallContext, packDirectory } from './context.ts';
+import { stateOf } from './pack-setup.ts';
+
+/**
+ * Packs write into their own folders: downloads, databases, settings. What a pack wrote since its release was built is
+ * moved to shared/pack-state/<pack> and linked back, in the old release and in the new one, so that a switch loses nothing.
+ */
+export async function keepPackState(context: InstallContext): Promise<void> {
+  const { previous, layout, ports, spec } = context;
+  for (const pack of previous?.packs ?? []) {
+    if (previous !== null && pack.state !== 'failed') await moveOut(context, layout, previous.id, pack);
+  }
+  for (const pack of spec.packs) {
+    if (stateOf(context, pack.name) === 'failed') continue;
+    const kept = `${layout.packState}/${pack.name}`;
+    for (const path of await keptPaths(context, pack.name)) {
+      const place = `${packDirectory(context, pack.name)}/${path}`;
+      // A file that the pack's repository now brings itself wins over a stale copy.
+      if (await ports.files.exists(place)) continue;
+      await ports.files.ensureDirectory(parent(place));
+      await ports.files.link(`${kept}/${path}`, place);
+    }
+  }
+}
+
+async function moveOut(context: InstallContext, layout: Layout, releaseId: string, pack: PackStatus): Promise<void> {
+  const { git, files } = context.ports;
+  const directory = `${releaseDirectory(layout, releaseId)}/ComfyUI/custom_nodes/${pack.name}`;
+  if (!(await files.isDirectory(directory))) return;
+  const installed = new Set(pack.generated.map(withoutSlash));
+  const written = (await git.untracked(directory)).map(withoutSlash).filter((path) => !installed.has(path));
+  for (const path of written) {
+    const from = `${directory}/${path}`;
+    const to = `${layout.packState}/${pack.name}/${path}`;
+    if ((await files.readLink(from)) !== null || (await files.exists(to))) continue;
+    await files.ensureDirectory(parent(to));
+    await files.move(from, to);
+    await files.link(to, from);
+    const kept = [...new Set([...(await keptPaths(context, pack.name)), path])].sort();
+    await files.writeText(`${layout.packState}/${pack.name}/.kept`, `${kept.join('\n')}\n`);
+    context.tracker.packWarning(pack.name, `${path}, written by the pack itself, is kept in shared/pack-state`);
+  }
+}
+
+/** Paths that were moved out of the pack's folder, one a line in `.kept`. */
+async function keptPaths(context: InstallContext, pack: string): Promise<readonly string[]> {
+  const list = (await context.ports.files.readText(`${context.layout.packState}/${pack}/.kept`)) ?? '';
+  return list.split('\n').filter((line) => line !== '');
+}
+
+const withoutSlash = (path: string): string => path.replace(/\/+$/, '');
+const parent = (path: string): string => path.slice(0, path.lastIndexOf('/'));

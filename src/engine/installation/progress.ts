@@ -1,0 +1,150 @@
+import { asAgentError } from '../../domain/errors.ts';
+import { toTime } from '../../domain/observed.ts';
+import { type InstallProgress, type InstallStepName, InstallStepName as StepNames, type PackSpec, type PackStatus } from '../../domain/release.ts';
+import type { Clock } from '../../ports.ts';
+
+/** Share of each step in a typical installation, for the bar; measured on cold caches with a few packs. */
+const WEIGHTS: Readonly<Record<InstallStepName, number>> = {
+  prepare: 1,
+  source: 10,
+  packs: 15,
+  environment: 50,
+  'pack-setup': 8,
+  links: 1,
+  validate: 14,
+  activate: 1,
+};
+const TOTAL = Object.values(WEIGHTS).reduce((sum, weight) => sum + weight, 0);
+
+/** Output lines come by the thousand; people and sockets need a few a second. */
+const ACTIVITY_PERIOD_MS = 150;
+
+/** Keeps the progress document of one installation and its log. */
+export class InstallTracker {
+  readonly #clock: Clock;
+  readonly #onChange: (progress: InstallProgress) => void;
+  readonly #writeLog: (line: string) => void;
+  readonly #began: number;
+  #document: InstallProgress;
+  #stepBegan = 0;
+  #fraction = 0;
+  #lastActivity = Number.NEGATIVE_INFINITY;
+  readonly durations: Record<string, number> = {};
+  readonly warnings: string[] = [];
+
+  constructor(options: {
+    readonly clock: Clock;
+    readonly releaseId: string;
+    readonly logFile: string;
+    readonly packs: readonly PackSpec[];
+    readonly onChange: (progress: InstallProgress) => void;
+    readonly writeLog: (line: string) => void;
+  }) {
+    this.#clock = options.clock;
+    this.#onChange = options.onChange;
+    this.#writeLog = options.writeLog;
+    this.#began = options.clock.monotonic();
+    this.#document = {
+      releaseId: options.releaseId,
+      step: 'prepare',
+      steps: StepNames.options.map((name) => ({ name, state: 'pending', startedAt: null, durationMs: null, detail: null })),
+      progress: 0,
+      bytes: 0,
+      etaMs: null,
+      packs: options.packs.map((pack) => ({ name: pack.name, state: 'pending', url: pack.url, commit: null, error: null, warnings: [], generated: [] })),
+      activity: null,
+      lastError: null,
+      logFile: options.logFile,
+    };
+  }
+
+  get progress(): InstallProgress {
+    return this.#document;
+  }
+
+  /** Runs one step: its beginning, end, duration and failure are told to everybody. */
+  async step<T>(name: InstallStepName, work: () => Promise<T>): Promise<T> {
+    this.#stepBegan = this.#clock.monotonic();
+    this.#fraction = 0;
+    this.log(`== ${name}`);
+    this.#set({ step: name, steps: this.#withStep(name, { state: 'running', startedAt: toTime(this.#clock.now()) }), activity: null });
+    try {
+      const result = await work();
+      this.#endStep(name, 'done');
+      return result;
+    } catch (thrown) {
+      const { code, message, help } = asAgentError(thrown);
+      this.log(`error[${code}]: ${message}`);
+      this.#endStep(name, 'failed', { lastError: { code, message, help } });
+      throw thrown;
+    }
+  }
+
+  /** 0..1 within the present step. */
+  fraction(value: number): void {
+    this.#fraction = Math.min(1, Math.max(this.#fraction, value));
+    this.#set({});
+  }
+
+  /** What the present step is doing, in words; stays after the step. */
+  detail(text: string): void {
+    this.log(text);
+    this.#set({ steps: this.#withStep(this.#document.step, { detail: text }), activity: text });
+  }
+
+  bytes(received: number): void {
+    this.#document = { ...this.#document, bytes: this.#document.bytes + received };
+  }
+
+  warn(text: string): void {
+    this.log(`warning: ${text}`);
+    this.warnings.push(text);
+  }
+
+  pack(name: string, change: Partial<PackStatus>): void {
+    if (change.state === 'failed') this.log(`pack ${name} failed: ${change.error ?? ''}`);
+    this.#set({ packs: this.#document.packs.map((pack) => (pack.name === name ? { ...pack, ...change } : pack)) });
+  }
+
+  packWarning(name: string, text: string): void {
+    this.log(`pack ${name}: ${text}`);
+    const pack = this.#document.packs.find((candidate) => candidate.name === name);
+    if (pack !== undefined) this.pack(name, { warnings: [...pack.warnings, text] });
+  }
+
+  /** A line of a tool's output. */
+  line(text: string): void {
+    this.#writeLog(text);
+    const now = this.#clock.monotonic();
+    if (now - this.#lastActivity < ACTIVITY_PERIOD_MS) return;
+    this.#lastActivity = now;
+    this.#set({ activity: text.slice(0, 300) });
+  }
+
+  log(line: string): void {
+    this.#writeLog(line);
+  }
+
+  #endStep(name: InstallStepName, state: 'done' | 'failed', more: Partial<InstallProgress> = {}): void {
+    const durationMs = Math.round(this.#clock.monotonic() - this.#stepBegan);
+    this.durations[name] = durationMs;
+    this.#fraction = state === 'done' ? 1 : this.#fraction;
+    this.#set({ ...more, steps: this.#withStep(name, { state, durationMs }) });
+  }
+
+  #withStep(name: InstallStepName, change: Partial<InstallProgress['steps'][number]>): InstallProgress['steps'] {
+    return this.#document.steps.map((step) => (step.name === name ? { ...step, ...change } : step));
+  }
+
+  #set(change: Partial<InstallProgress>): void {
+    const merged = { ...this.#document, ...change };
+    const done = merged.steps.filter((step) => step.state === 'done').reduce((sum, step) => sum + WEIGHTS[step.name], 0);
+    const running = merged.steps.find((step) => step.state === 'running');
+    const progress = Math.min(1, (done + (running === undefined ? 0 : WEIGHTS[running.name] * this.#fraction)) / TOTAL);
+    const elapsed = this.#clock.monotonic() - this.#began;
+    // A guess is worth showing only after some way.
+    const etaMs = progress > 0.05 && progress < 1 ? Math.round((elapsed / progress) * (1 - progress)) : null;
+    this.#document = { ...merged, progress, etaMs };
+    this.#onChange(this.#document);
+  }
+}

@@ -1,0 +1,79 @@
+import { SIMULATOR_REPOSITORY } from '../../domain/config.ts';
+import { AgentError, isAgentError } from '../../domain/errors.ts';
+import type { Release, SourceSpec } from '../../domain/release.ts';
+import { supportedFlags } from '../../plan/flags.ts';
+import { fallbackSource } from '../../plan/source.ts';
+import { checkoutOf, type InstallContext } from './context.ts';
+
+export interface FetchedSource {
+  readonly source: Release['source'];
+  readonly comfyuiVersion: string | null;
+  readonly flags: readonly string[];
+}
+
+/** Brings ComfyUI into the release: from git, from the fallback if it was allowed, or from the simulator inside the agent. */
+export async function fetchSource(context: InstallContext): Promise<FetchedSource> {
+  const source = await fetchTree(context);
+  const { files } = context.ports;
+  const checkout = checkoutOf(context);
+  if (!(await files.exists(`${checkout}/main.py`))) {
+    throw new AgentError('NOT_COMFYUI', `${source.repository} at ${source.commit.slice(0, 10)} has no main.py`);
+  }
+  const comfyuiVersion = await readVersion(context, checkout);
+  const flags = supportedFlags(await files.readText(`${checkout}/comfy/cli_args.py`), comfyuiVersion);
+  return { source, comfyuiVersion, flags };
+}
+
+async function fetchTree(context: InstallContext): Promise<Release['source']> {
+  const { spec, tracker, config } = context;
+  if (spec.source.repository === SIMULATOR_REPOSITORY) {
+    const { assets, files } = context.ports;
+    await files.copyTree(await assets.simulator(), checkoutOf(context));
+    tracker.detail('the embedded simulator');
+    return { repository: SIMULATOR_REPOSITORY, branch: null, commit: 'embedded', fallback: false, fallbackReason: null };
+  }
+  try {
+    return { ...(await checkout(context, spec.source)), fallback: false, fallbackReason: null };
+  } catch (error) {
+    const fallback = fallbackSource(spec.source, config.comfyui);
+    const unreachable = isAgentError(error) && (error.code === 'REPOSITORY_UNREACHABLE' || error.code === 'REPOSITORY_NOT_FOUND');
+    if (!unreachable || fallback === null) throw error;
+    tracker.warn(`${spec.source.repository}: ${error.message}; the fallback ${fallback.repository} is used`);
+    await context.ports.files.remove(checkoutOf(context));
+    return { ...(await checkout(context, fallback)), fallback: true, fallbackReason: error.message };
+  }
+}
+
+async function checkout(context: InstallContext, source: SourceSpec): Promise<Pick<Release['source'], 'repository' | 'branch' | 'commit'>> {
+  const { tracker, ports, signal } = context;
+  const pinned = keptCommit(context, source);
+  tracker.detail(`fetching ${source.repository} ${pinned ?? source.commit ?? source.branch ?? '(default branch)'}`);
+  const fetched = await ports.git.checkout({ url: source.repository, branch: source.branch, commit: pinned ?? source.commit }, checkoutOf(context), {
+    recursive: true,
+    signal,
+    onProgress: ({ stage, fraction, bytes }) => {
+      tracker.bytes(bytes);
+      if (fraction !== null) tracker.fraction(fraction);
+      tracker.line(`git: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
+    },
+  });
+  tracker.detail(`${source.repository} at ${fetched.commit.slice(0, 10)}${fetched.branch === null ? '' : ` (${fetched.branch})`}`);
+  return { repository: source.repository, branch: fetched.branch ?? source.branch, commit: fetched.commit };
+}
+
+/** The commit found last time for the same request: an unrelated change must not move ComfyUI. */
+function keptCommit(context: InstallContext, source: SourceSpec): string | null {
+  const { previous, fresh } = context;
+  if (fresh || previous === null || previous.source.fallback || source.commit !== null) return null;
+  const { repository, branch, commit } = previous.spec.source;
+  return repository === source.repository && branch === source.branch && commit === null ? previous.source.commit : null;
+}
+
+async function readVersion(context: InstallContext, checkout: string): Promise<string | null> {
+  const { files } = context.ports;
+  const declared = await files.readText(`${checkout}/comfyui_version.py`);
+  const fromPython = declared === null ? null : /__version__\s*=\s*["']([^"']+)["']/.exec(declared)?.[1];
+  if (fromPython !== null && fromPython !== undefined) return fromPython;
+  const project = await files.readText(`${checkout}/pyproject.toml`);
+  return project === null ? null : (/^version\s*=\s*["']([^"']+)["']/m.exec(project)?.[1] ?? null);
+}

@@ -1,0 +1,132 @@
+import { AgentError, isAgentError } from '../../domain/errors.ts';
+import { parseImportReport } from '../../domain/import-report.ts';
+import { toTime } from '../../domain/observed.ts';
+import type { Release } from '../../domain/release.ts';
+import { instanceLaunch } from '../../plan/launch.ts';
+import type { RunningCommand } from '../../ports.ts';
+import { runCanary } from '../../probes/canary.ts';
+import type { InstallContext } from './context.ts';
+
+const POLL_MS = 100;
+const REQUEST_TIMEOUT_MS = 5_000;
+const END_GRACE_MS = 10_000;
+const KEPT_LINES = 5_000;
+const TOLD_LINES = 12;
+
+export interface Trial {
+  readonly validated: Release['validated'];
+  /** Result of the import of each pack. */
+  readonly packs: ReadonlyMap<string, { readonly loaded: boolean; readonly error: string | null }>;
+}
+
+/**
+ * Starts the new release once, beside everything else, on a port of its own: it must come up, run the canary, and say
+ * which packs it could import. Judged by progress, not by the clock: it may take its time while its log moves.
+ * @throws AgentError VALIDATION_FAILED with the last lines of its log
+ */
+export async function validateRelease(context: InstallContext, release: Pick<Release, 'id' | 'python' | 'flags'>, canaryGraph: object): Promise<Trial> {
+  const { ports, config, layout, tracker, signal, trialDevice } = context;
+  const directory = `${layout.instances}/.trial`;
+  await ports.files.remove(directory);
+  for (const part of ['temp', 'user', 'output']) await ports.files.ensureDirectory(`${directory}/${part}`);
+  const tcpPort = await scratchPort(context);
+  const launch = instanceLaunch({
+    config: { ...config, comfyui: { ...config.comfyui, listen: '127.0.0.1' } },
+    layout,
+    instance: { gpu: 0, name: 'comfyui-trial', mode: trialDevice === null ? 'cpu' : 'gpu', visibleDevices: trialDevice ?? '' },
+    release,
+    tcpPort,
+    modelPathsFile: context.modelPathsFile,
+    modelPathsDigest: '',
+    inherited: context.inherited,
+    directory,
+  });
+  const log: string[] = [];
+  let movedAt = ports.clock.monotonic();
+  const startedAt = movedAt;
+  tracker.detail(`starting the release once on port ${tcpPort} (${trialDevice === null ? 'CPU' : `card ${trialDevice}`})`);
+  const child = ports.shell.spawn(launch.python, ['-u', 'main.py', ...launch.arguments], {
+    cwd: launch.checkout,
+    environment: { ...launch.environment },
+    signal,
+    onLine: (line) => {
+      movedAt = ports.clock.monotonic();
+      log.push(line);
+      if (log.length > KEPT_LINES) log.shift();
+      tracker.line(line);
+    },
+  });
+  try {
+    const baseUrl = `http://127.0.0.1:${tcpPort}`;
+    await untilServing(context, child, baseUrl, log, () => movedAt);
+    const startMs = Math.round(ports.clock.monotonic() - startedAt);
+    tracker.fraction(0.6);
+    const protocol = await ports.comfy.protocol(baseUrl, REQUEST_TIMEOUT_MS);
+    const canaryMs = await proveCanary(context, baseUrl, canaryGraph, log);
+    const report = parseImportReport(log);
+    const packs = new Map<string, { loaded: boolean; error: string | null }>();
+    for (const name of report?.loaded ?? []) packs.set(name, { loaded: true, error: null });
+    for (const pack of report?.failed ?? []) packs.set(pack.name, { loaded: false, error: pack.error });
+    tracker.detail(`served after ${(startMs / 1_000).toFixed(1)} s${canaryMs === null ? '' : `, canary in ${canaryMs} ms`}`);
+    return { validated: { at: toTime(ports.clock.now()), startMs, canaryMs, protocol }, packs };
+  } finally {
+    await child.end(END_GRACE_MS);
+    await ports.files.remove(directory);
+  }
+}
+
+async function untilServing(context: InstallContext, child: RunningCommand, baseUrl: string, log: readonly string[], movedAt: () => number): Promise<void> {
+  const { ports, config, signal } = context;
+  let ended = false;
+  void child.finished.then(
+    () => {
+      ended = true;
+    },
+    () => {
+      ended = true;
+    },
+  );
+  while (true) {
+    signal.throwIfAborted();
+    if (ended) {
+      const result = await child.finished;
+      throw rejected(`it ended while starting (${result.signal ?? `exit code ${result.exitCode}`})`, log);
+    }
+    try {
+      await ports.comfy.ping(baseUrl, 1_000);
+      return;
+    } catch (error) {
+      if (!isAgentError(error)) throw error;
+    }
+    const silentMs = ports.clock.monotonic() - movedAt();
+    if (silentMs > config.install.validateTimeoutMs) throw rejected(`it did not serve, and its log has not moved for ${Math.round(silentMs / 1_000)} s`, log);
+    await ports.clock.sleep(POLL_MS, signal);
+  }
+}
+
+async function proveCanary(context: InstallContext, baseUrl: string, graph: object, log: readonly string[]): Promise<number | null> {
+  const { ports, config, signal, releaseId } = context;
+  if (!config.health.canary.enabled) return null;
+  const outcome = await runCanary({ baseUrl, graph, clientId: `agent-trial-${releaseId}`, timeoutMs: config.health.canary.timeoutMs }, ports, signal);
+  if (outcome.outcome !== 'pass') throw rejected(outcome.reason ?? 'the canary did not pass', log);
+  const { canaryMs } = outcome.facts ?? {};
+  return typeof canaryMs === 'number' ? canaryMs : null;
+}
+
+const rejected = (reason: string, log: readonly string[]): AgentError =>
+  new AgentError('VALIDATION_FAILED', `the trial start failed: ${reason}${lastLine(log)}`, { details: { log: log.slice(-TOLD_LINES) } });
+
+const lastLine = (log: readonly string[]): string => {
+  const line = log.findLast((candidate) => candidate.trim() !== '');
+  return line === undefined ? '' : `; last line: ${line.trim().slice(0, 300)}`;
+};
+
+/** A free port well away from the instances' own. */
+async function scratchPort(context: InstallContext): Promise<number> {
+  const first = Math.min(context.config.ports.first + 1_000, 64_000);
+  const candidates = Array.from({ length: 64 }, (_, index) => first + index);
+  const held = new Set((await context.ports.kernel.portHolders(candidates)).map((holder) => holder.tcpPort));
+  const free = candidates.find((candidate) => !held.has(candidate));
+  if (free === undefined) throw new AgentError('PORT_HELD', `no port for the trial start is free between ${first} and ${first + 63}`);
+  return free;
+}

@@ -1,0 +1,126 @@
+import { asAgentError } from '../domain/errors.ts';
+import type { Release } from '../domain/release.ts';
+import { installationNeed } from '../plan/installation.ts';
+import { resolve } from '../plan/resolve.ts';
+import type { Ports } from '../ports.ts';
+import type { InstallContext } from './installation/context.ts';
+import { installRelease, newReleaseId } from './installation/install.ts';
+import { InstallTracker } from './installation/progress.ts';
+import type { Journal } from './journal.ts';
+import type { Knowledge } from './knowledge.ts';
+import { observe } from './observe.ts';
+import type { OperationHandle } from './operations.ts';
+import { readCurrent, releaseDirectory } from './releases.ts';
+
+export interface InstallerOptions {
+  readonly ports: Ports;
+  readonly knowledge: Knowledge;
+  readonly journal: Journal;
+  readonly inherited: () => Readonly<Record<string, string>>;
+  /** Reads cards, shared folder and input files again. */
+  readonly refresh: () => Promise<void>;
+}
+
+export interface InstallRequest {
+  /** Resolve everything anew instead of keeping the commits of the release in place. */
+  readonly fresh: boolean;
+  /** Drop caches first. */
+  readonly clean: boolean;
+}
+
+/** One installation from the question "is it needed?" to the release in use. */
+export class Installer {
+  readonly #options: InstallerOptions;
+
+  constructor(options: InstallerOptions) {
+    this.#options = options;
+  }
+
+  /** @returns the closing message. @throws AgentError of the step that failed */
+  async run(handle: OperationHandle, request: InstallRequest): Promise<string> {
+    const { ports, knowledge, journal, refresh } = this.#options;
+    await refresh();
+    const { configuration, inputs } = knowledge;
+    knowledge.desired = resolve({ config: configuration.config, packs: inputs.packs, gpus: knowledge.cards, intents: knowledge.intents, generation: configuration.generation });
+    knowledge.observed = await observe(ports, knowledge, new Set(['installation']));
+    const { release: previous } = await readCurrent(ports.files, configuration.layout);
+    const need = request.fresh ? 'a new release was asked for' : (installationNeed({ desired: knowledge.desired, observed: knowledge.observed, intents: knowledge.intents }) ?? failedPacks(previous));
+    if (need === null) return `release ${previous?.id} is already right; nothing to do`;
+
+    if (request.clean) await ports.files.remove(configuration.layout.cache);
+    const started = ports.clock.monotonic();
+    const context = this.#context(handle, previous, request.fresh);
+    journal.record({ type: 'install.begin', target: 'installation', level: 'info', message: `building release ${context.releaseId}: ${need}`, data: { release: context.releaseId } });
+    try {
+      const release = await installRelease(context);
+      knowledge.failedInstallation = null;
+      const seconds = ((ports.clock.monotonic() - started) / 1_000).toFixed(1);
+      const failed = release.packs.filter((pack) => pack.state === 'failed').map((pack) => pack.name);
+      const message = `release ${release.id} is in place after ${seconds} s${failed.length === 0 ? '' : `; failed node packs: ${failed.join(', ')}`}`;
+      journal.record({ type: 'install.done', target: 'installation', level: failed.length === 0 ? 'info' : 'warn', message, data: { release: release.id, durations: release.durations } });
+      return message;
+    } catch (thrown) {
+      const { code, message, help, retryable } = asAgentError(thrown);
+      const before = knowledge.failedInstallation;
+      const attempts = before?.specDigest === context.specDigest ? before.attempts + 1 : 1;
+      knowledge.failedInstallation = { specDigest: context.specDigest, at: ports.clock.now(), attempts, code, message, help, retryable };
+      journal.record({ type: 'install.failed', target: 'installation', level: 'error', message: `release ${context.releaseId} was not built: ${message}`, data: { code, help, release: context.releaseId } });
+      throw thrown;
+    }
+  }
+
+  #context(handle: OperationHandle, previous: Release | null, fresh: boolean): InstallContext {
+    const { ports, knowledge, inherited } = this.#options;
+    const { config, layout, secrets } = knowledge.configuration;
+    const desired = knowledge.desired;
+    if (desired === null) throw new Error('an installation needs a desired state');
+    const releaseId = newReleaseId(ports.clock.now(), desired.specDigest);
+    const logFile = `${layout.logs}/install-${releaseId}.log`;
+    let writing = Promise.resolve();
+    const tracker = new InstallTracker({
+      clock: ports.clock,
+      releaseId,
+      logFile,
+      packs: desired.installation.packs,
+      writeLog: (line) => {
+        // The log is for reading later; a disk that is full must not fail the installation twice.
+        writing = writing.then(() => ports.files.appendLine(logFile, line)).catch(() => undefined);
+      },
+      onChange: (progress) => {
+        const stepChanged = knowledge.installProgress?.step !== progress.step || knowledge.installProgress?.releaseId !== progress.releaseId;
+        knowledge.installProgress = progress;
+        handle.update({ install: progress, progress: progress.progress, message: `${progress.step}${progress.activity === null ? '' : `: ${progress.activity}`}` });
+        if (stepChanged) this.#options.journal.record({ type: 'install.step', target: 'installation', level: 'info', message: `step ${progress.step}`, data: { step: progress.step, progress: progress.progress } });
+      },
+    });
+    return {
+      ports,
+      config,
+      layout,
+      secrets,
+      spec: desired.installation,
+      specDigest: desired.specDigest,
+      releaseId,
+      directory: releaseDirectory(layout, releaseId),
+      previous,
+      fresh,
+      gpus: knowledge.cards.known ? knowledge.cards.value : null,
+      trialDevice: idleCard(knowledge),
+      modelPathsFile: knowledge.modelPathsFile,
+      inherited: inherited(),
+      tracker,
+      signal: handle.signal,
+    };
+  }
+}
+
+const failedPacks = (release: Release | null): string | null => {
+  const failed = (release?.packs ?? []).filter((pack) => pack.state === 'failed').map((pack) => pack.name);
+  return failed.length === 0 ? null : `these node packs failed last time and are tried again: ${failed.join(', ')}`;
+};
+
+/** A card whose instance does not run, so that the trial start disturbs nobody. */
+function idleCard({ desired, observed }: Knowledge): string | null {
+  const idle = desired?.instances.find((instance) => instance.mode === 'gpu' && (observed?.incarnations.get(instance.name) ?? null) === null);
+  return idle?.visibleDevices ?? null;
+}

@@ -1,0 +1,105 @@
+import { AgentError } from '../domain/errors.ts';
+import type { InstanceDocument, InstancePatch } from '../domain/instance.ts';
+import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
+import type { InstanceIntent } from '../domain/state.ts';
+import type { Documents } from './documents.ts';
+import { changeIntent, type Execution } from './execute.ts';
+import type { OperationHandle, Operations } from './operations.ts';
+
+type InstanceVerb = Exclude<OperationKind, 'install' | 'reinstall'>;
+
+export interface InstanceOperations {
+  readonly execution: Pick<Execution, 'knowledge' | 'state'>;
+  readonly operations: Operations;
+  readonly now: () => number;
+  readonly trigger: () => Promise<void>;
+  readonly documents: () => Documents;
+  /** Every change of the documents, the present ones first. */
+  readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
+}
+
+/** What each verb writes down; the loop does the rest. */
+const intents: Readonly<Record<InstanceVerb, (request: OperationRequest, now: number) => Partial<InstanceIntent>>> = {
+  start: () => ({ desired: 'running', draining: false, quarantined: null }),
+  stop: ({ drain }) => (drain === true ? { draining: true } : { desired: 'stopped', draining: false }),
+  restart: ({ drain }, now) => ({ desired: 'running', draining: false, quarantined: null, restartRequestedAt: now, drainBeforeRestart: drain === true }),
+  drain: () => ({ draining: true }),
+};
+
+/** start, stop, restart, drain: writes the wish down and follows until it is so. */
+export function startInstanceOperation(context: InstanceOperations, kind: InstanceVerb, request: OperationRequest): OperationDocument {
+  const present = context.documents().instances.instances.map((instance) => instance.gpu);
+  const gpus = request.gpus === undefined || request.gpus.length === 0 ? present : [...new Set(request.gpus)].sort((a, b) => a - b);
+  const absent = gpus.find((gpu) => !present.includes(gpu));
+  if (absent !== undefined) throw new AgentError('INSTANCE_NOT_FOUND', `there is no GPU ${absent}; there ${present.length === 1 ? 'is' : 'are'} ${present.join(', ') || 'none'}`);
+  if (gpus.length === 0) throw new AgentError('HELD', 'there are no instances: no GPU was found yet or ComfyUI is disabled');
+  const target = gpus.length === present.length && gpus.length > 1 ? 'all instances' : `instance ${gpus.join(', ')}`;
+  return context.operations.start(kind, target, `${kind} ${target}`, async (handle) => {
+    const requestedAt = context.now();
+    for (const gpu of gpus) {
+      if (kind === 'start' || kind === 'restart') forgetExits(context, gpu);
+      await changeIntent(context.execution, gpu, intents[kind](request, requestedAt));
+    }
+    await context.trigger();
+    return follow(context, handle, kind, gpus, requestedAt);
+  });
+}
+
+async function follow(context: InstanceOperations, handle: OperationHandle, kind: InstanceVerb, gpus: readonly number[], requestedAt: number): Promise<string> {
+  const isDone = kind === 'start' || kind === 'restart' ? (instance: InstanceDocument) => isUp(instance, kind === 'restart' ? requestedAt : 0) : (instance: InstanceDocument) => instance.status === 'stopped';
+  for await (const documents of context.changes(handle.signal)) {
+    const wanted = documents.instances.instances.filter((instance) => gpus.includes(instance.gpu));
+    const done = wanted.filter(isDone);
+    const first = wanted.find((instance) => !isDone(instance));
+    if (first === undefined) return `${kind} done: ${gpus.length} instance${gpus.length === 1 ? '' : 's'}`;
+    if (kind === 'start' || kind === 'restart') refuseHopeless(documents, first, requestedAt);
+    const waitsFor = `gpu ${first.gpu} ${first.hold ?? first.layers.runtime.reason ?? first.layers.functional.reason ?? first.status}`;
+    handle.update({ progress: done.length / gpus.length, message: `${done.length}/${gpus.length} done, ${waitsFor}` });
+  }
+  throw new AgentError('INTERRUPTED', 'the agent is stopping');
+}
+
+/** Serving and proved; a cordon does not keep a start from being done. */
+const isUp = (instance: InstanceDocument, since: number): boolean =>
+  instance.startedAt !== null &&
+  Date.parse(instance.startedAt) >= since - CLOCK_TICK_MS &&
+  instance.layers.runtime.status === 'pass' &&
+  instance.layers.functional.status === 'pass';
+
+/** Start times come from the kernel in hundredths of a second. */
+const CLOCK_TICK_MS = 20;
+
+/** What waiting cannot heal is told at once. */
+function refuseHopeless(documents: Documents, instance: InstanceDocument, requestedAt: number): void {
+  const hold = documents.health.holds.find((candidate) => candidate.target === `instance ${instance.gpu}` && HOPELESS.has(candidate.code));
+  if (hold !== undefined) throw new AgentError('HELD', `gpu ${instance.gpu}: ${hold.reason}`, { help: hold.help });
+  const { functional } = instance.layers;
+  if (instance.startedAt !== null && Date.parse(instance.startedAt) >= requestedAt - CLOCK_TICK_MS && functional.status === 'fail') {
+    throw new AgentError('INSTANCE_FAILED', `gpu ${instance.gpu}: ${functional.reason ?? 'the canary failed'}`);
+  }
+}
+
+const HOPELESS = new Set(['PORT_HELD', 'PORT_OUT_OF_RANGE', 'GPU_FOREIGN_PROCESS', 'QUARANTINED']);
+
+/** PATCH of one instance: the same wishes, without waiting. */
+export async function patchIntent(context: InstanceOperations, gpu: number, patch: InstancePatch): Promise<void> {
+  const change: Partial<InstanceIntent> = {
+    ...(patch.desired === undefined ? {} : { desired: patch.desired, ...(patch.desired === 'running' ? { draining: false } : {}) }),
+    ...(patch.drain === undefined ? {} : { draining: patch.drain }),
+    ...(patch.cordoned === undefined ? {} : { cordoned: patch.cordoned }),
+    ...(patch.quarantined === undefined ? {} : { quarantined: null }),
+  };
+  if (patch.quarantined === false) forgetExits(context, gpu);
+  await changeIntent(context.execution, gpu, change);
+  await context.trigger();
+}
+
+/** A start by hand begins a new count: the operator has seen the old one. */
+function forgetExits(context: InstanceOperations, gpu: number): void {
+  const { exits } = context.execution.knowledge;
+  const name = `comfyui-gpu${gpu}`;
+  exits.set(
+    name,
+    (exits.get(name) ?? []).map((exit) => ({ ...exit, at: 0 })),
+  );
+}

@@ -1,0 +1,104 @@
+import type { Config, Layout, Provenance, Secrets } from '../domain/config.ts';
+import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
+import type { Hold, ModelStatus } from '../domain/health.ts';
+import type { InstanceLaunch, PortLease } from '../domain/instance.ts';
+import { type Observed, unknown } from '../domain/observed.ts';
+import type { InstallProgress, PackSpec } from '../domain/release.ts';
+import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import type { ProbeRecord } from '../plan/assess.ts';
+import type { DirectorySection } from '../plan/directory-config.ts';
+import type { FailedInstallation } from '../plan/installation.ts';
+import type { Exit } from '../plan/restart-policy.ts';
+
+/** The configuration in force, and the edit that was refused if there is one. */
+export interface LoadedConfiguration {
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly secrets: Secrets;
+  readonly provenance: readonly Provenance[];
+  readonly file: string | null;
+  readonly warnings: readonly string[];
+  readonly generation: number;
+  readonly problem: string | null;
+}
+
+/** What the operator's other files ask for, and the edits that were refused. */
+export interface Inputs {
+  readonly packs: readonly PackSpec[];
+  readonly models: readonly RequiredModel[];
+  /** Sections of comfy_dir_config.yaml and link targets of static-models.json. */
+  readonly sections: readonly DirectorySection[];
+  readonly links: readonly string[];
+  readonly warnings: readonly string[];
+  /** Set while a file is bad; the last good content stays in force. */
+  readonly problem: { readonly code: string; readonly message: string; readonly help: string } | null;
+  /** False when a bad file was never good before, so that nothing can be installed from it. */
+  readonly usable: boolean;
+}
+
+export interface RequiredModel {
+  /** Relative to the models directory, or absolute. */
+  readonly path: string;
+  readonly sha256: string | null;
+  readonly sizeBytes: number | null;
+  readonly requiredBy: readonly string[];
+  /** Other places where it may lie, in the same form as `path`. */
+  readonly places: readonly string[];
+}
+
+export const NO_INPUTS: Inputs = { packs: [], models: [], sections: [], links: [], warnings: [], problem: null, usable: true };
+
+/** Everything the loop knows at this moment: one object, owned by the reconciler, read by everybody else. */
+export interface Knowledge {
+  configuration: LoadedConfiguration;
+  inputs: Inputs;
+  intents: Intents;
+  leases: readonly PortLease[];
+  /** The newest attempt to read the cards. */
+  gpus: Observed<GpuReading>;
+  /** The newest reading that succeeded: cards do not vanish from the plan because the driver is silent. */
+  cards: Observed<GpuReading>;
+  machine: Observed<MachineFacts>;
+  models: Observed<readonly ModelStatus[]>;
+  modelsCheckedAt: number | null;
+  desired: DesiredState | null;
+  observed: ObservedState | null;
+  launches: ReadonlyMap<number, InstanceLaunch>;
+  holds: readonly Hold[];
+  /** By instance name, by probe. */
+  readonly probes: Map<string, Map<string, ProbeRecord>>;
+  readonly exits: Map<string, Exit[]>;
+  /** Last time the log of an instance moved, epoch ms, while it starts. */
+  readonly logMovedAt: Map<string, number>;
+  installProgress: InstallProgress | null;
+  failedInstallation: FailedInstallation | null;
+  modelPathsFile: string;
+  /** Tells contents of that file apart: an instance that read another one runs with earlier settings. */
+  modelPathsDigest: string;
+}
+
+export function emptyKnowledge(configuration: LoadedConfiguration, intents: Intents, leases: readonly PortLease[]): Knowledge {
+  const notYet = unknown('not looked yet');
+  return {
+    configuration,
+    inputs: NO_INPUTS,
+    intents,
+    leases,
+    gpus: notYet,
+    cards: notYet,
+    machine: notYet,
+    models: notYet,
+    modelsCheckedAt: null,
+    desired: null,
+    observed: null,
+    launches: new Map(),
+    holds: [],
+    probes: new Map(),
+    exits: new Map(),
+    logMovedAt: new Map(),
+    installProgress: null,
+    failedInstallation: null,
+    modelPathsFile: `${configuration.layout.instances}/extra_model_paths.yaml`,
+    modelPathsDigest: '',
+  };
+}

@@ -1,0 +1,65 @@
+import type { Incarnation, PortHolder, ProcessState } from '../domain/instance.ts';
+import { known, type Observed, unknown } from '../domain/observed.ts';
+import type { ObservedState } from '../domain/state.ts';
+import { portsOfInterest } from '../plan/leases.ts';
+import type { Ports } from '../ports.ts';
+import type { Knowledge } from './knowledge.ts';
+import { readCurrent } from './releases.ts';
+
+/** Asks, and turns a refusal into "unknown" with its reason. */
+export async function ask<T>(question: () => Promise<T>): Promise<Observed<T>> {
+  try {
+    return known(await question());
+  } catch (error) {
+    return unknown(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/**
+ * Looks at everything once, side by side. A part that cannot be seen is unknown and never fails the whole. What is slow
+ * to ask (cards, machine, models) is read at its own pace by `engine/surveys.ts` and taken from knowledge here.
+ */
+export async function observe(ports: Ports, knowledge: Knowledge, busy: ReadonlySet<string>): Promise<ObservedState> {
+  const { layout, config } = knowledge.configuration;
+  const [processes, current] = await Promise.all([
+    ask(async () => (await ports.processes.list()).filter((process) => process.name.startsWith('comfyui-gpu'))),
+    ask(() => readCurrent(ports.files, layout)),
+  ]);
+  const incarnations = await incarnationsOf(ports, processes);
+  const gpuCount = knowledge.desired?.instances.length ?? 0;
+  const running = new Set([...incarnations].flatMap(([name, incarnation]) => (incarnation === null ? [] : [name])));
+  const settled = gpuCount > 0 && knowledge.desired?.instances.every((instance) => running.has(instance.name));
+  // Walking /proc is the dearest look; with every instance in place no port has to be found.
+  const tcpPorts = settled ? [] : portsOfInterest(config.ports, knowledge.desired?.instances.map((instance) => instance.gpu) ?? [], knowledge.leases);
+  const portHolders: Observed<readonly PortHolder[]> = tcpPorts.length === 0 ? known([]) : await ask(() => ports.kernel.portHolders(tcpPorts));
+  const strangersPossible = (portHolders.known && portHolders.value.length > 0) || (knowledge.gpus.known && knowledge.gpus.value.gpus.some((gpu) => gpu.processes.length > 0));
+  return {
+    at: ports.clock.now(),
+    gpus: knowledge.gpus,
+    machine: knowledge.machine,
+    processes,
+    incarnations,
+    release: current.known ? known(current.value.release) : current,
+    releaseProblem: current.known ? current.value.problem : null,
+    leases: knowledge.leases,
+    portHolders,
+    ownPids: strangersPossible ? await ownPids(ports, incarnations) : new Set(),
+    models: knowledge.models,
+    busy,
+  };
+}
+
+async function incarnationsOf(ports: Ports, processes: Observed<readonly ProcessState[]>): Promise<ReadonlyMap<string, Incarnation | null>> {
+  if (!processes.known) return new Map();
+  const pairs = processes.value.map(async (process): Promise<[string, Incarnation | null]> => {
+    if (process.pid === null) return [process.name, null];
+    return [process.name, await ports.kernel.incarnation(process.pid).catch(() => null)];
+  });
+  return new Map(await Promise.all(pairs));
+}
+
+/** The process trees of our instances: whoever is in none of them is a stranger. */
+async function ownPids(ports: Ports, incarnations: ReadonlyMap<string, Incarnation | null>): Promise<ReadonlySet<number>> {
+  const trees = await Promise.all([...incarnations.values()].map(async (incarnation) => (incarnation === null ? [] : ports.kernel.tree(incarnation.pid))));
+  return new Set(trees.flat());
+}

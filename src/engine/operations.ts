@@ -1,0 +1,127 @@
+import { AgentError, asAgentError } from '../domain/errors.ts';
+import { toTime } from '../domain/observed.ts';
+import type { OperationDocument, OperationKind } from '../domain/operation.ts';
+import type { InstallProgress } from '../domain/release.ts';
+import type { Clock } from '../ports.ts';
+import { Broadcast } from './broadcast.ts';
+
+const KEPT = 50;
+
+/** What a running operation may say of itself. */
+export interface OperationHandle {
+  readonly signal: AbortSignal;
+  update(change: { message?: string; progress?: number | null; install?: InstallProgress }): void;
+}
+
+interface Entry {
+  document: OperationDocument;
+  readonly changes: Broadcast<OperationDocument>;
+  readonly abort: AbortController;
+  readonly finished: Promise<void>;
+}
+
+/** Long work in flight: one at a time for each target; asking again gives the one that runs. */
+export class Operations {
+  readonly #entries = new Map<string, Entry>();
+  readonly #clock: Clock;
+  readonly #onChange: (document: OperationDocument) => void;
+  #next = 1;
+
+  constructor(clock: Clock, onChange: (document: OperationDocument) => void) {
+    this.#clock = clock;
+    this.#onChange = onChange;
+  }
+
+  /** `run` resolves with the closing message, or rejects with the reason of the failure. */
+  start(kind: OperationKind, target: string, message: string, run: (handle: OperationHandle) => Promise<string>): OperationDocument {
+    const running = this.running(target);
+    if (running !== null) return running;
+    const id = `${kind}-${this.#clock.now().toString(36)}-${this.#next++}`;
+    const abort = new AbortController();
+    const document: OperationDocument = {
+      id,
+      kind,
+      target,
+      state: 'running',
+      startedAt: toTime(this.#clock.now()),
+      finishedAt: null,
+      message,
+      progress: null,
+      install: null,
+      error: null,
+    };
+    const update = (change: Partial<OperationDocument>) => {
+      entry.document = { ...entry.document, ...change };
+      entry.changes.publish(entry.document);
+      this.#onChange(entry.document);
+    };
+    const finish = (change: Partial<OperationDocument>) => {
+      update({ ...change, finishedAt: toTime(this.#clock.now()) });
+      entry.changes.close();
+      this.#forgetOldest();
+    };
+    const entry: Entry = {
+      document,
+      changes: new Broadcast(),
+      abort,
+      finished: Promise.resolve()
+        .then(() => run({ signal: abort.signal, update }))
+        .then(
+          (closing) => finish({ state: 'succeeded', message: closing, progress: 1 }),
+          (thrown: unknown) => {
+            const { code, message: reason, help, retryable } = asAgentError(thrown);
+            finish({ state: abort.signal.aborted ? 'cancelled' : 'failed', message: reason, error: { code, message: reason, help, retryable } });
+          },
+        ),
+    };
+    this.#entries.set(id, entry);
+    this.#onChange(document);
+    return document;
+  }
+
+  running(target: string): OperationDocument | null {
+    for (const entry of this.#entries.values()) {
+      if (entry.document.target === target && entry.document.state === 'running') return entry.document;
+    }
+    return null;
+  }
+
+  list(): readonly OperationDocument[] {
+    return [...this.#entries.values()].map((entry) => entry.document).reverse();
+  }
+
+  /** @throws AgentError OPERATION_NOT_FOUND */
+  get(id: string): OperationDocument {
+    return this.#entry(id).document;
+  }
+
+  async *follow(id: string, signal: AbortSignal): AsyncIterable<OperationDocument> {
+    const entry = this.#entry(id);
+    const changes = entry.changes.subscribe(signal);
+    yield entry.document;
+    if (entry.document.state !== 'running') return;
+    for await (const document of changes) yield document;
+    // A reader that was too slow still learns the end.
+    if (!signal.aborted && entry.document.state === 'running') await entry.finished;
+    if (!signal.aborted) yield entry.document;
+  }
+
+  async stop(): Promise<void> {
+    const running = [...this.#entries.values()].filter((entry) => entry.document.state === 'running');
+    for (const entry of running) entry.abort.abort(new AgentError('INTERRUPTED', 'the agent is stopping'));
+    await Promise.allSettled(running.map((entry) => entry.finished));
+  }
+
+  #entry(id: string): Entry {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) throw new AgentError('OPERATION_NOT_FOUND', `there is no operation ${id}`);
+    return entry;
+  }
+
+  #forgetOldest(): void {
+    for (const [id, entry] of this.#entries) {
+      if (this.#entries.size <= KEPT) return;
+      if (entry.document.state !== 'running') this.#entries.delete(id);
+    }
+  }
+}

@@ -1,0 +1,40 @@
+import { incarnationKey } from '../domain/instance.ts';
+import { instanceLogFile } from '../plan/launch.ts';
+import type { ProbeTarget } from '../probes/probe.ts';
+import type { Knowledge } from './knowledge.ts';
+
+/** Every instance that has a process, as the probes see it. Probing goes to the address it listens on, not the advertised one. */
+export function probeTargets(knowledge: Knowledge, canary: object): readonly ProbeTarget[] {
+  const { desired, observed, leases, configuration } = knowledge;
+  if (desired === null || observed === null) return [];
+  const { config, layout } = configuration;
+  const release = observed.release.known ? observed.release.value : null;
+  const expectedPacks = (release?.packs ?? []).filter((pack) => pack.state === 'loaded').map((pack) => pack.name);
+  return desired.instances.flatMap((instance): ProbeTarget[] => {
+    const incarnation = observed.incarnations.get(instance.name);
+    const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
+    if (incarnation === null || incarnation === undefined || lease === undefined) return [];
+    return [
+      {
+        gpu: instance.gpu,
+        name: instance.name,
+        baseUrl: `http://${probeHost(config.comfyui.listen)}:${lease.tcpPort}`,
+        tcpPort: lease.tcpPort,
+        pid: incarnation.pid,
+        incarnation: incarnationKey(incarnation),
+        logFile: instanceLogFile(layout, instance.gpu),
+        config,
+        expectedPacks,
+        canary,
+      },
+    ];
+  });
+}
+
+/** Loopback when the instance listens everywhere. */
+export function probeHost(listen: string): string {
+  const first = listen.split(',')[0]?.trim() ?? '127.0.0.1';
+  if (first === '0.0.0.0' || first === '') return '127.0.0.1';
+  if (first === '::') return '[::1]';
+  return first.includes(':') ? `[${first}]` : first;
+}

@@ -1,0 +1,246 @@
+import { type Action, actionTarget } from '../domain/action.ts';
+import { asAgentError } from '../domain/errors.ts';
+import type { Hold, ProbeResult } from '../domain/health.ts';
+import { incarnationKey, type ProcessEvent } from '../domain/instance.ts';
+import { toTime } from '../domain/observed.ts';
+import { recordResult } from '../plan/assess.ts';
+import { datedHolds } from '../plan/hold.ts';
+import { type Planned, plan } from '../plan/plan.ts';
+import { resolve } from '../plan/resolve.ts';
+import { type Exit, exitReason } from '../plan/restart-policy.ts';
+import type { Ports } from '../ports.ts';
+import type { ProbeTarget } from '../probes/probe.ts';
+import { ProbeScheduler } from '../probes/scheduler.ts';
+import { buildDocuments, type Documents } from './documents.ts';
+import { type Execution, execute } from './execute.ts';
+import type { Journal } from './journal.ts';
+import type { Knowledge } from './knowledge.ts';
+import { launchesOf } from './launches.ts';
+import { observe } from './observe.ts';
+import { probeTargets } from './probe-targets.ts';
+
+/** The loop looks again at least this often, whatever was or was not told to it. */
+const PERIOD_MS = 2_000;
+/** Exits kept for each instance: more than any window counts. */
+const KEPT_EXITS = 200;
+
+export interface ReconcilerOptions {
+  readonly ports: Ports;
+  readonly knowledge: Knowledge;
+  readonly journal: Journal;
+  readonly execution: Execution;
+  readonly machineName: string;
+  readonly inherited: Readonly<Record<string, string>>;
+  readonly canary: object;
+  /** Targets of operations in flight. */
+  readonly busyOperations: () => readonly string[];
+  readonly onDocuments: (documents: Documents, before: Documents | null) => void;
+}
+
+/**
+ * Desired state, observation, plan, action, again. Single flight: a trigger during a turn asks for one more turn, and a
+ * lost trigger costs one period, never correctness. Actions of one target follow each other, others run side by side.
+ */
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #probes: ProbeScheduler;
+  readonly #lanes = new Map<string, Promise<void>>();
+  readonly #abort = new AbortController();
+  #documents: Documents;
+  #planned: Planned = { actions: [], holds: [] };
+  #turn: Promise<void> | null = null;
+  #again = false;
+  #acting = false;
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    const { ports } = options;
+    this.#probes = new ProbeScheduler(ports, (target, result) => this.#onProbe(target, result));
+    this.#documents = this.#build(null);
+  }
+
+  get documents(): Documents {
+    return this.#documents;
+  }
+
+  get planned(): Planned {
+    return this.#planned;
+  }
+
+  /** From now on plans are carried out; before, they are only made. */
+  start(): void {
+    this.#acting = true;
+    this.#loop = this.#repeat();
+    this.trigger();
+  }
+
+  /** "Look again." Returns the end of the turn that has seen everything up to this call. */
+  trigger(): Promise<void> {
+    if (this.#turn !== null) {
+      this.#again = true;
+      return this.#turn;
+    }
+    this.#turn = this.#turns();
+    return this.#turn;
+  }
+
+  /** Ends the loop; actions that have begun are waited for. */
+  async stop(): Promise<void> {
+    this.#acting = false;
+    this.#abort.abort();
+    await this.#probes.stop();
+    await this.#loop;
+    await this.#turn;
+    await Promise.allSettled([...this.#lanes.values()]);
+  }
+
+  onProcessEvent(event: ProcessEvent): void {
+    const { journal, knowledge } = this.#options;
+    if (event.kind === 'daemon-lost') {
+      journal.record({ type: 'pm2.lost', target: 'machine', level: 'error', message: 'the PM2 daemon is gone; instances are left alone until it can be asked again', data: {} });
+    } else if (event.kind === 'exit') {
+      const reason = exitReason(event.exitCode, event.signal);
+      const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
+      const wanted = gpu === undefined || this.#lanes.has(`instance ${gpu}`);
+      const exits: Exit[] = [...(knowledge.exits.get(event.name) ?? []), { at: event.at, reason, wanted }];
+      knowledge.exits.set(event.name, exits.slice(-KEPT_EXITS));
+      this.#forgetProcess(event.name);
+      journal.record({
+        type: 'instance.exit',
+        target: gpu === undefined ? event.name : `instance ${gpu}`,
+        level: wanted ? 'info' : 'warn',
+        message: wanted ? `ended as asked (${reason})` : `ended by itself: ${reason}`,
+        data: { name: event.name, exitCode: event.exitCode, signal: event.signal, wanted },
+      });
+    }
+    void this.trigger();
+  }
+
+  /** An exit is known before the next look: readiness must not outlive the process by even a moment. */
+  #forgetProcess(name: string): void {
+    const { knowledge } = this.#options;
+    if (knowledge.observed === null) return;
+    const incarnations = new Map(knowledge.observed.incarnations);
+    incarnations.set(name, null);
+    knowledge.observed = { ...knowledge.observed, incarnations };
+    this.#refresh();
+  }
+
+  async #repeat(): Promise<void> {
+    const { clock } = this.#options.ports;
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      await clock.sleep(PERIOD_MS, signal).catch(() => undefined);
+      if (!signal.aborted) await this.trigger();
+    }
+  }
+
+  async #turns(): Promise<void> {
+    try {
+      do {
+        this.#again = false;
+        await this.#once();
+      } while (this.#again && !this.#abort.signal.aborted);
+    } catch (error) {
+      this.#options.journal.record({ type: 'loop.failed', target: 'agent', level: 'error', message: `a turn of the loop failed: ${asAgentError(error).message}`, data: {} });
+    } finally {
+      this.#turn = null;
+    }
+  }
+
+  async #once(): Promise<void> {
+    const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
+    const { configuration, inputs } = knowledge;
+    knowledge.desired = resolve({ config: configuration.config, packs: inputs.packs, gpus: knowledge.cards, intents: knowledge.intents, generation: configuration.generation });
+    knowledge.observed = await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()]));
+    knowledge.launches = launchesOf(knowledge, inherited);
+    this.#planned = plan({
+      config: configuration.config,
+      desired: knowledge.desired,
+      observed: knowledge.observed,
+      intents: knowledge.intents,
+      launches: knowledge.launches,
+      health: new Map(this.#documents.instances.instances.map((instance) => [instance.gpu, { starting: instance.status === 'starting', queue: instance.queue }])),
+      exits: knowledge.exits,
+      failedInstallation: knowledge.failedInstallation,
+      inputProblem: inputs.usable ? null : inputs.problem,
+      configurationProblem: configuration.problem,
+      now: ports.clock.now(),
+    });
+    this.#setHolds(datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now())));
+    this.#probes.setTargets(probeTargets(knowledge, canary));
+    await this.#watchStartingLogs();
+    this.#refresh();
+    if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
+  }
+
+  #begin(action: Action): void {
+    const target = actionTarget(action);
+    // Leases of one plan belong together; anything else waits for the next look.
+    if (this.#lanes.has(target)) return;
+    const { journal, execution } = this.#options;
+    const record = (type: string, level: 'info' | 'warn', message: string) => journal.record({ type, target, level, message, data: { kind: action.kind, reason: action.reason } });
+    if (action.kind !== 'install') record(`action.${action.kind}`, 'info', `${action.kind.replace('-', ' ')}: ${action.reason}`);
+    const lane = execute(action, execution)
+      .catch((thrown: unknown) => {
+        const { code, message } = asAgentError(thrown);
+        if (action.kind !== 'install') record('action.failed', 'warn', `${action.kind} failed: ${message} [${code}]`);
+        // A failing action is tried again by a later look, not at once.
+        return this.#options.ports.clock.sleep(PERIOD_MS, this.#abort.signal).catch(() => undefined);
+      })
+      .finally(() => {
+        this.#lanes.delete(target);
+        if (!this.#abort.signal.aborted) void this.trigger();
+      });
+    this.#lanes.set(target, lane);
+  }
+
+  #onProbe(target: ProbeTarget, result: ProbeResult): void {
+    const { knowledge } = this.#options;
+    const records = knowledge.probes.get(target.name) ?? new Map();
+    records.set(result.probe, recordResult(records.get(result.probe), result));
+    knowledge.probes.set(target.name, records);
+    const before = this.#documents;
+    this.#refresh();
+    // Queues and states that the planner waits for.
+    if (this.#documents.health.status !== before.health.status || knowledge.holds.length > 0) void this.trigger();
+  }
+
+  #refresh(): void {
+    const before = this.#documents;
+    this.#documents = this.#build(before);
+    this.#options.onDocuments(this.#documents, before);
+  }
+
+  #build(before: Documents | null): Documents {
+    const { knowledge, machineName, ports, busyOperations } = this.#options;
+    return buildDocuments(knowledge, { now: ports.clock.now(), machineName, installing: busyOperations().includes('installation'), before });
+  }
+
+  #setHolds(holds: readonly Hold[]): void {
+    const { knowledge, journal } = this.#options;
+    const same = (a: Hold, b: Hold) => a.target === b.target && a.code === b.code;
+    for (const hold of holds) {
+      if (knowledge.holds.some((old) => same(old, hold))) continue;
+      journal.record({ type: 'hold.set', target: hold.target, level: 'warn', message: hold.reason, data: { code: hold.code, help: hold.help } });
+    }
+    for (const old of knowledge.holds) {
+      if (holds.some((hold) => same(old, hold))) continue;
+      journal.record({ type: 'hold.cleared', target: old.target, level: 'info', message: `no longer: ${old.reason}`, data: { code: old.code } });
+    }
+    knowledge.holds = holds;
+  }
+
+  /** A start is judged by progress: whether the log of a starting instance moves. */
+  async #watchStartingLogs(): Promise<void> {
+    const { knowledge, ports } = this.#options;
+    for (const launch of knowledge.launches.values()) {
+      const incarnation = knowledge.observed?.incarnations.get(launch.name) ?? null;
+      const served = knowledge.probes.get(launch.name)?.get('http');
+      if (incarnation === null || (served?.everPassed && served.latest.incarnation === incarnationKey(incarnation))) continue;
+      const movedAt = await ports.files.modifiedAt(launch.logFile).catch(() => null);
+      if (movedAt !== null) knowledge.logMovedAt.set(launch.name, movedAt);
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import { digestOf } from '../domain/digest.ts';
+import { asAgentError } from '../domain/errors.ts';
+import type { Files, Ports } from '../ports.ts';
+import { configNodesError, readConfigNodes } from '../plan/config-nodes.ts';
+import { type DirectorySection, directoryConfigError, readDirectoryConfig } from '../plan/directory-config.ts';
+import { modelPathsFile } from '../plan/model-paths.ts';
+import { readStaticModels, resolveStaticModels, staticModelsError } from '../plan/static-models.ts';
+import { describeProblem } from '../plan/text-problem.ts';
+import type { Journal } from './journal.ts';
+import type { Inputs, Knowledge } from './knowledge.ts';
+import { requiredModels } from './required-models.ts';
+
+/**
+ * Brings the shared folder up to date, reads the operator's files in it, and writes what follows from them: the links of
+ * static-models.json and the paths file for ComfyUI. A file that is bad keeps its last good meaning and is told.
+ */
+export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: Journal): Promise<void> {
+  const faults: Fault[] = [];
+  await updateSharedRepository(ports, knowledge, journal, faults);
+  const before = knowledge.inputs;
+  const packs = await readPacks(ports.files, knowledge, faults);
+  const directories = await readDirectories(ports.files, knowledge, faults);
+  const links = await makeLinks(ports.files, knowledge, faults);
+  const sections = directories.sections ?? before.sections;
+  const paths = await writePathsFile(ports.files, knowledge, sections);
+  const models = await requiredModels(ports.files, knowledge.configuration, { links: links.targets ?? before.links, sections });
+  const [first] = faults;
+  const inputs: Inputs = {
+    packs: packs.packs ?? before.packs,
+    models: models.models,
+    sections,
+    links: links.targets ?? before.links,
+    warnings: [...packs.warnings, ...directories.warnings, ...links.warnings, ...paths, ...models.warnings],
+    problem: first === undefined ? null : { code: first.code, message: first.message, help: first.help },
+    usable: packs.packs !== null || before.packs.length > 0,
+  };
+  knowledge.inputs = inputs;
+  if (inputs.problem !== null && inputs.problem.message !== before.problem?.message) {
+    journal.record({ type: 'inputs.rejected', target: 'agent', level: 'error', message: inputs.problem.message, data: { code: inputs.problem.code, help: inputs.problem.help } });
+  }
+}
+
+interface Fault {
+  readonly code: string;
+  readonly message: string;
+  readonly help: string;
+}
+
+const faultOf = (thrown: unknown): Fault => {
+  const { code, message, help } = asAgentError(thrown);
+  return { code, message, help };
+};
+
+/** In place: models may lie there already. Local edits are never overwritten; they are a fault that people must resolve. */
+async function updateSharedRepository(ports: Ports, knowledge: Knowledge, journal: Journal, faults: Fault[]): Promise<void> {
+  const { config, layout } = knowledge.configuration;
+  const { url, branch } = config.sharedRepository;
+  if (url === null) return;
+  try {
+    const { commit } = await ports.git.updateInPlace({ url, branch, commit: null }, layout.shared);
+    journal.record({ type: 'shared.updated', target: 'agent', level: 'info', message: `the shared folder is at ${commit.slice(0, 10)}`, data: { commit } });
+  } catch (error) {
+    faults.push(faultOf(error));
+  }
+}
+
+/** null stands for a bad file, here and below: what it said before stays in force. No file: nothing is asked for. */
+async function readPacks(files: Files, { configuration }: Knowledge, faults: Fault[]): Promise<{ packs: Inputs['packs'] | null; warnings: readonly string[] }> {
+  const { config, layout } = configuration;
+  const text = await files.readText(layout.configNodes);
+  if (text === null) {
+    const isNamed = config.packs.file !== null || config.packs.names !== null;
+    return { packs: [], warnings: isNamed ? [`${layout.configNodes} does not exist: no node packs are installed`] : [] };
+  }
+  const result = readConfigNodes(text, { path: layout.configNodes, names: config.packs.names });
+  if (result.ok) return { packs: result.packs, warnings: result.warnings.map(describeProblem) };
+  faults.push(faultOf(configNodesError(result.problems)));
+  return { packs: null, warnings: [] };
+}
+
+async function readDirectories(files: Files, { configuration }: Knowledge, faults: Fault[]): Promise<{ sections: readonly DirectorySection[] | null; warnings: readonly string[] }> {
+  const { layout, secrets } = configuration;
+  const text = await files.readText(layout.directoryConfig);
+  if (text === null) return { sections: [], warnings: [] };
+  const result = readDirectoryConfig(text, { path: layout.directoryConfig, environment: secrets.environment });
+  if (result.ok) return { sections: result.sections, warnings: result.warnings.map(describeProblem) };
+  faults.push(faultOf(directoryConfigError(result.problems)));
+  return { sections: null, warnings: [] };
+}
+
+async function makeLinks(files: Files, { configuration }: Knowledge, faults: Fault[]): Promise<{ targets: readonly string[] | null; warnings: readonly string[] }> {
+  const { layout } = configuration;
+  const text = await files.readText(layout.staticModels);
+  if (text === null) return { targets: [], warnings: [] };
+  const result = readStaticModels(text, { path: layout.staticModels });
+  if (!result.ok) {
+    faults.push(faultOf(staticModelsError(result.problems)));
+    return { targets: null, warnings: [] };
+  }
+  const places = { root: layout.root, shared: layout.shared, models: layout.models, links: result.links };
+  // The first pass tells which paths matter; the second knows which exist.
+  const candidates = resolveStaticModels({ ...places, exists: () => false }).missing.flatMap((link) => link.tried);
+  const present = await existing(files, candidates);
+  const resolved = resolveStaticModels({ ...places, exists: (path) => present.has(path) });
+  const warnings = [...result.warnings.map(describeProblem), ...resolved.refused.map(({ source, reason }) => `${layout.staticModels}: ${source} is not linked: ${reason}`)];
+  for (const { source, target } of resolved.links) {
+    await files.ensureDirectory(target.slice(0, target.lastIndexOf('/')));
+    if (!(await files.link(source, target))) warnings.push(`${target} is no link and was left alone (static-models.json)`);
+  }
+  return { targets: [...resolved.links, ...resolved.missing].map((link) => link.target), warnings };
+}
+
+async function writePathsFile(files: Files, knowledge: Knowledge, sections: readonly DirectorySection[]): Promise<readonly string[]> {
+  const { config, layout } = knowledge.configuration;
+  const present = await existing(
+    files,
+    sections.flatMap((section) => section.categories.flatMap((category) => category.paths)),
+  );
+  const file = modelPathsFile({
+    sections,
+    modelsDirectory: layout.models,
+    exists: (path) => present.has(path),
+    releaseCustomNodes: [`${layout.current}/ComfyUI/custom_nodes`, `${layout.installPath}/custom_nodes`],
+    allowedPackDirs: config.packs.directories,
+  });
+  if ((await files.readText(knowledge.modelPathsFile)) !== file.yaml) await files.writeText(knowledge.modelPathsFile, file.yaml);
+  knowledge.modelPathsDigest = digestOf(file.yaml).slice(0, 12);
+  return file.warnings;
+}
+
+async function existing(files: Files, paths: readonly string[]): Promise<ReadonlySet<string>> {
+  const unique = [...new Set(paths)];
+  const present = await Promise.all(unique.map((path) => files.exists(path)));
+  return new Set(unique.filter((_, index) => present[index]));
+}

@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import type { Layout } from '../domain/config.ts';
+import { PortLease } from '../domain/instance.ts';
+import { Intents } from '../domain/state.ts';
+import type { Files } from '../ports.ts';
+
+const Leases = z.object({ schema: z.literal(1), leases: z.array(PortLease) });
+
+/** The little that cannot be observed and must outlive the agent. An unreadable file is set aside, never overwritten silently. */
+export interface StateFiles {
+  intents(): Promise<Intents>;
+  saveIntents(intents: Intents): Promise<void>;
+  leases(): Promise<readonly PortLease[]>;
+  saveLeases(leases: readonly PortLease[]): Promise<void>;
+}
+
+export function createStateFiles(files: Files, layout: Layout, onDamaged: (path: string) => void): StateFiles {
+  const intentsFile = `${layout.state}/intents.json`;
+  const leasesFile = `${layout.state}/leases.json`;
+
+  // Writes follow each other, so that the newest state is what stays.
+  let writing = Promise.resolve();
+  const write = (path: string, value: unknown): Promise<void> => {
+    const turn = writing.then(() => files.writeText(path, `${JSON.stringify(value, null, 2)}\n`, 0o600));
+    writing = turn.catch(() => undefined);
+    return turn;
+  };
+
+  async function read<T>(path: string, schema: z.ZodType<T>, empty: T): Promise<T> {
+    const text = await files.readText(path);
+    if (text === null) return empty;
+    const parsed = schema.safeParse(parseJson(text));
+    if (parsed.success) return parsed.data;
+    await files.move(path, `${path}.damaged`);
+    onDamaged(path);
+    return empty;
+  }
+
+  return {
+    intents: () => read(intentsFile, Intents, Intents.parse({})),
+    saveIntents: (intents) => write(intentsFile, intents),
+    leases: async () => (await read(leasesFile, Leases, { schema: 1, leases: [] })).leases,
+    saveLeases: (leases) => write(leasesFile, { schema: 1, leases }),
+  };
+}
+
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

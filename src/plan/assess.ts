@@ -1,0 +1,169 @@
+import type { Config } from '../domain/config.ts';
+import type { ProbeResult } from '../domain/health.ts';
+import { type DesiredInstance, type Incarnation, type InstanceDocument, type InstanceStatus, incarnationKey, type LayerHealth, type ProcessState } from '../domain/instance.ts';
+import { type Observed, toTime } from '../domain/observed.ts';
+import type { RestartVerdict } from './restart-policy.ts';
+
+/** What the scheduler keeps of one probe for one incarnation. */
+export interface ProbeRecord {
+  readonly latest: ProbeResult;
+  readonly consecutiveFailures: number;
+  readonly everPassed: boolean;
+}
+
+export interface InstanceAssessment {
+  readonly config: Config;
+  readonly instance: DesiredInstance;
+  readonly installation: LayerHealth;
+  readonly models: LayerHealth;
+  /** True while an installation is being built and none is in place. */
+  readonly installing: boolean;
+  readonly release: string | null;
+  readonly tcpPort: number | null;
+  readonly advertiseHost: string;
+  readonly process: Observed<ProcessState | null>;
+  readonly incarnation: Incarnation | null;
+  /** Records of the present incarnation, by probe name. */
+  readonly probes: ReadonlyMap<string, ProbeRecord>;
+  readonly lastLogAt: number | null;
+  readonly restarts: RestartVerdict;
+  readonly hold: string | null;
+  readonly warnings: readonly string[];
+  readonly now: number;
+}
+
+const layer = (status: LayerHealth['status'], reason: string | null, at: number | null): LayerHealth => ({
+  status,
+  reason: status === 'pass' ? null : reason,
+  checkedAt: at === null ? null : toTime(at),
+});
+
+/** Probe results and thresholds to the document that people and machines read. Pure: the same facts give the same answer. */
+export function assessInstance(input: InstanceAssessment): InstanceDocument {
+  const { instance, config, incarnation, tcpPort, advertiseHost } = input;
+  const runtime = assessRuntime(input);
+  const functional = assessFunctional(input, runtime.layer);
+  const serving = input.installation.status === 'pass' && runtime.layer.status === 'pass' && functional.status === 'pass';
+  const ready = serving && !instance.cordoned && !instance.draining && instance.desired === 'running' && instance.quarantined === null;
+  const host = tcpPort === null ? null : advertiseHost;
+  const authority = host?.includes(':') ? `[${host}]` : host;
+  const warnings = [...input.warnings, ...probeWarnings(input)];
+  return {
+    gpu: instance.gpu,
+    uuid: instance.uuid,
+    gpuName: instance.gpuName,
+    name: instance.name,
+    status: instanceStatus(input, runtime.phase, serving, functional, warnings),
+    ready,
+    url: tcpPort === null ? null : `http://${authority}:${tcpPort}`,
+    wsUrl: tcpPort === null ? null : `ws://${authority}:${tcpPort}/ws`,
+    host,
+    port: tcpPort,
+    pid: incarnation?.pid ?? null,
+    startedAt: incarnation?.startedAt ?? null,
+    release: input.process.known ? (input.process.value?.release ?? input.release) : input.release,
+    layers: { installation: input.installation, runtime: runtime.layer, functional, models: input.models },
+    restarts: { total: input.restarts.total, inWindow: input.restarts.inWindow, lastReason: input.restarts.lastReason },
+    cordoned: instance.cordoned,
+    hold: input.hold,
+    queue: queueOf(input.probes.get('http')),
+    warnings: config.comfyui.enabled ? warnings : [],
+  };
+}
+
+type Phase = 'none' | 'starting' | 'up' | 'failing' | 'unknown';
+
+interface Runtime {
+  readonly layer: LayerHealth;
+  readonly phase: Phase;
+}
+
+/** Process, then port, then HTTP: the first that does not hold is the reason. */
+export function assessRuntime(input: InstanceAssessment): Runtime {
+  const { config, process: seen, incarnation, probes, now, restarts } = input;
+  const fail = (phase: Phase, reason: string, at = now): Runtime => ({ phase, layer: layer('fail', reason, at) });
+  const cannotTell = (reason: string, at: number | null): Runtime => ({ phase: 'unknown', layer: layer('unknown', reason, at) });
+
+  if (!seen.known) return cannotTell(`PM2 cannot be asked: ${seen.reason}`, now);
+  const process = seen.value;
+  const lastEnd = restarts.lastReason === null ? '' : `; it ended with ${restarts.lastReason}`;
+  if (process === null) return fail('none', 'no process: it was not started yet');
+  if (process.status === 'stopped' || process.status === 'stopping') return fail('none', `the process is ${process.status}${lastEnd}`);
+  if (process.status === 'errored') return fail('failing', `PM2 gave up starting it${lastEnd}; see \`agent logs ${input.instance.gpu}\``);
+  if (incarnation === null) return fail('failing', `there is no process${lastEnd}; PM2 starts it again`);
+
+  const http = probes.get('http');
+  const port = probes.get('port');
+  if (http === undefined || !http.everPassed) {
+    const since = Math.max(Date.parse(incarnation.startedAt), input.lastLogAt ?? 0);
+    if (port?.latest.outcome === 'fail' && port.latest.facts?.['stranger'] === true) return fail('failing', port.latest.reason ?? 'another process answers on its port');
+    if (now - since > config.health.startupNoProgressMs) {
+      return fail('failing', `starting without progress for ${Math.round((now - since) / 1_000)} s; see \`agent logs ${input.instance.gpu}\``);
+    }
+    return fail('starting', `starting for ${Math.max(0, Math.round((now - Date.parse(incarnation.startedAt)) / 1_000))} s`);
+  }
+  if (port === undefined) return fail('starting', 'answers HTTP; whose port it is is being looked up');
+  if (port.latest.outcome === 'fail') return fail('failing', port.latest.reason ?? 'its port is not its own', port.latest.at);
+  if (http.latest.outcome === 'unknown') return cannotTell(http.latest.reason ?? 'HTTP could not be asked', http.latest.at);
+  if (http.latest.outcome === 'fail') {
+    const threshold = config.health.http.failureThreshold;
+    if (http.consecutiveFailures >= threshold) return fail('failing', http.latest.reason ?? 'no HTTP answer', http.latest.at);
+  }
+  return { phase: 'up', layer: layer('pass', null, http.latest.at) };
+}
+
+/** What the instance can do, as opposed to being there: the canary of this incarnation. */
+function assessFunctional(input: InstanceAssessment, runtime: LayerHealth): LayerHealth {
+  const canary = input.probes.get('canary')?.latest;
+  if (!input.config.health.canary.enabled) return runtime.status === 'pass' ? runtime : layer('unknown', 'waits for the runtime layer', null);
+  if (canary === undefined) {
+    return layer('unknown', runtime.status === 'pass' ? 'the canary has not run yet' : 'waits for the runtime layer', null);
+  }
+  // What a process could do says nothing once it does not answer any more.
+  if (runtime.status !== 'pass' && canary.outcome === 'pass') return layer('unknown', 'waits for the runtime layer', canary.at);
+  return layer(canary.outcome, canary.reason, canary.at);
+}
+
+function instanceStatus(input: InstanceAssessment, phase: Phase, serving: boolean, functional: LayerHealth, warnings: readonly string[]): InstanceStatus {
+  const { instance, config } = input;
+  if (!config.comfyui.enabled) return 'disabled';
+  if (instance.quarantined !== null) return 'quarantined';
+  const present = phase !== 'none';
+  if (instance.desired === 'stopped') return present ? 'draining' : 'stopped';
+  if (instance.draining) return present ? 'draining' : 'stopped';
+  if (input.installing && !present) return 'installing';
+  if (phase === 'unknown') return 'unknown';
+  if (serving) return input.models.status === 'fail' || warnings.length > 0 ? 'degraded' : 'healthy';
+  if (phase === 'starting' || (phase === 'none' && input.hold === null)) return 'starting';
+  if (phase === 'up' && functional.status === 'unknown') return 'starting';
+  return 'unhealthy';
+}
+
+function probeWarnings(input: InstanceAssessment): string[] {
+  const nodes = input.probes.get('nodes')?.latest;
+  return nodes?.outcome === 'fail' && nodes.reason !== null ? [nodes.reason] : [];
+}
+
+function queueOf(http: ProbeRecord | undefined): InstanceDocument['queue'] {
+  const facts = http?.latest.facts;
+  const running = facts?.['running'];
+  const pending = facts?.['pending'];
+  return typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null;
+}
+
+/** Adds one result to what is kept; a result of another incarnation starts afresh. */
+export function recordResult(before: ProbeRecord | undefined, result: ProbeResult): ProbeRecord {
+  const same = before !== undefined && before.latest.incarnation === result.incarnation;
+  return {
+    latest: result,
+    consecutiveFailures: result.outcome === 'fail' ? (same ? before.consecutiveFailures : 0) + 1 : result.outcome === 'unknown' && same ? before.consecutiveFailures : 0,
+    everPassed: result.outcome === 'pass' || (same && before.everPassed),
+  };
+}
+
+/** Results of the present incarnation only: what an earlier process did proves nothing. */
+export function currentRecords(records: ReadonlyMap<string, ProbeRecord>, incarnation: Incarnation | null): ReadonlyMap<string, ProbeRecord> {
+  if (incarnation === null) return new Map();
+  const key = incarnationKey(incarnation);
+  return new Map([...records].filter(([, record]) => record.latest.incarnation === key));
+}

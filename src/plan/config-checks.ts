@@ -1,0 +1,95 @@
+import { type Config, SIMULATOR_REPOSITORY } from '../domain/config.ts';
+import { isAgentError } from '../domain/errors.ts';
+import { parseGitUrl } from '../domain/git-url.ts';
+import { looksSecret } from './redact-config.ts';
+
+/** What no single key can tell: keys that do not fit together, and values that would break a command later. */
+
+export interface Finding {
+  readonly key: string;
+  readonly message: string;
+}
+
+/** Arguments of main.py that the agent sets itself, and what to use instead. */
+const OWN_ARGUMENTS: Readonly<Record<string, string>> = {
+  '--port': 'ports.first (COMFYUI_PORT_START)',
+  '--listen': 'comfyui.listen (COMFYUI_LISTEN)',
+  '--cpu': 'gpu.mode: cpu (COMFYUI_CPU_ONLY)',
+  '--cuda-device': 'gpu.pin and gpu.count; each instance sees exactly its card',
+  '--base-directory': 'root',
+  '--output-directory': 'nothing: it is shared/outputs/gpu<N>',
+  '--input-directory': 'nothing: it is shared/inputs',
+  '--temp-directory': 'nothing: it is instances/gpu<N>/temp',
+  '--user-directory': 'nothing: it is instances/gpu<N>/user',
+  '--database-url': 'nothing: it lies in instances/gpu<N>/user',
+  '--quick-test-for-ci': 'nothing: it ends ComfyUI at once',
+};
+
+export function checkConfig(config: Config): { readonly problems: readonly Finding[]; readonly warnings: readonly string[] } {
+  const problems = [...checkArguments(config), ...checkRepositories(config), ...checkPorts(config)];
+  return { problems, warnings: checkOddities(config) };
+}
+
+function checkArguments({ comfyui }: Config): Finding[] {
+  return comfyui.arguments.flatMap((argument) => {
+    const flag = argument.split('=')[0] ?? '';
+    const instead = Object.hasOwn(OWN_ARGUMENTS, flag) ? OWN_ARGUMENTS[flag] : undefined;
+    return instead === undefined ? [] : [{ key: 'comfyui.arguments', message: `${flag} is set by the agent; use ${instead}` }];
+  });
+}
+
+function checkRepositories({ comfyui, sharedRepository }: Config): Finding[] {
+  const urls = [
+    ['comfyui.repository', comfyui.repository],
+    ['comfyui.fallbackRepository', comfyui.fallbackRepository],
+    ['sharedRepository.url', sharedRepository.url],
+  ] as const;
+  const branches = [
+    ['comfyui.branch', comfyui.branch],
+    ['sharedRepository.branch', sharedRepository.branch],
+  ] as const;
+  return [
+    ...urls.flatMap(([key, url]) => {
+      if (url === null || (url === SIMULATOR_REPOSITORY && key !== 'sharedRepository.url')) return [];
+      const fault = gitUrlFault(url);
+      return fault === null ? [] : [{ key, message: fault }];
+    }),
+    ...branches.flatMap(([key, branch]) => {
+      const fault = branch === null ? null : branchFault(branch);
+      return fault === null ? [] : [{ key, message: fault }];
+    }),
+  ];
+}
+
+/** Why git cannot be given this URL, in words with a remedy; null when it can. */
+export function gitUrlFault(url: string): string | null {
+  try {
+    parseGitUrl(url);
+    return null;
+  } catch (error) {
+    return isAgentError(error) ? `${error.message}; ${error.help}` : String(error);
+  }
+}
+
+/** Why this cannot be a branch or tag (the rules of git check-ref-format that people meet); null when it can. */
+export const branchFault = (branch: string): string | null =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+  /^[-/.]|\.\.|[\u0000-\u0020\u007f~^:?*[\\]|@\{|\/\/|\.lock$|[/.]$/.test(branch) ? `${JSON.stringify(branch)} cannot be the name of a branch or tag` : null;
+
+function checkPorts({ ports, gpu, api }: Config): Finding[] {
+  const count = (gpu.mode === 'mock' ? gpu.mockCount : null) ?? gpu.count ?? 1;
+  const last = ports.first + count - 1;
+  const found: Finding[] = [];
+  if (last > 65_535) found.push({ key: 'ports.first', message: `found ${ports.first}; with ${count} GPUs the last port would be ${last}, and 65535 is the highest` });
+  if (api.port >= ports.first && api.port <= last) found.push({ key: 'api.port', message: `found ${api.port}, which is the port of GPU ${api.port - ports.first}; choose another` });
+  return found;
+}
+
+function checkOddities({ comfyui, packs, gpu }: Config): string[] {
+  const secrets = Object.keys(comfyui.environment).filter(looksSecret);
+  return [
+    ...(secrets.length > 0 ? [`comfyui.environment holds ${secrets.join(', ')}: PM2 writes the environment of processes to its files; give secrets to packs by env in config_nodes.json`] : []),
+    ...(packs.testMode && packs.file !== null ? ['packs.testMode (STORAGE_TEST_MODE) has no effect, because packs.file names the file'] : []),
+    ...(gpu.mockCount !== null && gpu.mode !== 'mock' ? ['gpu.mockCount has no effect, because gpu.mode is not mock'] : []),
+  ];
+}

@@ -1,0 +1,72 @@
+import type { Action } from '../domain/action.ts';
+import type { Config } from '../domain/config.ts';
+import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import { hold, type NewHold } from './hold.ts';
+
+/** The last attempt that failed, so that it is not repeated without end. */
+export interface FailedInstallation {
+  readonly specDigest: string;
+  readonly at: number;
+  readonly attempts: number;
+  readonly code: string;
+  readonly message: string;
+  readonly help: string;
+  readonly retryable: boolean;
+}
+
+const FIRST_RETRY_MS = 15_000;
+const LONGEST_RETRY_MS = 900_000;
+
+/** Wait before attempt n+1: doubles from 15 s to 15 min. */
+export const retryDelayMs = (attempts: number): number => Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.max(0, attempts - 1));
+
+export interface InstallationInput {
+  readonly config: Config;
+  readonly desired: DesiredState;
+  readonly observed: ObservedState;
+  readonly intents: Intents;
+  readonly failedInstallation: FailedInstallation | null;
+  /** A problem in config_nodes.json or another input file for which there is no earlier good version. */
+  readonly inputProblem: { readonly code: string; readonly message: string; readonly help: string } | null;
+  readonly now: number;
+}
+
+/** Whether the release in place is what is asked for; the same answer serves `agent install` ("nothing to do"). */
+export function installationNeed(input: Pick<InstallationInput, 'desired' | 'observed' | 'intents'>): string | null {
+  const { desired, observed, intents } = input;
+  if (!observed.release.known) return null;
+  const release = observed.release.value;
+  if (release === null) return 'no release is installed';
+  if (observed.releaseProblem !== null) return observed.releaseProblem;
+  if (release.specDigest !== desired.specDigest) return 'the configuration asks for another installation than the release in place';
+  if (intents.reinstallRequestedAt !== null && Date.parse(release.createdAt) < intents.reinstallRequestedAt) return 'a new release was asked for';
+  return null;
+}
+
+/** At most one install action; an installation in place is never replaced without being asked. */
+export function planInstallation(input: InstallationInput): { actions: Action[]; holds: NewHold[] } {
+  const { config, desired, observed, failedInstallation: failed, now } = input;
+  const none = { actions: [], holds: [] };
+  if (observed.busy.has('installation')) return none;
+  if (!observed.release.known) {
+    return { actions: [], holds: [hold('installation', 'UNKNOWN', `the installation could not be read: ${observed.release.reason}`, 'see the agent log')] };
+  }
+  const need = installationNeed(input);
+  if (need === null) return none;
+  const inPlace = observed.release.value !== null && observed.releaseProblem === null;
+  if (inPlace && config.install.onChange === 'hold' && input.intents.reinstallRequestedAt === null) {
+    return { actions: [], holds: [hold('installation', 'INSTALLATION_DIFFERS', need, 'run `agent install` to build the new release; the present one serves until then')] };
+  }
+  if (input.inputProblem !== null) {
+    const { code, message, help } = input.inputProblem;
+    return { actions: [], holds: [hold('installation', code, message, help)] };
+  }
+  if (failed !== null && failed.specDigest === desired.specDigest) {
+    const waitMs = failed.at + retryDelayMs(failed.attempts) - now;
+    if (!failed.retryable || waitMs > 0) {
+      const next = failed.retryable ? `tried again in ${Math.ceil(waitMs / 1_000)} s` : 'not tried again until the configuration changes or `agent install` is run';
+      return { actions: [], holds: [hold('installation', failed.code, `${failed.message} (${next})`, failed.help)] };
+    }
+  }
+  return { actions: [{ kind: 'install', reason: need, specDigest: desired.specDigest }], holds: [] };
+}

@@ -1,0 +1,90 @@
+import type { Action } from '../domain/action.ts';
+import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
+import type { Observed } from '../domain/observed.ts';
+import { hold, type NewHold } from './hold.ts';
+import type { RestartVerdict } from './restart-policy.ts';
+
+export interface InstanceInput {
+  readonly instance: DesiredInstance;
+  /** What PM2 shows under its name; null: nothing. */
+  readonly process: Observed<ProcessState | null>;
+  readonly incarnation: Incarnation | null;
+  /** Digest of the launch it should run; null while there is no release or no port. */
+  readonly launchDigest: string | null;
+  /** Why there is no launch. */
+  readonly missing: string | null;
+  /** Jobs in the instance; null when not known. */
+  readonly queue: { readonly running: number; readonly pending: number } | null;
+  readonly restarts: RestartVerdict;
+  /** Another instance is away because of a change just now: changes are rolled one at a time. */
+  readonly rolling: boolean;
+  /** Stranger on the card or on the port. */
+  readonly blocked: NewHold | null;
+  readonly drainTimeoutMs: number;
+  readonly now: number;
+}
+
+export interface InstanceStep {
+  readonly action: Action | null;
+  readonly hold: NewHold | null;
+}
+
+const NOTHING: InstanceStep = { action: null, hold: null };
+
+/** PM2's words for an entry whose process it will not start by itself. */
+const AT_REST = new Set(['stopped', 'errored']);
+
+/** The next step of one instance, read from top to bottom; at most one action. */
+export function planInstance(input: InstanceInput): InstanceStep {
+  const { instance, process: seen } = input;
+  const target = `instance ${instance.gpu}`;
+  const held = (code: string, reason: string, help: string): InstanceStep => ({ action: null, hold: hold(target, code, reason, help) });
+  const act = (kind: 'start-instance' | 'stop-instance' | 'restart-instance' | 'quarantine-instance', reason: string): InstanceStep => ({
+    action: { kind, gpu: instance.gpu, name: instance.name, reason },
+    hold: null,
+  });
+
+  // Never a second process because the first could not be seen.
+  if (!seen.known) return held('UNKNOWN', `its process could not be seen: ${seen.reason}`, 'see `agent doctor`; nothing is started or stopped meanwhile');
+  const process = seen.value;
+  const present = process !== null && !AT_REST.has(process.status);
+
+  if (instance.quarantined !== null) {
+    if (present) return act('stop-instance', `quarantined: ${instance.quarantined}`);
+    return held('QUARANTINED', instance.quarantined, `find the cause with \`agent logs ${instance.gpu}\`, then \`agent unquarantine ${instance.gpu}\``);
+  }
+  if (instance.desired === 'stopped' || instance.draining) {
+    if (!present) return NOTHING;
+    const jobs = jobsIn(input.queue);
+    if (instance.draining && jobs !== 0) {
+      return held('DRAINING', jobs === null ? 'draining; its queue cannot be read yet' : `draining: ${jobs} job${jobs === 1 ? '' : 's'} left`, `\`agent uncordon ${instance.gpu}\` ends the drain`);
+    }
+    return act('stop-instance', instance.draining ? 'drained' : 'stop was asked for');
+  }
+  if (present && input.restarts.quarantine !== null) return act('quarantine-instance', input.restarts.quarantine);
+  if (input.launchDigest === null) return present || input.missing === null ? NOTHING : held('WAITING', input.missing, 'nothing to do: it follows by itself');
+  if (!present) return input.blocked === null ? act('start-instance', process === null ? 'it should be running' : `it was ${process.status}`) : { action: null, hold: input.blocked };
+
+  const jobs = jobsIn(input.queue);
+  if (instance.restartRequestedAt !== null && startedBefore(input, instance.restartRequestedAt)) {
+    if (instance.drainBeforeRestart && jobs !== 0 && input.now - instance.restartRequestedAt < input.drainTimeoutMs) {
+      return held('DRAINING', `restart waits for ${jobs ?? 'unknown'} jobs`, `\`agent restart ${instance.gpu}\` without --drain restarts at once`);
+    }
+    return act('restart-instance', 'restart was asked for');
+  }
+  if (process.entryDigest !== input.launchDigest) {
+    if (input.rolling) return held('ROLLING', 'runs with earlier settings; another instance is being restarted first', 'nothing to do: it follows by itself');
+    if (jobs !== null && jobs > 0) return held('ROLLING', `runs with earlier settings until its ${jobs} job${jobs === 1 ? ' is' : 's are'} done`, `\`agent restart ${instance.gpu}\` restarts at once`);
+    return act('restart-instance', 'its settings or its release changed');
+  }
+  return NOTHING;
+}
+
+const jobsIn = (queue: InstanceInput['queue']): number | null => (queue === null ? null : queue.running + queue.pending);
+
+/** Without an incarnation PM2's own start time decides; a respawn that is under way counts as started. */
+function startedBefore(input: InstanceInput, moment: number): boolean {
+  const startedAt = input.process.known ? input.process.value?.startedAt : null;
+  if (startedAt !== null && startedAt !== undefined) return startedAt < moment;
+  return input.incarnation === null ? false : Date.parse(input.incarnation.startedAt) < moment;
+}

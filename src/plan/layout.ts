@@ -1,0 +1,41 @@
+import type { Config, Layout } from '../domain/config.ts';
+import { digestOf } from '../domain/digest.ts';
+
+/** sun_path holds 107 bytes on Linux; some room for names that are made beside the socket. */
+const MAX_SOCKET_BYTES = 100;
+
+/** Every path of design section 4, computed once. Expects the absolute paths that `readConfiguration` gives. */
+export function layoutOf(config: Config): Layout {
+  const { root } = config;
+  const shared = `${root}/shared`;
+  const state = config.stateDir ?? `${root}/state`;
+  const run = config.runDir ?? `${root}/run`;
+  const wanted = `${run}/agent.sock`;
+  const socketFallback = Buffer.byteLength(wanted) > MAX_SOCKET_BYTES;
+  return {
+    root,
+    releases: `${root}/releases`,
+    current: `${root}/current`,
+    installPath: config.comfyui.installPath ?? `${root}/ComfyUI`,
+    shared,
+    models: config.models.path ?? `${shared}/models`,
+    inputs: `${shared}/inputs`,
+    outputs: `${shared}/outputs`,
+    packState: `${shared}/pack-state`,
+    workflows: `${shared}/workflows`,
+    configNodes: config.packs.file ?? `${shared}/${config.packs.testMode ? 'config_nodes_test.json' : 'config_nodes.json'}`,
+    directoryConfig: `${shared}/comfy_dir_config.yaml`,
+    staticModels: `${shared}/static-models.json`,
+    instances: `${root}/instances`,
+    cache: `${root}/cache`,
+    state,
+    run,
+    logs: `${root}/logs`,
+    pm2Home: `${state}/pm2`,
+    // The same for every program that works on this root, so that the CLI finds it without being told.
+    socket: socketFallback ? `/tmp/comfy-agent-${digestOf(wanted).slice(0, 12)}/agent.sock` : wanted,
+    socketFallback,
+    lockFile: `${state}/agent.lock`,
+    database: `${state}/agent.db`,
+  };
+}

@@ -1,0 +1,126 @@
+import type { Action } from '../domain/action.ts';
+import type { Config } from '../domain/config.ts';
+import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
+import { known, unknown } from '../domain/observed.ts';
+import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
+import { hold, type NewHold } from './hold.ts';
+import { type FailedInstallation, type InstallationInput, planInstallation } from './installation.ts';
+import { planInstance } from './instance.ts';
+import { launchDigest } from './launch.ts';
+import { planLeases } from './leases.ts';
+import { type Exit, judgeRestarts } from './restart-policy.ts';
+
+export interface PlanInput {
+  readonly config: Config;
+  readonly desired: DesiredState;
+  readonly observed: ObservedState;
+  readonly intents: Intents;
+  /** What each instance should run, by GPU; absent while there is no release or no port. */
+  readonly launches: ReadonlyMap<number, InstanceLaunch>;
+  /** Jobs of each instance as last probed, and whether it is on its way up, by GPU. */
+  readonly health: ReadonlyMap<number, { readonly starting: boolean; readonly queue: { readonly running: number; readonly pending: number } | null }>;
+  readonly exits: ReadonlyMap<string, readonly Exit[]>;
+  readonly failedInstallation: FailedInstallation | null;
+  readonly inputProblem: InstallationInput['inputProblem'];
+  /** A configuration edit that was refused; the last good configuration is in force. */
+  readonly configurationProblem: string | null;
+  readonly now: number;
+}
+
+export interface Planned {
+  readonly actions: readonly Action[];
+  readonly holds: readonly NewHold[];
+}
+
+/**
+ * The one decision of the program: what to do now, and what is not done and why. Only next steps; when the answer is
+ * empty the machine is as it should be. The order below is the order in which things depend on each other.
+ */
+export function plan(input: PlanInput): Planned {
+  const { config, desired, observed } = input;
+  const actions: Action[] = [];
+  const holds: NewHold[] = [];
+
+  if (input.configurationProblem !== null) {
+    holds.push(hold('configuration', 'CONFIG_INVALID', input.configurationProblem, 'correct the file; the last good configuration stays in force'));
+  }
+  if (desired.enabled) {
+    const installation = planInstallation(input);
+    actions.push(...installation.actions);
+    holds.push(...installation.holds, ...gpuHolds(config, desired, observed.gpus));
+  }
+
+  const running = new Set(desired.instances.filter((instance) => hasProcess(observed, instance.name)).map((instance) => instance.gpu));
+  const leases = planLeases({
+    setting: config.ports,
+    instances: desired.instances,
+    leases: observed.leases,
+    holders: observed.portHolders,
+    ownPids: observed.ownPids,
+    running,
+  });
+  actions.push(...leases.actions);
+
+  const foreign = foreignHolds(config.gpu, desired.instances, foreignProcesses(config.gpu, observed.gpus, observed.ownPids));
+  const leasing = new Set(leases.actions.map((action) => ('gpu' in action ? action.gpu : -1)));
+  const away = new Set(desired.instances.filter((instance) => isAway(input, instance)).map((instance) => instance.gpu));
+  for (const instance of desired.instances) {
+    const target = `instance ${instance.gpu}`;
+    if (observed.busy.has(target) || leasing.has(instance.gpu)) continue;
+    const launch = input.launches.get(instance.gpu);
+    const blocked = foreign.find((candidate) => candidate.target === target) ?? leases.holds.find((candidate) => candidate.target === target) ?? null;
+    const step = planInstance({
+      instance,
+      process: observed.processes.known ? known(observed.processes.value.find((process) => process.name === instance.name) ?? null) : unknown(observed.processes.reason),
+      incarnation: observed.incarnations.get(instance.name) ?? null,
+      launchDigest: launch === undefined ? null : launchDigest(launch),
+      missing: missingReason(observed, blocked),
+      queue: input.health.get(instance.gpu)?.queue ?? null,
+      restarts: judgeRestarts(input.exits.get(instance.name) ?? [], { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow }, input.now),
+      rolling: [...away].some((gpu) => gpu !== instance.gpu),
+      blocked,
+      drainTimeoutMs: config.health.drainTimeoutMs,
+      now: input.now,
+    });
+    if (step.action !== null) actions.push(step.action);
+    if (step.action?.kind === 'restart-instance') away.add(instance.gpu);
+    if (step.hold !== null) holds.push(step.hold);
+    else if (blocked !== null && !running.has(instance.gpu) && instance.desired === 'running') holds.push(blocked);
+  }
+  actions.push(...strayProcesses(desired, observed));
+  return { actions, holds };
+}
+
+const hasProcess = (observed: ObservedState, name: string): boolean =>
+  observed.processes.known && observed.processes.value.some((process) => process.name === name && process.pid !== null);
+
+/** On its way up: a change must not take a second instance away meanwhile. */
+function isAway(input: PlanInput, instance: DesiredInstance): boolean {
+  if (instance.desired === 'stopped' || instance.quarantined !== null || instance.draining) return false;
+  return input.observed.busy.has(`instance ${instance.gpu}`) || (hasProcess(input.observed, instance.name) && input.health.get(instance.gpu)?.starting === true);
+}
+
+function missingReason(observed: ObservedState, blocked: NewHold | null): string | null {
+  if (blocked !== null) return null;
+  if (!observed.release.known || observed.release.value === null || observed.releaseProblem !== null) return 'waits for the installation';
+  return 'waits for a port';
+}
+
+function gpuHolds(config: Config, desired: DesiredState, gpus: ObservedState['gpus']): NewHold[] {
+  if (config.gpu.mode !== 'actual') return [];
+  if (!gpus.known) return [hold('machine', 'GPU_QUERY_FAILED', gpus.reason, 'run nvidia-smi by hand and check the driver; running instances are left alone')];
+  if (desired.instances.length > 0) return [];
+  const reason = gpus.value.present ? 'the driver lists no GPU' : 'this machine has no NVIDIA driver';
+  return [hold('machine', 'NO_GPU', reason, 'install the driver, or run on the CPU with COMFYUI_CPU_ONLY=1 (gpu.mode: cpu)')];
+}
+
+/** Entries of ours whose GPU is no longer wanted. Without a reading of the cards nothing is taken for superfluous. */
+function strayProcesses(desired: DesiredState, observed: ObservedState): Action[] {
+  if (!observed.processes.known || (desired.enabled && !observed.gpus.known && desired.instances.length === 0)) return [];
+  const wanted = new Set(desired.instances.map((instance) => instance.name));
+  return observed.processes.value
+    .filter((process) => !wanted.has(process.name) && !observed.busy.has(`process ${process.name}`))
+    .map((process) => ({ kind: 'remove-process', name: process.name, reason: desired.enabled ? 'its GPU is no longer wanted' : 'ComfyUI is disabled' }));
+}
+

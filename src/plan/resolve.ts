@@ -1,0 +1,99 @@
+import type { Config } from '../domain/config.ts';
+import { digestOf } from '../domain/digest.ts';
+import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import type { DesiredInstance } from '../domain/instance.ts';
+import type { Observed } from '../domain/observed.ts';
+import type { InstallationSpec, PackSpec } from '../domain/release.ts';
+import { type DesiredState, InstanceIntent, type Intents } from '../domain/state.ts';
+import { resolveSource } from './source.ts';
+
+export interface ResolveInput {
+  readonly config: Config;
+  readonly packs: readonly PackSpec[];
+  /** The newest reading that succeeded; unknown only while no card was ever seen. */
+  readonly gpus: Observed<GpuReading>;
+  readonly intents: Intents;
+  readonly generation: number;
+}
+
+/** Configuration, cards and operator verbs to the state that should be. */
+export function resolve({ config, packs, gpus, intents, generation }: ResolveInput): DesiredState {
+  const installation = installationSpec(config, packs);
+  const cards = chooseCards(config.gpu, gpus);
+  return {
+    generation,
+    enabled: config.comfyui.enabled,
+    installation,
+    specDigest: digestOf(installation),
+    instances: config.comfyui.enabled ? cards.cards.map((card) => desiredInstance(card, config.gpu.pin, intents)) : [],
+    wanted: config.comfyui.enabled ? cards.wanted : 0,
+    warnings: cards.warnings,
+  };
+}
+
+/** Only what decides the content of a release: changing a port must not ask for a new installation. */
+export function installationSpec(config: Config, packs: readonly PackSpec[]): InstallationSpec {
+  const { interpreter, version, torch, overrides, constraints, extraRequirements, indexUrl, extraIndexUrls, findLinks } = config.python;
+  return {
+    source: resolveSource(config.comfyui),
+    packs: [...packs],
+    python: { interpreter, version, torch, overrides, constraints, extraRequirements, indexUrl, extraIndexUrls, findLinks },
+    customScripts: config.packs.customScripts,
+  };
+}
+
+/** A place for one instance: a real card, or a stand-in for one. */
+interface Card {
+  readonly index: number;
+  readonly gpu: Gpu | null;
+  readonly label: string;
+}
+
+interface CardChoice {
+  readonly cards: readonly Card[];
+  readonly wanted: number;
+  readonly warnings: string[];
+}
+
+export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>): CardChoice {
+  if (setting.mode !== 'actual') {
+    const count = (setting.mode === 'mock' ? setting.mockCount : null) ?? setting.count ?? 1;
+    const label = setting.mode === 'mock' ? 'mock GPU' : 'CPU';
+    return { cards: Array.from({ length: count }, (_, index) => ({ index, gpu: null, label })), wanted: count, warnings: [] };
+  }
+  if (!gpus.known) return { cards: [], wanted: setting.count ?? 1, warnings: [] };
+  const found = [...gpus.value.gpus].sort((a, b) => a.index - b.index);
+  const used = found.slice(0, setting.count ?? found.length);
+  const warnings: string[] = [];
+  if (setting.count !== null && setting.count > found.length) {
+    warnings.push(`${setting.count} GPUs are asked for (NUM_GPUS, gpu.count) and ${found.length} found: those found are used`);
+  }
+  for (const gpu of used) {
+    if (gpu.migMode === 'enabled') {
+      warnings.push(
+        gpu.migDevices.length === 0
+          ? `GPU ${gpu.index} is in MIG mode without any MIG device: CUDA cannot use it`
+          : `GPU ${gpu.index} is in MIG mode: its first MIG device is used`,
+      );
+    }
+    if (gpu.computeMode === 'Prohibited') warnings.push(`GPU ${gpu.index} is in compute mode Prohibited: CUDA refuses it`);
+  }
+  const cards = used.map((gpu) => ({ index: gpu.index, gpu, label: gpu.name }));
+  return { cards, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
+}
+
+function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents): DesiredInstance {
+  const intent = InstanceIntent.parse(intents.instances[String(card.index)] ?? {});
+  return {
+    gpu: card.index,
+    uuid: card.gpu?.uuid ?? null,
+    gpuName: card.label,
+    name: `comfyui-gpu${card.index}`,
+    mode: card.gpu === null ? 'cpu' : 'gpu',
+    visibleDevices: card.gpu === null ? '' : visibleDevices(card.gpu, pin),
+    ...intent,
+  };
+}
+
+const visibleDevices = (gpu: Gpu, pin: Config['gpu']['pin']): string =>
+  gpu.migMode === 'enabled' && gpu.migDevices[0] !== undefined ? gpu.migDevices[0] : pin === 'uuid' ? gpu.uuid : String(gpu.index);

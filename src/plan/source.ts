@@ -1,0 +1,23 @@
+import { DEFAULT_BRANCH, type Config, OFFICIAL_COMMIT } from '../domain/config.ts';
+import type { SourceSpec } from '../domain/release.ts';
+
+const OFFICIAL = /github\.com[/:](comfyanonymous|Comfy-Org)\/ComfyUI(\.git)?\/?$/i;
+const FORK = /github\.com[/:]stakeordie\/ComfyUI(\.git)?\/?$/i;
+
+/** Where ComfyUI comes from: the fork gets its branch, the official repository its commit, when none is named. */
+export function resolveSource(comfyui: Config['comfyui']): SourceSpec {
+  const { repository, commit, branch, fallbackRepository } = comfyui;
+  const unpinned = branch === null && commit === null;
+  return {
+    repository,
+    branch: unpinned && FORK.test(repository) ? DEFAULT_BRANCH : branch,
+    commit: unpinned && OFFICIAL.test(repository) ? OFFICIAL_COMMIT : commit,
+    fallbackRepository,
+  };
+}
+
+/** The fallback is another repository, so branch and commit of the first do not apply to it; its own defaults do. */
+export const fallbackSource = (source: SourceSpec, comfyui: Config['comfyui']): SourceSpec | null =>
+  source.fallbackRepository === null
+    ? null
+    : resolveSource({ ...comfyui, repository: source.fallbackRepository, branch: null, commit: null, fallbackRepository: null });

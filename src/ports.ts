@@ -1,0 +1,322 @@
+/**
+ * The outer world on one page: one interface for each thing outside the program. `adapters/` implements each once for
+ * real, `test/fakes` once in memory, and `test/contract` runs one suite on both.
+ *
+ * All calls reject with AgentError only; what could not be asked is the caller's "unknown", never "failed".
+ */
+import type { GpuReading, MachineFacts } from './domain/gpu.ts';
+import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
+
+/** Structured logging, the shape of pino: facts first, static message second. */
+export interface Logger {
+  debug(facts: object, message: string): void;
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+  child(facts: object): Logger;
+}
+
+export interface Clock {
+  /** Epoch milliseconds. */
+  now(): number;
+  /** Milliseconds that never go backwards. */
+  monotonic(): number;
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** How a command ended. Never throws for a non-zero exit unless asked. */
+export interface CommandResult {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly timedOut: boolean;
+  readonly stdout: string;
+  /** Last part of both streams in order of arrival, at most 16 KiB. */
+  readonly tail: string;
+  readonly durationMs: number;
+}
+
+export interface CommandOptions {
+  readonly cwd?: string;
+  /** The whole environment of the child; nothing is inherited. */
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
+  /** Ended when no output arrives for this long. */
+  readonly silenceMs?: number;
+  readonly signal?: AbortSignal;
+  readonly input?: string;
+  /** Every line of both streams as it comes. */
+  readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
+  /** Limit on what `stdout` keeps; default 4 MiB. */
+  readonly maxOutputBytes?: number;
+}
+
+/** A child that runs on while we look at it (trial starts). Its whole process group is ended by `end`. */
+export interface RunningCommand {
+  readonly pid: number;
+  readonly finished: Promise<CommandResult>;
+  /** SIGINT, then SIGKILL to the group after the grace period. */
+  end(graceMs: number): Promise<CommandResult>;
+}
+
+/** Programs on this machine, run without a shell. */
+export interface Shell {
+  run(file: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
+  spawn(file: string, args: readonly string[], options?: CommandOptions): RunningCommand;
+  /** Absolute path of a program on PATH, or null. */
+  which(file: string): Promise<string | null>;
+}
+
+/** PM2: hosts and respawns the instances. One call at a time for each name; every call has a time limit. */
+export interface Processes {
+  /** Connects; in owned mode launches the daemon when there is none. */
+  connect(): Promise<void>;
+  list(): Promise<readonly ProcessState[]>;
+  /** Deletes an entry of that name, then starts the new one (PM2 would merge). */
+  start(entry: Pm2Entry): Promise<void>;
+  /** Stops the process tree and keeps the entry stopped. */
+  stop(name: string): Promise<void>;
+  /** Stops and forgets. Not an error when there is none. */
+  remove(name: string): Promise<void>;
+  onEvent(listener: (event: ProcessEvent) => void): () => void;
+  /** RSS of the daemon and its pid, for figures. */
+  daemonPid(): Promise<number | null>;
+  /** Leaves the daemon running. */
+  disconnect(): Promise<void>;
+  /** Removes every entry and ends the daemon (owned mode, agent exit). */
+  shutdown(): Promise<void>;
+}
+
+/** ecosystem.template.js, or the replacement named by `pm2.template`. @throws AgentError TEMPLATE_INVALID */
+export interface EntryTemplate {
+  toEntry(launch: InstanceLaunch, templateFile: string | null): Promise<Pm2Entry>;
+}
+
+/** Facts of the kernel about processes and ports (Linux /proc). Never signals anything by itself. */
+export interface Kernel {
+  /** null when there is no such process. */
+  incarnation(pid: number): Promise<Incarnation | null>;
+  /** Command line for people, secrets not masked by us; null when unreadable. */
+  command(pid: number): Promise<string | null>;
+  /** Value of an environment variable of a process; null when unset or unreadable. */
+  environmentOf(pid: number, name: string): Promise<string | null>;
+  /** pids of the process and all its descendants. */
+  tree(pid: number): Promise<readonly number[]>;
+  /** Listening holders of the given ports; a holder's pid is null when it may not be read. */
+  portHolders(tcpPorts: readonly number[]): Promise<readonly PortHolder[]>;
+  /** Whether this pid listens on the port: a cheap check of one process. `null` when it cannot be told. */
+  listensOn(pid: number, tcpPort: number): Promise<boolean | null>;
+  /** All processes whose environment has name=value. */
+  withEnvironment(name: string, value: string): Promise<readonly number[]>;
+  /** Bytes of resident memory. */
+  residentBytes(pid: number): Promise<number | null>;
+  /** SIGKILL or SIGTERM to the process, only if it still is the named incarnation. */
+  end(incarnation: Pick<Incarnation, 'pid' | 'startTicks'>, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean>;
+}
+
+export interface Hardware {
+  /** One nvidia-smi reading, within the time limit. @throws AgentError GPU_QUERY_FAILED */
+  gpus(): Promise<GpuReading>;
+  machine(root: string): Promise<MachineFacts>;
+}
+
+export interface GitSource {
+  readonly url: string;
+  readonly branch: string | null;
+  readonly commit: string | null;
+}
+
+export interface GitCheckout {
+  readonly commit: string;
+  /** The branch or tag that was resolved; null for a bare commit. */
+  readonly branch: string | null;
+  readonly commitDate: string | null;
+  /** Paths of Git LFS pointer files that were not fetched. */
+  readonly lfsPointers: readonly string[];
+}
+
+export interface GitProgress {
+  readonly stage: string;
+  /** 0..1 where git tells. */
+  readonly fraction: number | null;
+  readonly bytes: number;
+}
+
+export interface GitOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: GitProgress) => void;
+}
+
+/**
+ * git, hermetic: no user or system configuration, no prompt ever, SSH with strict host keys. Objects are shared through
+ * a mirror per URL under the cache.
+ */
+export interface Git {
+  /** Commit the source names now (asks the remote unless a full commit is named and already mirrored). */
+  resolve(source: GitSource, options?: GitOptions): Promise<{ readonly commit: string; readonly branch: string | null }>;
+  /** Fetches into the mirror and writes a full work tree of `commit` at `directory` (must not exist). */
+  checkout(source: GitSource, directory: string, options: GitOptions & { readonly recursive: boolean }): Promise<GitCheckout>;
+  /**
+   * Brings a work tree in place to the head of the branch: init, fetch, checkout; never clean, never reset.
+   * @throws AgentError SHARED_REPOSITORY_DIRTY when a tracked file was changed or an untracked one is in the way
+   */
+  updateInPlace(source: GitSource, directory: string, options?: GitOptions): Promise<GitCheckout>;
+  /** HEAD of a work tree and whether tracked files differ; null when it is no work tree. */
+  inspect(directory: string): Promise<{ readonly commit: string; readonly dirty: boolean } | null>;
+  /** Paths in a work tree that git does not track, ignored ones included, directories collapsed, without __pycache__. */
+  untracked(directory: string): Promise<readonly string[]>;
+  /** Version of the git program. @throws AgentError GIT_MISSING */
+  version(): Promise<string>;
+}
+
+export interface PythonIndexes {
+  readonly indexUrl: string | null;
+  readonly extraIndexUrls: readonly string[];
+  readonly findLinks: readonly string[];
+}
+
+export interface ResolveRequest extends PythonIndexes {
+  /** Interpreter of the environment. */
+  readonly python: string;
+  /** Requirement files by label; the label names the pack in messages. */
+  readonly requirements: readonly { readonly label: string; readonly file: string }[];
+  readonly constraints: readonly string[];
+  readonly overrides: readonly string[];
+  /** uv's --torch-backend: cpu, cu126, …; null leaves torch to the indexes. */
+  readonly torchBackend: string | null;
+  readonly signal?: AbortSignal;
+  readonly onLine?: (line: string) => void;
+}
+
+export interface PythonEnvironments {
+  /** Version of an interpreter, "3.11.7". @throws AgentError PYTHON_MISSING */
+  interpreterVersion(interpreter: string): Promise<string>;
+  /** Makes a virtual environment and answers with its python, absolute. With no requirements at all uv is not needed. */
+  create(directory: string, options: { readonly interpreter: string; readonly version: string | null; readonly needsUv: boolean; readonly signal?: AbortSignal }): Promise<string>;
+  /** Resolves without installing. @returns pinned lines. @throws AgentError REQUIREMENTS_UNRESOLVED with uv's explanation */
+  resolve(request: ResolveRequest): Promise<readonly string[]>;
+  /**
+   * Installs exactly these pinned lines, packages hard-linked from the uv cache.
+   * @returns what does not fit together all the same, one line each (overrides do that on purpose)
+   * @throws AgentError ENVIRONMENT_FAILED
+   */
+  install(request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'constraints'> & { readonly pins: readonly string[] }): Promise<readonly string[]>;
+  /** name -> version of what is installed. */
+  packages(python: string): Promise<Readonly<Record<string, string>>>;
+}
+
+export interface ComfyQueue {
+  readonly running: number;
+  readonly pending: number;
+  readonly runningIds: readonly string[];
+}
+
+export interface ComfyHistoryEntry {
+  readonly completed: boolean;
+  readonly status: 'success' | 'error';
+  readonly error: { readonly nodeType: string | null; readonly exceptionType: string | null; readonly message: string } | null;
+  /** File references by node id. */
+  readonly images: readonly { readonly filename: string; readonly subfolder: string; readonly type: string }[];
+}
+
+/** One ComfyUI server. A network fault rejects with AgentError; a fault it reports itself is a value. */
+export interface Comfy {
+  /** GET /prompt: the cheapest sign of life. */
+  ping(baseUrl: string, timeoutMs: number): Promise<{ readonly queueRemaining: number }>;
+  queue(baseUrl: string, timeoutMs: number): Promise<ComfyQueue>;
+  systemStats(baseUrl: string, timeoutMs: number): Promise<{
+    readonly comfyuiVersion: string | null;
+    readonly pythonVersion: string | null;
+    readonly torchVersion: string | null;
+    readonly devices: readonly { readonly name: string; readonly type: string; readonly vramTotal: number }[];
+  }>;
+  /** Node classes by python_module. */
+  nodeClasses(baseUrl: string, timeoutMs: number): Promise<ReadonlyMap<string, readonly string[]>>;
+  submit(baseUrl: string, graph: object, clientId: string, timeoutMs: number): Promise<{ readonly promptId: string }>;
+  history(baseUrl: string, promptId: string, timeoutMs: number): Promise<ComfyHistoryEntry | null>;
+  forget(baseUrl: string, promptId: string, timeoutMs: number): Promise<void>;
+  /** First bytes of an output file, to see that it is really there. */
+  view(baseUrl: string, file: { filename: string; subfolder: string; type: string }, timeoutMs: number): Promise<{ readonly contentType: string; readonly bytes: Uint8Array }>;
+  /** Which WebSocket protocol it speaks: the fork greets with `client_id`, upstream does not answer `ping`. */
+  protocol(baseUrl: string, timeoutMs: number): Promise<'fork' | 'upstream'>;
+}
+
+export interface FileLock {
+  release(): Promise<void>;
+}
+
+/** Files, directories and links. All writes are atomic (temporary name, fsync, rename). */
+export interface Files {
+  readText(path: string): Promise<string | null>;
+  writeText(path: string, content: string, mode?: number): Promise<void>;
+  exists(path: string): Promise<boolean>;
+  isDirectory(path: string): Promise<boolean>;
+  size(path: string): Promise<number | null>;
+  modifiedAt(path: string): Promise<number | null>;
+  list(directory: string): Promise<readonly string[]>;
+  ensureDirectory(path: string, mode?: number): Promise<void>;
+  remove(path: string): Promise<void>;
+  move(from: string, to: string): Promise<void>;
+  /** Copies a tree, links as links; existing files are kept when `overwrite` is false. */
+  copyTree(from: string, to: string, options?: { readonly overwrite: boolean }): Promise<void>;
+  /** Makes or atomically replaces a symlink. Refuses (returns false) when something that is no link is in the way. */
+  link(target: string, path: string): Promise<boolean>;
+  readLink(path: string): Promise<string | null>;
+  realPath(path: string): Promise<string | null>;
+  /** sha256 in hex. */
+  digest(path: string, signal?: AbortSignal): Promise<string>;
+  freeBytes(path: string): Promise<number | null>;
+  /** Bytes below a directory, links not followed. */
+  treeSize(path: string): Promise<number>;
+  /** Takes the lock or tells who has it: the lock dies with its process. @throws AgentError ROOT_LOCKED */
+  lock(path: string, owner: string): Promise<FileLock>;
+  appendLine(path: string, line: string): Promise<void>;
+  /** The last `lines` lines, then (when following) each new one; survives truncation and rename. */
+  tail(path: string, options: { readonly lines: number; readonly follow: boolean }, signal: AbortSignal): AsyncIterable<string>;
+  /** Calls back (debounced) when one of the files is written, made or removed. */
+  watch(paths: readonly string[], onChange: (path: string) => void): Promise<{ close(): Promise<void> }>;
+}
+
+/** Durable journal (SQLite). */
+export interface JournalStore {
+  append(event: import('./domain/journal.ts').NewJournalEvent & { readonly at: number }): import('./domain/journal.ts').JournalEvent;
+  newest(limit: number, minimumLevel?: 'info' | 'warn' | 'error'): readonly import('./domain/journal.ts').JournalEvent[];
+  close(): void;
+}
+
+/** Files that ship with the program: the simulator, the status page, the API reference, graphs, host keys. */
+export interface Assets {
+  text(name: string): Promise<string>;
+  bytes(name: string): Promise<Uint8Array>;
+  /** Directory on disk that holds the simulator's source. */
+  simulator(): Promise<string>;
+}
+
+export interface MetricSample {
+  readonly name: string;
+  readonly help: string;
+  readonly type: 'gauge' | 'counter';
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+/** Text exposition format of Prometheus. */
+export interface Metrics {
+  render(samples: readonly MetricSample[]): Promise<string>;
+}
+
+/** Everything outside, handed to the composition root. */
+export interface Ports {
+  readonly clock: Clock;
+  readonly shell: Shell;
+  readonly processes: Processes;
+  readonly template: EntryTemplate;
+  readonly kernel: Kernel;
+  readonly hardware: Hardware;
+  readonly git: Git;
+  readonly python: PythonEnvironments;
+  readonly comfy: Comfy;
+  readonly files: Files;
+  readonly journal: JournalStore;
+  readonly assets: Assets;
+  readonly metrics: Metrics;
+}

@@ -1,0 +1,81 @@
+import { prepareCanary } from '../domain/canary.ts';
+import { isAgentError } from '../domain/errors.ts';
+import type { Comfy } from '../ports.ts';
+import { cannotTell, fail, type Outcome, type Probe, type ProbePorts, pass } from './probe.ts';
+
+const RETRY_MS = 15_000;
+const POLL_MS = 40;
+const REQUEST_TIMEOUT_MS = 5_000;
+
+/**
+ * Functional: a tiny graph really runs. Once for each incarnation, because a canary evicts the cached models of the job
+ * before it (reference comfyui.md section 4); again only while it has not passed.
+ */
+export const canaryProbe: Probe = {
+  name: 'canary',
+  layer: 'functional',
+  dueIn: (history, config) => {
+    if (!config.health.canary.enabled || history.latest('http')?.outcome !== 'pass') return null;
+    const latest = history.latest('canary');
+    return latest === undefined ? 0 : latest.outcome === 'pass' ? null : RETRY_MS;
+  },
+  run: (target, ports, signal) =>
+    runCanary({ baseUrl: target.baseUrl, graph: target.canary, clientId: `agent-canary-${target.incarnation}`, timeoutMs: target.config.health.canary.timeoutMs }, ports, signal),
+};
+
+export interface CanaryRun {
+  readonly baseUrl: string;
+  readonly graph: object;
+  readonly clientId: string;
+  readonly timeoutMs: number;
+}
+
+/** Submits the graph, waits for its history, looks at the picture, and tidies up. Also the last step of a trial start. */
+export async function runCanary(run: CanaryRun, { comfy, clock }: Pick<ProbePorts, 'comfy' | 'clock'>, signal: AbortSignal): Promise<Outcome> {
+  const started = clock.monotonic();
+  // A fresh colour each time: an equal graph would be answered from ComfyUI's cache without running.
+  const graph = prepareCanary(run.graph, clock.now() % 0x1000000);
+  try {
+    const { promptId } = await comfy.submit(run.baseUrl, graph, run.clientId, REQUEST_TIMEOUT_MS);
+    while (clock.monotonic() - started < run.timeoutMs) {
+      signal.throwIfAborted();
+      const entry = await comfy.history(run.baseUrl, promptId, REQUEST_TIMEOUT_MS);
+      if (entry !== null) {
+        const outcome = await judge(entry, run, comfy);
+        await comfy.forget(run.baseUrl, promptId, REQUEST_TIMEOUT_MS).catch(() => undefined);
+        return outcome.outcome === 'pass' ? pass({ canaryMs: Math.round(clock.monotonic() - started) }) : outcome;
+      }
+      await clock.sleep(POLL_MS, signal);
+    }
+    return await explainSilence(run, promptId, comfy);
+  } catch (error) {
+    if (signal.aborted || !isAgentError(error)) return cannotTell(`the canary could not be asked: ${error instanceof Error ? error.message : String(error)}`);
+    const kind = error.details['kind'];
+    // A process that went away or hangs is the runtime layer's business.
+    if (kind === 'refused' || kind === 'timeout') return cannotTell(`the canary got no answer: ${error.message}`);
+    return fail(`the canary was refused: ${error.message}`);
+  }
+}
+
+type History = NonNullable<Awaited<ReturnType<Comfy['history']>>>;
+
+async function judge(entry: History, run: CanaryRun, comfy: Comfy): Promise<Outcome> {
+  if (entry.status === 'error') {
+    const { exceptionType, message, nodeType } = entry.error ?? { exceptionType: null, message: 'no reason given', nodeType: null };
+    return fail(`the canary failed in ${nodeType ?? 'a node'}: ${exceptionType ?? 'error'}: ${message}`);
+  }
+  const image = entry.images[0];
+  if (image === undefined) return fail('the canary ended without a picture');
+  const { bytes } = await comfy.view(run.baseUrl, image, REQUEST_TIMEOUT_MS);
+  const isPng = bytes[0] === 0x89 && bytes[1] === 0x50 && bytes[2] === 0x4e && bytes[3] === 0x47;
+  return isPng ? pass() : fail('the picture of the canary is no PNG');
+}
+
+/** Told apart: jobs of users before it (cannot tell), accepted and never begun (the worker thread is dead), begun and stuck. */
+async function explainSilence(run: CanaryRun, promptId: string, comfy: Comfy): Promise<Outcome> {
+  const seconds = Math.round(run.timeoutMs / 1_000);
+  const queue = await comfy.queue(run.baseUrl, REQUEST_TIMEOUT_MS);
+  if (queue.runningIds.includes(promptId)) return fail(`the canary began and did not end within ${seconds} s`);
+  if (queue.running > 0) return cannotTell(`the canary waits behind a running job since ${seconds} s`);
+  return fail(`prompts are accepted and never run (waiting ${queue.pending}, running none, for ${seconds} s): the worker thread is dead`);
+}

@@ -1,0 +1,101 @@
+import type { ProbeResult } from '../domain/health.ts';
+import { instanceProbes } from './index.ts';
+import type { Outcome, Probe, ProbePorts, ProbeTarget } from './probe.ts';
+
+/** Results of one incarnation. */
+interface Track {
+  readonly target: ProbeTarget;
+  readonly abort: AbortController;
+  readonly results: Map<string, ProbeResult>;
+  readonly passed: Set<string>;
+  /** Probes that run or wait for their time. */
+  readonly active: Map<string, Promise<void>>;
+}
+
+/**
+ * Runs every probe of every instance at its time. Results of one incarnation die with it; a probe never runs twice at
+ * once for one target; after each result the probes that were not due are asked again.
+ */
+export class ProbeScheduler {
+  readonly #tracks = new Map<string, Track>();
+  readonly #ports: ProbePorts;
+  readonly #onResult: (target: ProbeTarget, result: ProbeResult) => void;
+  readonly #probes: readonly Probe[];
+
+  constructor(ports: ProbePorts, onResult: (target: ProbeTarget, result: ProbeResult) => void, probes: readonly Probe[] = instanceProbes) {
+    this.#ports = ports;
+    this.#onResult = onResult;
+    this.#probes = probes;
+  }
+
+  /** Names the instances that have a process now. A target with another incarnation replaces the old one. */
+  setTargets(targets: readonly ProbeTarget[]): void {
+    const wanted = new Map(targets.map((target) => [target.name, target]));
+    for (const [name, track] of this.#tracks) {
+      const target = wanted.get(name);
+      if (target?.incarnation === track.target.incarnation && target.tcpPort === track.target.tcpPort) continue;
+      track.abort.abort();
+      this.#tracks.delete(name);
+    }
+    for (const target of targets) {
+      if (this.#tracks.has(target.name)) continue;
+      const track: Track = { target, abort: new AbortController(), results: new Map(), passed: new Set(), active: new Map() };
+      this.#tracks.set(target.name, track);
+      this.#arm(track);
+    }
+  }
+
+  async stop(): Promise<void> {
+    const active = [...this.#tracks.values()].flatMap((track) => [...track.active.values()]);
+    for (const track of this.#tracks.values()) track.abort.abort();
+    this.#tracks.clear();
+    await Promise.allSettled(active);
+  }
+
+  #arm(track: Track): void {
+    if (track.abort.signal.aborted) return;
+    const history = { latest: (probe: string) => track.results.get(probe), everPassed: (probe: string) => track.passed.has(probe) };
+    for (const probe of this.#probes) {
+      if (track.active.has(probe.name)) continue;
+      const delayMs = probe.dueIn(history, track.target.config);
+      if (delayMs === null) continue;
+      track.active.set(probe.name, this.#runAfter(track, probe, delayMs));
+    }
+  }
+
+  async #runAfter(track: Track, probe: Probe, delayMs: number): Promise<void> {
+    const { signal } = track.abort;
+    const { clock } = this.#ports;
+    try {
+      if (delayMs > 0) await clock.sleep(delayMs, signal);
+      if (signal.aborted) return;
+      const startedAt = clock.monotonic();
+      const outcome = await this.#observe(track, probe);
+      if (signal.aborted) return;
+      const result: ProbeResult = {
+        probe: probe.name,
+        layer: probe.layer,
+        incarnation: track.target.incarnation,
+        at: clock.now(),
+        durationMs: Math.round(clock.monotonic() - startedAt),
+        ...outcome,
+      };
+      track.results.set(probe.name, result);
+      if (result.outcome === 'pass') track.passed.add(probe.name);
+      this.#onResult(track.target, result);
+    } catch {
+      // Only the sleep can be cut, by the end of the incarnation.
+    } finally {
+      track.active.delete(probe.name);
+      this.#arm(track);
+    }
+  }
+
+  async #observe(track: Track, probe: Probe): Promise<Outcome> {
+    try {
+      return await probe.run(track.target, this.#ports, track.abort.signal);
+    } catch (error) {
+      return { outcome: 'unknown', reason: `the ${probe.name} probe itself failed: ${error instanceof Error ? error.message : String(error)}` };
+    }
+  }
+}

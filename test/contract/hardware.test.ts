@@ -1,0 +1,277 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createHardware, type HardwareOptions } from '../../src/adapters/hardware.ts';
+import { createShell } from '../../src/adapters/shell.ts';
+import { Gpu, MachineFacts } from '../../src/domain/gpu.ts';
+import type { Hardware } from '../../src/ports.ts';
+import { createFakeHardware } from '../fakes/hardware.ts';
+import { aGpu } from '../support/builders.ts';
+import { eventually } from '../support/eventually.ts';
+import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../support/nvidia-smi.ts';
+
+const MEBIBYTE = 1024 * 1024;
+
+let smi: FakeNvidiaSmi;
+let procRoot: string;
+beforeEach(async () => {
+  smi = await installFakeNvidiaSmi();
+  procRoot = mkdtempSync(join(tmpdir(), 'proc-'));
+});
+afterEach(async () => {
+  await smi.remove();
+  rmSync(procRoot, { recursive: true, force: true });
+});
+
+const shell = (path = `${smi.directory}:/usr/bin:/bin`) => createShell({ path });
+const hardware = (options: Partial<HardwareOptions> = {}): Hardware =>
+  createHardware({ shell: shell(), queryTimeoutMs: 20_000, procRoot, ...options });
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** The same three situations on both. */
+describe.each([
+  [
+    'fake',
+    async (situation: 'two cards' | 'no driver' | 'broken') => {
+      const fake = createFakeHardware(situation === 'no driver' ? null : [aGpu(0), aGpu(1)]);
+      if (situation === 'broken') fake.fail('the driver hangs');
+      return fake.hardware;
+    },
+  ],
+  [
+    'nvidia-smi',
+    async (situation: 'two cards' | 'no driver' | 'broken') => {
+      if (situation === 'broken') await smi.control({ set: 'driver-broken' });
+      return situation === 'no driver' ? hardware({ shell: shell('/nowhere') }) : hardware();
+    },
+  ],
+])('Hardware, %s', (_name, open) => {
+  it('lists cards by index', async () => {
+    const reading = await (await open('two cards')).gpus();
+    expect(reading.present).toBe(true);
+    expect(reading.gpus.map((gpu) => gpu.index)).toEqual([0, 1]);
+    for (const gpu of reading.gpus) expect(Gpu.parse(gpu)).toEqual(gpu);
+    expect(new Set(reading.gpus.map((gpu) => gpu.uuid)).size).toBe(2);
+  });
+
+  it('a machine without a driver is a fact', async () => {
+    expect(await (await open('no driver')).gpus()).toEqual({ present: false, gpus: [] });
+  });
+
+  it('a broken driver is an error with a remedy', async () => {
+    await expect((await open('broken')).gpus()).rejects.toMatchObject({ code: 'GPU_QUERY_FAILED', help: expect.stringMatching(/\w/) });
+  });
+
+  it('tells about the machine', async () => {
+    const facts = await (await open('two cards')).machine('/no/such/root/yet');
+    expect(MachineFacts.parse(facts)).toEqual(facts);
+    expect(facts.os).not.toBe('');
+    expect(facts.cores).toBeGreaterThan(0);
+    expect(facts.memoryAvailableBytes).toBeGreaterThan(0);
+    expect(facts.memoryAvailableBytes).toBeLessThanOrEqual(facts.memoryTotalBytes);
+    expect(facts.diskFreeBytes).toBeGreaterThan(0);
+    expect(facts.diskFreeBytes).toBeLessThanOrEqual(facts.diskTotalBytes ?? 0);
+  });
+});
+
+describe('nvidia-smi of several driver generations', () => {
+  const read = async (set: string, pid = 1) => {
+    await smi.control({ set, pid });
+    return (await hardware().gpus()).gpus;
+  };
+
+  it('580: two cards at rest', async () => {
+    expect((await read('580-2xl40s'))[0]).toEqual({
+      index: 0,
+      uuid: 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6',
+      name: 'NVIDIA L40S',
+      memoryTotalBytes: 46_068 * MEBIBYTE,
+      memoryUsedBytes: MEBIBYTE,
+      driverVersion: '580.65.06',
+      computeMode: 'Default',
+      migMode: null,
+      migDevices: [],
+      temperatureC: 29,
+      utilisationPercent: 0,
+      processes: [],
+    });
+  });
+
+  it('470', async () => {
+    expect(await read('470-t4')).toMatchObject([
+      { name: 'Tesla T4', driverVersion: '470.223.02', memoryTotalBytes: 15_109 * MEBIBYTE, migMode: null },
+    ]);
+  });
+
+  it('418: a field it does not know is left out, and not asked for again', async () => {
+    await smi.control({ set: '418-k80' });
+    const subject = hardware();
+    for (const _ of [1, 2]) {
+      expect((await subject.gpus()).gpus).toMatchObject([
+        { index: 0, computeMode: 'Default', utilisationPercent: 0, migMode: null },
+        { index: 1, computeMode: 'Exclusive_Process', utilisationPercent: null, processes: [] },
+      ]);
+    }
+    const asked = (await smi.calls()).filter((call) => call.includes('--query-gpu'));
+    expect(asked.map((call) => call.includes('mig.mode.current'))).toEqual([true, false, false]);
+  });
+
+  it('535: a process with commas in its path, on its card', async () => {
+    mkdirSync(join(procRoot, '4711'));
+    const gpus = await read('535-2x4090', 4711);
+    expect(gpus.map((gpu) => gpu.processes)).toEqual([
+      [],
+      [{ pid: 4711, name: '/home/ada/envs/llm, v2/bin/python', memoryBytes: 18_192 * MEBIBYTE, type: 'compute' }],
+    ]);
+  });
+
+  it('535: a divided card with its MIG devices, and the processes in them', async () => {
+    mkdirSync(join(procRoot, '4711'));
+    expect(await read('535-a100-mig', 4711)).toMatchObject([
+      {
+        migMode: 'enabled',
+        migDevices: ['MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f', 'MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb'],
+        utilisationPercent: null,
+        processes: [
+          { pid: 4711, name: 'python3' },
+          { pid: 4_194_000, name: null },
+        ],
+      },
+      { migMode: 'disabled', migDevices: [], processes: [] },
+    ]);
+  });
+
+  it('535: rights that a container lacks', async () => {
+    expect(await read('535-mig-container')).toMatchObject([
+      {
+        migMode: 'enabled',
+        migDevices: ['MIG-a4f9bb86-3b0f-5e86-9a0c-1d7b3a5f2c44'],
+        memoryTotalBytes: null,
+        memoryUsedBytes: null,
+        temperatureC: 47,
+        processes: [],
+      },
+    ]);
+  });
+
+  it('550: pids of another world have no name', async () => {
+    expect((await read('550-container'))[0]?.processes).toEqual([
+      { pid: 4_194_001, name: null, memoryBytes: 9_406 * MEBIBYTE, type: 'compute' },
+      { pid: 4_194_002, name: null, memoryBytes: null, type: 'compute' },
+    ]);
+  });
+
+  it('550: a board that tells nearly nothing', async () => {
+    expect(await read('550-not-available')).toMatchObject([
+      {
+        name: 'NVIDIA GH200 480GB',
+        memoryTotalBytes: null,
+        memoryUsedBytes: null,
+        computeMode: null,
+        migMode: null,
+        temperatureC: null,
+        utilisationPercent: null,
+      },
+    ]);
+  });
+
+  it('asks for MIG devices only where a card has MIG on', async () => {
+    await read('580-2xl40s');
+    expect((await smi.calls()).filter((call) => call.endsWith(' -L'))).toEqual([]);
+  });
+});
+
+describe('nvidia-smi that fails', () => {
+  it('a driver that sees no card is no failure', async () => {
+    await smi.control({ set: 'no-devices' });
+    expect(await hardware().gpus()).toEqual({ present: true, gpus: [] });
+  });
+
+  it.each([
+    ['driver-broken', /cannot reach the NVIDIA driver/, /modprobe nvidia/],
+    ['version-mismatch', /kernel still runs the old one/, /reboot/],
+    ['devices-forbidden', /may not be opened/, /container/],
+    ['insufficient-permissions', /may not be opened/, /\/dev\/nvidia/],
+    ['gpu-lost', /does not answer any more.*CF:00\.0/, /xid/],
+    ['library-missing', /libnvidia-ml/, /install/],
+  ])('%s: says what and what to do', async (set, message, help) => {
+    await smi.control({ set });
+    await expect(hardware().gpus()).rejects.toMatchObject({
+      code: 'GPU_QUERY_FAILED',
+      message: expect.stringMatching(message),
+      help: expect.stringMatching(help),
+    });
+  });
+
+  it('unheard-of words come through', async () => {
+    await smi.control({ mode: 'fail', exit: 77, text: 'The moon is in the wrong house.' });
+    await expect(hardware().gpus()).rejects.toMatchObject({
+      message: 'nvidia-smi failed with exit code 77: The moon is in the wrong house.',
+    });
+  });
+
+  it('an answer in another form is no reading', async () => {
+    await smi.control({ mode: 'fail', exit: 0, text: 'Usage: nvidia-smi' });
+    await expect(hardware().gpus()).rejects.toMatchObject({
+      code: 'GPU_QUERY_FAILED',
+      message: expect.stringContaining('Usage: nvidia-smi'),
+    });
+  });
+
+  it('a loaded driver without nvidia-smi is no machine without a GPU', async () => {
+    mkdirSync(join(procRoot, 'driver/nvidia'), { recursive: true });
+    await expect(hardware({ shell: shell('/nowhere') }).gpus()).rejects.toMatchObject({
+      code: 'GPU_QUERY_FAILED',
+      message: expect.stringContaining('no nvidia-smi'),
+    });
+  });
+
+  it('a name that is no program counts as none', async () => {
+    await expect(hardware({ nvidiaSmi: '/dev/null' }).gpus()).resolves.toEqual({ present: false, gpus: [] });
+  });
+
+  it.each([['hang'], ['deaf']])('one that does not answer (%s) is ended with its children, and later calls work', async (mode) => {
+    await smi.control({ mode });
+    const subject = hardware({ queryTimeoutMs: 300 });
+    const began = performance.now();
+    await expect(subject.gpus()).rejects.toMatchObject({
+      code: 'GPU_QUERY_FAILED',
+      message: 'nvidia-smi did not answer within 300 ms',
+      help: expect.stringContaining('dmesg'),
+    });
+    // The limit and the wait for the kill; far from the 600 s that it would take.
+    expect(performance.now() - began).toBeLessThan(10_000);
+    const pids = (await smi.calls()).map((call) => Number(call.split(' ')[0]));
+    expect(pids).toHaveLength(4);
+    await eventually('program and child have ended', () => pids.every((pid) => !isAlive(pid)), 20_000);
+    await smi.control({ set: '470-t4' });
+    const later = createHardware({ shell: shell(), queryTimeoutMs: 20_000, procRoot });
+    expect((await later.gpus()).gpus).toHaveLength(1);
+    await eventually('the same adapter works again', () => subject.gpus().catch(() => null), 20_000);
+  });
+
+  it('one that cannot even be killed is not asked a second time', async () => {
+    const { promise: never } = Promise.withResolvers<never>();
+    let runs = 0;
+    const stuck = {
+      ...shell(),
+      run: () => {
+        runs++;
+        return never;
+      },
+    };
+    const subject = hardware({ shell: stuck, queryTimeoutMs: 50 });
+    await expect(subject.gpus()).rejects.toMatchObject({ message: 'nvidia-smi did not answer within 50 ms' });
+    const after = runs;
+    await expect(subject.gpus()).rejects.toMatchObject({ code: 'GPU_QUERY_FAILED', message: expect.stringContaining('still hangs') });
+    expect(runs).toBe(after);
+  });
+});

@@ -1,0 +1,176 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createPythonEnvironments } from '../../src/adapters/python.ts';
+import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
+import { createFakePython } from '../fakes/python.ts';
+import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN } from '../support/python-lab.ts';
+import { makeWheel } from '../support/wheel.ts';
+
+const lab = await createPythonLab();
+const unreachable = await lab.unreachable();
+if (unreachable !== null) console.log(`skipped: Python environments with the real uv: ${unreachable}`);
+afterAll(lab.close);
+
+interface World {
+  readonly python: PythonEnvironments;
+  readonly wheels: string;
+  readonly repository: string;
+}
+
+const worlds: readonly { readonly name: string; readonly skip: boolean; readonly make: (directory: string) => Promise<World> }[] = [
+  {
+    name: 'fake',
+    skip: false,
+    make: async (directory) => {
+      const wheels = join(directory, 'wheels');
+      const python = createFakePython({
+        interpreters: { python3: '3.11.7', 'python2.7': '2.7.18' },
+        index: { six: ['1.15.0', '1.16.0', '1.17.0'], idna: ['3.10'], packaging: ['24.0', '25.0'] },
+        findLinks: { [wheels]: { 'comfy-tiny': ['1.0', '2.0+stub'] } },
+        readText: (file) => readFile(file, 'utf8').catch(() => null),
+      });
+      return { python, wheels, repository: 'git+file:///repositories/tiny' };
+    },
+  },
+  {
+    name: 'uv',
+    skip: unreachable !== null,
+    make: async (directory) => {
+      const wheels = join(directory, 'wheels');
+      await makeWheel(wheels, { name: 'comfy-tiny', version: '1.0' });
+      await makeWheel(wheels, { name: 'comfy-tiny', version: '2.0+stub' });
+      return {
+        python: createPythonEnvironments(lab.options()),
+        wheels,
+        repository: `git+file://${await makeRepository(join(directory, 'tiny'))}`,
+      };
+    },
+  },
+];
+
+describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
+  describe.skipIf(skip)('contract', () => {
+    let directory: string;
+    let world: World;
+    let environment: string;
+    let files = 0;
+
+    beforeAll(async () => {
+      directory = await mkdtemp(join(tmpdir(), 'agent-python-'));
+      world = await make(directory);
+      environment = await world.python.create(join(directory, 'venv'), { interpreter: 'python3', version: null, needsUv: true });
+    });
+    afterAll(() => rm(directory, { recursive: true, force: true }));
+
+    const pack = async (label: string, text: string, more: Record<string, string> = {}) => {
+      const folder = join(directory, `${label}-${files++}`);
+      await mkdir(folder);
+      for (const [name, content] of Object.entries({ 'requirements.txt': text, ...more })) await writeFile(join(folder, name), content);
+      return { label, file: join(folder, 'requirements.txt') };
+    };
+    const resolve = (requirements: ResolveRequest['requirements'], changes: Partial<ResolveRequest> = {}) =>
+      world.python.resolve({ ...PLAIN, python: environment, requirements, ...changes });
+    const failing = (work: Promise<unknown>) => expect(work.then(() => 'no error')).rejects;
+
+    it('makes an environment of a known version at the place asked for', async () => {
+      expect(environment).toBe(join(directory, 'venv/bin/python'));
+      expect(await world.python.interpreterVersion('python3')).toMatch(/^3\.\d+\.\d+$/);
+      expect(await world.python.interpreterVersion(environment)).toBe(await world.python.interpreterVersion('python3'));
+      expect(await world.python.packages(environment)).toEqual({});
+    });
+
+    it('a missing interpreter is named', async () => {
+      await failing(world.python.interpreterVersion('python-that-is-not-there')).toMatchObject({
+        code: 'PYTHON_MISSING',
+        message: expect.stringContaining('python-that-is-not-there'),
+      });
+      await failing(
+        world.python.create(join(directory, 'none'), { interpreter: 'python-that-is-not-there', version: null, needsUv: true }),
+      ).toMatchObject({ code: 'PYTHON_MISSING' });
+    });
+
+    it('resolves all files together, included ones too, to exact pins', async () => {
+      const pins = await resolve([
+        await pack('a', '# comment\nsix==1.16.0\n-r more.txt\n', { 'more.txt': 'packaging>=24 # why\n' }),
+        await pack('b', 'Six>=1.15\nidna\n'),
+      ]);
+      expect(pins).toContain('six==1.16.0');
+      expect(pins.map((pin) => pin.split('==')[0])).toEqual(['idna', 'packaging', 'six']);
+    });
+
+    it('a conflict names the packs that ask, and only those', async () => {
+      const packs = [await pack('first', 'six==1.16.0\n'), await pack('bystander', 'idna\n'), await pack('second', 'six==1.15.0\n')];
+      await failing(resolve(packs)).toMatchObject({
+        code: 'REQUIREMENTS_UNRESOLVED',
+        message: expect.stringMatching(/first.*second.*/),
+        details: { labels: ['first', 'second'], explanation: expect.stringContaining('six') },
+      });
+    });
+
+    it('a package that does not exist, an include that is missing and a bad line blame their pack', async () => {
+      const good = await pack('good', 'six\n');
+      for (const text of ['comfy-agent-no-such-package\n', '-r gone.txt\n', 'six == not a version\n']) {
+        const error = await resolve([good, await pack('bad', text)]).catch((each: unknown) => each);
+        expect(error).toMatchObject({ code: 'REQUIREMENTS_UNRESOLVED', details: { labels: ['bad'] } });
+        expect((error as Error).message).not.toContain(directory);
+      }
+    });
+
+    it('constraints narrow, overrides win over everybody', async () => {
+      const packs = [await pack('a', 'six==1.16.0\n'), await pack('b', 'six==1.15.0\n')];
+      expect(await resolve([packs[0]!], { constraints: ['idna==3.10'] })).toEqual(['six==1.16.0']);
+      await failing(resolve([packs[0]!], { constraints: ['six<1.16'] })).toMatchObject({
+        code: 'REQUIREMENTS_UNRESOLVED',
+        details: { labels: ['a'] },
+      });
+      expect(await resolve(packs, { overrides: ['six==1.17.0'] })).toEqual(['six==1.17.0']);
+    });
+
+    it('finds wheels in a directory, local versions too', async () => {
+      const tiny = await pack('a', 'comfy-tiny\n');
+      expect(await resolve([tiny], { findLinks: [world.wheels] })).toEqual(['comfy-tiny==2.0+stub']);
+      expect(await resolve([tiny], { findLinks: [world.wheels], constraints: ['comfy-tiny==1.0'] })).toEqual(['comfy-tiny==1.0']);
+      await failing(resolve([tiny])).toMatchObject({ code: 'REQUIREMENTS_UNRESOLVED' });
+    });
+
+    it('installs exactly the pins and tells what is there', async () => {
+      const target = await world.python.create(join(directory, 'installed'), { interpreter: 'python3', version: null, needsUv: true });
+      const git = await pack('git', `comfy-vcs @ ${world.repository}\n`);
+      const [vcs] = await resolve([git]);
+      expect(vcs).toMatch(/^comfy-vcs @ git\+.*@[0-9a-f]{40}$/);
+      const pins = ['six==1.16.0', 'comfy-tiny==2.0+stub', vcs!];
+      expect(await world.python.install({ ...PLAIN, python: target, pins, findLinks: [world.wheels] })).toEqual([]);
+      expect(await world.python.packages(target)).toEqual({ six: '1.16.0', 'comfy-tiny': '2.0+stub', 'comfy-vcs': '0.1' });
+    });
+
+    it('a repository that is not there blames its pack', async () => {
+      await failing(resolve([await pack('good', 'six\n'), await pack('bad', 'comfy-vcs @ git+file:///nowhere/missing\n')])).toMatchObject({
+        code: 'REQUIREMENTS_UNRESOLVED',
+        details: { labels: ['bad'] },
+      });
+    });
+
+    it('pins that do not exist fail the environment', async () => {
+      await failing(world.python.install({ ...PLAIN, python: environment, pins: ['six==99.99'] })).toMatchObject({
+        code: 'ENVIRONMENT_FAILED',
+      });
+    });
+
+    it('an index that does not answer can be tried again and blames nobody', async () => {
+      const work = resolve([await pack('a', 'idna>=2.7\n')], { indexUrl: CLOSED_INDEX });
+      await failing(work).toMatchObject({
+        code: 'ENVIRONMENT_FAILED',
+        retryable: true,
+        message: expect.stringContaining('Connection refused'),
+      });
+    });
+
+    it('an interruption is told as one', async () => {
+      const stop = new AbortController();
+      stop.abort();
+      await failing(resolve([await pack('a', 'six\n')], { signal: stop.signal })).toMatchObject({ code: 'INTERRUPTED' });
+    });
+  });
+});

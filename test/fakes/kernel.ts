@@ -1,0 +1,142 @@
+import { AgentError } from '../../src/domain/errors.ts';
+import type { Incarnation } from '../../src/domain/instance.ts';
+import { toTime } from '../../src/domain/observed.ts';
+import type { Kernel } from '../../src/ports.ts';
+
+export interface FakeProcess {
+  readonly pid: number;
+  readonly parent?: number;
+  readonly command?: string;
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Epoch milliseconds; default: now. */
+  readonly startedAt?: number;
+  readonly residentBytes?: number;
+  readonly listens?: readonly number[];
+  /** Belongs to another user: descriptors and environment may not be read. */
+  readonly foreign?: boolean;
+  /** Does not end with SIGTERM. */
+  readonly deafToTerm?: boolean;
+}
+
+export interface FakeKernel {
+  readonly kernel: Kernel;
+  /** Adds a process; an earlier one of the same pid is replaced, as a reused pid is. */
+  add(process: FakeProcess): Incarnation;
+  /** Ends it; its children stay and get pid 1 as their parent. */
+  remove(pid: number): void;
+  /** Ended, and not waited for by its parent. */
+  zombie(pid: number): void;
+  /** From now on it listens on exactly these ports. */
+  listen(pid: number, tcpPorts: readonly number[]): void;
+  /** A port held by somebody who cannot be seen. */
+  hold(tcpPort: number): void;
+  /** All calls but `end` reject until it is called with false. */
+  blind(blind: boolean): void;
+  /** Signals that were sent, in order: "SIGKILL 4711". */
+  readonly signals: readonly string[];
+  /** Called after each signal that ended a process. */
+  onEnd(listener: (pid: number) => void): void;
+}
+
+interface Entry extends FakeProcess {
+  readonly incarnation: Incarnation;
+  parent: number;
+  zombie: boolean;
+  listens: readonly number[];
+}
+
+/** Processes and ports in memory. */
+export function createFakeKernel(options: { readonly now?: () => number } = {}): FakeKernel {
+  const now = options.now ?? Date.now;
+  const processes = new Map<number, Entry>();
+  const heldByOthers = new Set<number>();
+  const signals: string[] = [];
+  const listeners: ((pid: number) => void)[] = [];
+  let blind = false;
+  let startTicks = 1_000;
+
+  const living = (pid: number): Entry | null => {
+    if (blind) throw new AgentError('INTERNAL', '/proc cannot be read');
+    const entry = processes.get(pid);
+    return entry === undefined || entry.zombie ? null : entry;
+  };
+  const all = (): Entry[] => [...processes.values()].filter((entry) => living(entry.pid) !== null).sort((a, b) => a.pid - b.pid);
+  const remove = (pid: number): void => {
+    processes.delete(pid);
+    for (const entry of processes.values()) if (entry.parent === pid) entry.parent = 1;
+  };
+
+  const kernel: Kernel = {
+    incarnation: async (pid) => living(pid)?.incarnation ?? null,
+    command: async (pid) => living(pid)?.command ?? null,
+    environmentOf: async (pid, name) => {
+      const entry = living(pid);
+      return entry === null || entry.foreign === true ? null : (entry.environment?.[name] ?? null);
+    },
+    tree: async (pid) => {
+      if (living(pid) === null) return [];
+      const members = [pid];
+      for (const member of members) members.push(...all().flatMap((entry) => (entry.parent === member ? [entry.pid] : [])));
+      return members;
+    },
+    portHolders: async (tcpPorts) => {
+      const seen = all().flatMap((entry) =>
+        entry.listens
+          .filter((tcpPort) => tcpPorts.includes(tcpPort))
+          .map((tcpPort) => ({
+            tcpPort,
+            pid: entry.foreign === true ? null : entry.pid,
+            command: entry.foreign === true ? null : (entry.command ?? null),
+          })),
+      );
+      return [
+        ...seen,
+        ...[...heldByOthers].filter((tcpPort) => tcpPorts.includes(tcpPort)).map((tcpPort) => ({ tcpPort, pid: null, command: null })),
+      ];
+    },
+    listensOn: async (pid, tcpPort) => {
+      if (!heldByOthers.has(tcpPort) && !all().some((entry) => entry.listens.includes(tcpPort))) return false;
+      const entry = living(pid);
+      return entry === null || entry.foreign === true ? null : entry.listens.includes(tcpPort);
+    },
+    withEnvironment: async (name, value) =>
+      all().flatMap((entry) => (entry.foreign !== true && entry.environment?.[name] === value ? [entry.pid] : [])),
+    residentBytes: async (pid) => {
+      const entry = living(pid);
+      return entry === null ? null : (entry.residentBytes ?? 64 * 1024 * 1024);
+    },
+    end: async ({ pid, startTicks: ticks }, signal) => {
+      const entry = living(pid);
+      if (pid <= 1 || entry === null || entry.incarnation.startTicks !== ticks) return false;
+      signals.push(`${signal} ${pid}`);
+      if (signal === 'SIGTERM' && entry.deafToTerm === true) return true;
+      remove(pid);
+      for (const listener of listeners) listener(pid);
+      return true;
+    },
+  };
+
+  return {
+    kernel,
+    add: (process) => {
+      const incarnation = { pid: process.pid, startTicks: String(startTicks++), startedAt: toTime(process.startedAt ?? now()) };
+      processes.set(process.pid, { ...process, incarnation, parent: process.parent ?? 1, zombie: false, listens: process.listens ?? [] });
+      return incarnation;
+    },
+    remove,
+    zombie: (pid) => {
+      const entry = processes.get(pid);
+      if (entry !== undefined) Object.assign(entry, { zombie: true, listens: [] });
+    },
+    listen: (pid, tcpPorts) => {
+      const entry = processes.get(pid);
+      if (entry !== undefined) entry.listens = tcpPorts;
+    },
+    hold: (tcpPort) => void heldByOthers.add(tcpPort),
+    blind: (value) => {
+      blind = value;
+    },
+    signals,
+    onEnd: (listener) => void listeners.push(listener),
+  };
+}

@@ -1,0 +1,196 @@
+import { dirname, resolve as resolvePath } from 'node:path';
+import { AgentError } from '../../src/domain/errors.ts';
+import { normaliseName, parseRequirement, parseRequirements, type Requirement } from '../../src/domain/requirements.ts';
+import { compareVersions } from '../../src/plan/flags.ts';
+import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
+
+export interface FakePythonOptions {
+  /** Interpreter -> version. */
+  readonly interpreters?: Readonly<Record<string, string>>;
+  /** Package -> its versions. Packages have no dependencies here. */
+  readonly index?: Readonly<Record<string, readonly string[]>>;
+  /** Package -> versions, by the directory or URL that is given as find-links. */
+  readonly findLinks?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
+  readonly readText: (path: string) => Promise<string | null>;
+  /** Called for each environment that is made, to put files where others look for them. */
+  readonly onCreate?: (python: string) => Promise<void>;
+}
+
+export interface FakePython extends PythonEnvironments {
+  /** Calls of resolve and install so far, in order. */
+  readonly calls: readonly string[];
+  /** Fails the next call of that kind with this error. */
+  failNext(kind: 'create' | 'resolve' | 'install', error: AgentError): void;
+}
+
+interface Asked {
+  readonly label: string;
+  readonly requirement: Extract<Requirement, { kind: 'package' | 'url' }>;
+}
+
+/** Python in memory: a flat index, versions intersected by name, no dependencies. An unreachable index is any with port 1. */
+export function createFakePython({
+  interpreters = { python3: '3.11.7' },
+  index = {},
+  findLinks = {},
+  readText,
+  onCreate,
+}: FakePythonOptions): FakePython {
+  const installed = new Map<string, Record<string, string>>();
+  const versions = new Map(Object.entries(interpreters));
+  const calls: string[] = [];
+  const failures: { kind: string; error: AgentError }[] = [];
+  const called = (kind: 'create' | 'resolve' | 'install', what: string, signal?: AbortSignal): void => {
+    calls.push(`${kind} ${what}`);
+    if (signal?.aborted) throw new AgentError('INTERRUPTED', `${kind} was interrupted`);
+    const next = failures.findIndex((failure) => failure.kind === kind);
+    if (next >= 0) throw failures.splice(next, 1)[0]?.error;
+  };
+
+  const version = (interpreter: string): string => {
+    const found = versions.get(interpreter);
+    if (found === undefined) throw new AgentError('PYTHON_MISSING', `no usable python was found; tried ${interpreter}`);
+    if (compareVersions(found, '3.9') < 0)
+      throw new AgentError('PYTHON_MISSING', `${interpreter} is Python ${found}; 3.9 or newer is needed`);
+    return found;
+  };
+
+  const available = (request: Pick<ResolveRequest, 'findLinks' | 'indexUrl'>, name: string): readonly string[] => {
+    const local = request.findLinks.flatMap((place) => findLinks[place]?.[name] ?? []);
+    return [...local, ...(index[name] ?? [])].sort(compareVersions).reverse();
+  };
+
+  const refuseUnreachable = (request: Pick<ResolveRequest, 'indexUrl'>, doing: string): void => {
+    if (request.indexUrl !== null && new URL(request.indexUrl).port === '1') {
+      throw new AgentError('ENVIRONMENT_FAILED', `packages could not be fetched while ${doing}: Connection refused`, { retryable: true });
+    }
+  };
+
+  return {
+    calls,
+    failNext: (kind, error) => {
+      failures.push({ kind, error });
+    },
+    interpreterVersion: async (interpreter) => version(interpreter),
+
+    create: async (directory, { interpreter, version: wanted, signal }) => {
+      called('create', directory, signal);
+      const candidates = wanted === null ? [interpreter] : [interpreter, `python${wanted.split('.').slice(0, 2).join('.')}`];
+      const chosen = wanted === null ? interpreter : candidates.find((candidate) => `${versions.get(candidate)}.`.startsWith(`${wanted}.`));
+      if (chosen === undefined)
+        throw new AgentError('PYTHON_MISSING', `Python ${wanted} is not on this machine (tried ${candidates.join(', ')})`);
+      const python = `${directory}/bin/python`;
+      versions.set(python, version(chosen));
+      installed.set(python, {});
+      await onCreate?.(python);
+      return python;
+    },
+
+    resolve: async (request) => {
+      called('resolve', request.requirements.map(({ label }) => label).join(' '), request.signal);
+      const asked = (await Promise.all(request.requirements.map(({ label, file }) => readAll(readText, label, file)))).flat();
+      const overrides = byName(request.overrides);
+      const constraints = byName(request.constraints);
+      const names = new Set(asked.flatMap(({ requirement }) => (requirement.name === null ? [] : [requirement.name])));
+      if (names.size > 0) refuseUnreachable(request, 'resolving the requirements');
+      const pins: string[] = [];
+      for (const name of [...names].sort()) {
+        const direct = asked.find(({ requirement }) => requirement.name === name && requirement.url !== null)?.requirement.url;
+        if (direct) {
+          if (direct.includes('missing')) throw unresolved(`Git operation failed: ${direct}`, asked, name);
+          pins.push(`${name} @ ${direct.replace(/#.*$/, '')}@${'0'.repeat(40)}`);
+          continue;
+        }
+        const own = asked.flatMap(({ requirement }) =>
+          requirement.kind === 'package' && requirement.name === name ? [requirement.specifier] : [],
+        );
+        const specifiers = [...(overrides.get(name) ?? own), ...(constraints.get(name) ?? [])].filter((specifier) => specifier !== '');
+        const candidates = available(request, name);
+        if (candidates.length === 0) throw unresolved(`${name} was not found in the package registry`, asked, name);
+        const chosen = candidates.find((candidate) => specifiers.every((specifier) => meets(candidate, specifier)));
+        if (chosen === undefined)
+          throw unresolved(`${specifiers.map((specifier) => name + specifier).join(' and ')}, which cannot be met together`, asked, name);
+        pins.push(`${name}==${chosen}`);
+      }
+      return pins;
+    },
+
+    install: async (request) => {
+      called('install', String(request.pins.length), request.signal);
+      const packages = installed.get(request.python);
+      if (packages === undefined) throw new AgentError('ENVIRONMENT_FAILED', `${request.python} is no environment`);
+      if (request.pins.length > 0) refuseUnreachable(request, 'installing the packages');
+      const found = request.pins.map((pin): [string, string] => {
+        const requirement = parseRequirement(pin);
+        if (requirement.kind === 'package' && requirement.url !== null) return [requirement.name, '0.1'];
+        const [name = '', wanted = ''] = pin.split('==');
+        if (!available(request, normaliseName(name)).includes(wanted))
+          throw new AgentError('ENVIRONMENT_FAILED', `there is no version of ${pin}`);
+        return [normaliseName(name), wanted];
+      });
+      Object.assign(packages, Object.fromEntries(found));
+      return [];
+    },
+
+    packages: async (python) => ({ ...installed.get(python) }),
+  };
+}
+
+const byName = (lines: readonly string[]): Map<string, string[]> => {
+  const found = new Map<string, string[]>();
+  for (const line of lines) {
+    const requirement = parseRequirement(line);
+    if (requirement.kind === 'package') found.set(requirement.name, [...(found.get(requirement.name) ?? []), requirement.specifier]);
+  }
+  return found;
+};
+
+const unresolved = (message: string, asked: readonly Asked[], name: string): AgentError => {
+  const labels = [...new Set(asked.filter(({ requirement }) => requirement.name === name).map(({ label }) => label))];
+  return new AgentError('REQUIREMENTS_UNRESOLVED', `${labels.join(', ')}: ${message}`, { details: { explanation: message, labels } });
+};
+
+async function readAll(readText: FakePythonOptions['readText'], label: string, file: string): Promise<Asked[]> {
+  const text = await readText(file);
+  if (text === null)
+    throw new AgentError('REQUIREMENTS_UNRESOLVED', `${label}: ${file.slice(file.lastIndexOf('/') + 1)} does not exist`, {
+      details: { explanation: file, labels: [label] },
+    });
+  const found: Asked[] = [];
+  for (const requirement of parseRequirements(text)) {
+    if (requirement.kind === 'include') found.push(...(await readAll(readText, label, resolvePath(dirname(file), requirement.file))));
+    else if (
+      requirement.kind === 'url' ||
+      (requirement.kind === 'package' && /^(?:(?:===|[=<>!~]=|[<>])\d[^,]*,?)*$/.test(requirement.specifier))
+    )
+      found.push({ label, requirement });
+    else
+      throw new AgentError('REQUIREMENTS_UNRESOLVED', `${label}: a line of ${file.slice(file.lastIndexOf('/') + 1)} is no requirement`, {
+        details: { explanation: text, labels: [label] },
+      });
+  }
+  return found;
+}
+
+function meets(version: string, specifiers: string): boolean {
+  return specifiers.split(',').every((specifier) => {
+    const [, operator = '==', bound = ''] = /^(===|[=<>!~]=|[<>])(.*)$/.exec(specifier) ?? [];
+    const order = compareVersions(version, bound);
+    switch (operator) {
+      case '>=':
+        return order >= 0;
+      case '<=':
+        return order <= 0;
+      case '>':
+        return order > 0;
+      case '<':
+        return order < 0;
+      case '!=':
+        return order !== 0;
+      case '~=':
+        return order >= 0 && version.startsWith(bound.split('.').slice(0, -1).join('.'));
+      default:
+        return bound.includes('+') ? version === bound : order === 0;
+    }
+  });
+}

@@ -1,0 +1,193 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { stringify } from 'yaml';
+import type { InstanceDocument } from '../../src/domain/instance.ts';
+import { eventually } from './eventually.ts';
+
+/** The built program, as users run it. */
+export const AGENT = resolve(import.meta.dirname, '../../dist/agent.cjs');
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface TestAgent {
+  readonly root: string;
+  readonly url: string;
+  readonly firstPort: number;
+  readonly pid: number;
+  readonly environment: Record<string, string>;
+  /** Runs a verb of the real CLI against this root. */
+  cli(...args: string[]): Promise<CliResult>;
+  json<T>(...args: string[]): Promise<T>;
+  get(path: string, init?: RequestInit): Promise<{ status: number; body: unknown; headers: Headers }>;
+  instance(gpu: number): Promise<InstanceDocument>;
+  untilReady(gpus?: readonly number[]): Promise<void>;
+  /** SIGTERM and wait; resolves with the exit code. */
+  stop(): Promise<number | null>;
+  /** SIGKILL, for tests of what is left behind. */
+  kill(): Promise<void>;
+  output(): string;
+}
+
+export interface AgentOptions {
+  readonly gpus?: number;
+  readonly config?: Record<string, unknown>;
+  readonly environment?: Record<string, string>;
+  /** Reuse a root of an earlier agent. */
+  readonly root?: string;
+  readonly firstPort?: number;
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+const started = new Set<TestAgent>();
+const roots = new Set<string>();
+
+/** For afterEach: ends every agent of the file, and removes the roots. */
+export async function stopAgents(): Promise<void> {
+  await Promise.all([...started].map((agent) => agent.stop().catch(() => agent.kill())));
+  started.clear();
+  await Promise.all([...roots].map((root) => rm(root, { recursive: true, force: true, maxRetries: 5 })));
+  roots.clear();
+}
+
+export async function newRoot(): Promise<string> {
+  const root = await mkdtemp(join(tmpdir(), 'agent-e2e-'));
+  roots.add(root);
+  return root;
+}
+
+/** What a test agent may see of this machine. */
+export const baseEnvironment = (): Record<string, string> => ({
+  PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+  HOME: tmpdir(),
+  LANG: 'C.UTF-8',
+  ...Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined && /^(PIP_|UV_|SSL_CERT|NODE_EXTRA_CA)/.test(entry[0]))),
+});
+
+/** A run of `count` ports that nobody holds just now. */
+export async function freePorts(count: number): Promise<number> {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const first = 20_000 + Math.floor(Math.random() * 30_000);
+    const free = await Promise.all(Array.from({ length: count }, (_, index) => isFree(first + index)));
+    if (free.every(Boolean)) return first;
+  }
+  throw new Error('no free run of ports was found');
+}
+
+const isFree = (tcpPort: number): Promise<boolean> =>
+  new Promise((done) => {
+    const server = createServer().once('error', () => done(false));
+    server.listen(tcpPort, '127.0.0.1', () => server.close(() => done(true)));
+  });
+
+export async function startAgent(options: AgentOptions = {}): Promise<TestAgent> {
+  const gpus = options.gpus ?? 2;
+  const root = options.root ?? (await newRoot());
+  const firstPort = options.firstPort ?? (await freePorts(gpus));
+  for (const [path, content] of Object.entries(options.files ?? {})) {
+    await mkdir(join(root, path, '..'), { recursive: true });
+    await writeFile(join(root, path), content);
+  }
+  const environment = { ...baseEnvironment(), SIM_STARTUP_MS: '300', ...options.environment };
+  await writeFile(
+    join(root, 'agent.yaml'),
+    stringify({
+      ports: { first: firstPort },
+      ...options.config,
+      gpu: { mode: 'mock', mockCount: gpus, ...(options.config?.['gpu'] as object | undefined) },
+      comfyui: { repository: 'simulator:', ...(options.config?.['comfyui'] as object | undefined) },
+      api: { port: 0, ...(options.config?.['api'] as object | undefined) },
+    }),
+  );
+  let text = '';
+  const child = spawn(process.execPath, [AGENT, 'run', '--root', root], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stdout.on('data', (chunk) => (text += String(chunk)));
+  child.stderr.on('data', (chunk) => (text += String(chunk)));
+  const exited = new Promise<number | null>((done) => child.once('exit', (code) => done(code)));
+  const url = await listening(root, child, () => text);
+  const agent = describeAgent({ root, url, firstPort, child, environment, exited, output: () => text });
+  started.add(agent);
+  return agent;
+}
+
+async function listening(root: string, child: ChildProcess, output: () => string): Promise<string> {
+  return eventually(
+    'the agent listens',
+    async () => {
+      if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}: ${output()}`);
+      const { pid, url } = JSON.parse(await readFile(join(root, 'run/agent.json'), 'utf8')) as { pid: number; url: string };
+      if (pid !== child.pid) throw new Error('an earlier agent wrote this');
+      return url;
+    },
+    20_000,
+  );
+}
+
+export async function runCli(root: string, environment: Record<string, string>, args: readonly string[]): Promise<CliResult> {
+  return new Promise((done, failed) => {
+    const child = spawn(process.execPath, [AGENT, ...args, '--root', root], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk) => (stdout += String(chunk)));
+    child.stderr.on('data', (chunk) => (stderr += String(chunk)));
+    child.once('error', failed);
+    child.once('close', (code) => done({ code, stdout, stderr }));
+  });
+}
+
+function describeAgent(parts: { root: string; url: string; firstPort: number; child: ChildProcess; environment: Record<string, string>; exited: Promise<number | null>; output: () => string }): TestAgent {
+  const { root, url, child, environment, exited } = parts;
+  const get: TestAgent['get'] = async (path, init) => {
+    const response = await fetch(`${url}${path}`, init);
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: text.startsWith('{') || text.startsWith('[') ? (JSON.parse(text) as unknown) : text };
+  };
+  const instance: TestAgent['instance'] = async (gpu) => (await get(`/health/comfyui/instances/${gpu}`)).body as InstanceDocument;
+  const agent: TestAgent = {
+    root,
+    url,
+    firstPort: parts.firstPort,
+    pid: child.pid ?? 0,
+    environment,
+    cli: (...args) => runCli(root, environment, args),
+    json: async <T>(...args: string[]) => {
+      const result = await runCli(root, environment, [...args, '--json']);
+      return JSON.parse(result.stdout) as T;
+    },
+    get,
+    instance,
+    untilReady: async (gpus) => {
+      await eventually(
+        'instances are ready',
+        async () => {
+          const { body } = await get('/health/comfyui/instances');
+          const { instances } = body as { instances: InstanceDocument[] };
+          const wanted = gpus === undefined ? instances : instances.filter((each) => gpus.includes(each.gpu));
+          if (wanted.length === 0 || wanted.some((each) => !each.ready)) {
+            throw new Error(`not ready: ${JSON.stringify(instances.map(({ gpu, status, hold, layers }) => ({ gpu, status, hold, runtime: layers.runtime.reason, functional: layers.functional.reason })))}\n${parts.output()}`);
+          }
+          return true;
+        },
+        60_000,
+      );
+    },
+    stop: async () => {
+      started.delete(agent);
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+      return exited;
+    },
+    kill: async () => {
+      started.delete(agent);
+      child.kill('SIGKILL');
+      await exited;
+    },
+    output: parts.output,
+  };
+  return agent;
+}

@@ -1,0 +1,162 @@
+import { Config, type ConfigInput } from '../../src/domain/config.ts';
+import type { Gpu, GpuReading } from '../../src/domain/gpu.ts';
+import type { ProbeResult } from '../../src/domain/health.ts';
+import type { DesiredInstance, Incarnation, InstanceLaunch, PortLease, ProcessState } from '../../src/domain/instance.ts';
+import { known } from '../../src/domain/observed.ts';
+import type { Release } from '../../src/domain/release.ts';
+import { type DesiredState, Intents, type ObservedState } from '../../src/domain/state.ts';
+import { installationSpec } from '../../src/plan/resolve.ts';
+import type { Planned, PlanInput } from '../../src/plan/plan.ts';
+import { digestOf } from '../../src/domain/digest.ts';
+import { launchDigest } from '../../src/plan/launch.ts';
+
+/** The date on which all tests happen. */
+export const NOW = Date.parse('2026-11-21T12:00:00.000Z');
+export const at = (offsetMs: number): string => new Date(NOW + offsetMs).toISOString();
+
+export const aConfig = (input: ConfigInput = {}): Config => Config.parse({ root: '/workspace', gpu: { mode: 'mock', mockCount: 2 }, ...input });
+
+export const aGpu = (index: number, change: Partial<Gpu> = {}): Gpu => ({
+  index,
+  uuid: `GPU-0000000${index}`,
+  name: 'NVIDIA Test',
+  memoryTotalBytes: 24 * 1024 ** 3,
+  memoryUsedBytes: 0,
+  driverVersion: '580.65.06',
+  computeMode: 'Default',
+  migMode: null,
+  migDevices: [],
+  temperatureC: 40,
+  utilisationPercent: 0,
+  processes: [],
+  ...change,
+});
+
+export const aReading = (...gpus: Gpu[]): GpuReading => ({ present: gpus.length > 0, gpus });
+
+export const anInstance = (gpu: number, change: Partial<DesiredInstance> = {}): DesiredInstance => ({
+  gpu,
+  uuid: null,
+  gpuName: 'mock GPU',
+  name: `comfyui-gpu${gpu}`,
+  mode: 'cpu',
+  visibleDevices: '',
+  desired: 'running',
+  cordoned: false,
+  draining: false,
+  restartRequestedAt: null,
+  drainBeforeRestart: false,
+  quarantined: null,
+  ...change,
+});
+
+export const aProcess = (gpu: number, change: Partial<ProcessState> = {}): ProcessState => ({
+  name: `comfyui-gpu${gpu}`,
+  status: 'online',
+  pid: 1_000 + gpu,
+  respawns: 0,
+  entryDigest: null,
+  release: 'r1',
+  startedAt: NOW - 60_000,
+  ...change,
+});
+
+export const anIncarnation = (gpu: number, change: Partial<Incarnation> = {}): Incarnation => ({ pid: 1_000 + gpu, startTicks: '77', startedAt: at(-60_000), ...change });
+
+export const aLease = (gpu: number, tcpPort = 8188 + gpu, first = 8188): PortLease => ({ gpu, tcpPort, first, since: at(-100_000) });
+
+export const aLaunch = (gpu: number, change: Partial<InstanceLaunch> = {}): InstanceLaunch => ({
+  name: `comfyui-gpu${gpu}`,
+  gpu,
+  python: '/workspace/releases/r1/venv/bin/python',
+  checkout: '/workspace/releases/r1/ComfyUI',
+  arguments: ['--port', String(8188 + gpu)],
+  environment: {},
+  logFile: `/workspace/logs/comfyui-gpu${gpu}.log`,
+  killTimeoutMs: 15_000,
+  restartDelayMs: 250,
+  release: 'r1',
+  ...change,
+});
+
+export const aRelease = (config: Config = aConfig(), change: Partial<Release> = {}): Release => {
+  const spec = installationSpec(config, []);
+  return {
+    schema: 1,
+    id: 'r1',
+    createdAt: at(-3_600_000),
+    specDigest: digestOf(spec),
+    spec,
+    source: { repository: spec.source.repository, branch: spec.source.branch, commit: 'a'.repeat(40), fallback: false, fallbackReason: null },
+    comfyuiVersion: '0.3.12',
+    pythonVersion: '3.11.7',
+    torch: null,
+    python: 'venv/bin/python',
+    packs: [],
+    flags: [],
+    packages: {},
+    warnings: [],
+    validated: { at: at(-3_600_000), startMs: 3_000, canaryMs: 120, protocol: 'fork' },
+    durations: {},
+    ...change,
+  };
+};
+
+export const aProbeResult = (probe: string, outcome: ProbeResult['outcome'], change: Partial<ProbeResult> = {}): ProbeResult => ({
+  probe,
+  layer: 'runtime',
+  incarnation: '1000@77',
+  outcome,
+  reason: outcome === 'pass' ? null : `${probe} ${outcome}`,
+  at: NOW,
+  durationMs: 1,
+  ...change,
+});
+
+/** A machine in order: two mock instances with release, leases and processes, as the planner sees it. */
+export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInput {
+  const config = aConfig(input);
+  const launches = new Map(gpus.map((gpu) => [gpu, aLaunch(gpu)]));
+  const desired: DesiredState = {
+    generation: 1,
+    enabled: true,
+    installation: installationSpec(config, []),
+    specDigest: digestOf(installationSpec(config, [])),
+    instances: gpus.map((gpu) => anInstance(gpu)),
+    wanted: gpus.length,
+    warnings: [],
+  };
+  const observed: ObservedState = {
+    at: NOW,
+    gpus: known(aReading()),
+    machine: known({ hostname: 'box', os: 'linux', kernel: '6', cpu: 'cpu', cores: 2, memoryTotalBytes: 1, memoryAvailableBytes: 1, diskFreeBytes: 1, diskTotalBytes: 1 }),
+    processes: known(gpus.map((gpu) => aProcess(gpu, { entryDigest: launchDigest(aLaunch(gpu)) }))),
+    incarnations: new Map(gpus.map((gpu) => [`comfyui-gpu${gpu}`, anIncarnation(gpu)])),
+    release: known(aRelease(config)),
+    releaseProblem: null,
+    leases: gpus.map((gpu) => aLease(gpu)),
+    portHolders: known([]),
+    ownPids: new Set(gpus.map((gpu) => 1_000 + gpu)),
+    models: known([]),
+    busy: new Set(),
+  };
+  return {
+    config,
+    desired,
+    observed,
+    intents: Intents.parse({}),
+    launches,
+    health: new Map(gpus.map((gpu) => [gpu, { starting: false, queue: { running: 0, pending: 0 } }])),
+    exits: new Map(),
+    failedInstallation: null,
+    inputProblem: null,
+    configurationProblem: null,
+    now: NOW,
+  };
+}
+
+/** "install", "start-instance 0": what a plan does, for short assertions. */
+export const actionsOf = (planned: Planned): string[] =>
+  planned.actions.map((action) => ('gpu' in action ? `${action.kind} ${action.gpu}` : 'name' in action ? `${action.kind} ${action.name}` : action.kind));
+
+export const holdsOf = (planned: Planned): string[] => planned.holds.map((hold) => `${hold.target}: ${hold.code}`);

@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest';
+import { OFFICIAL_COMMIT } from '../../../src/domain/config.ts';
+import { canonicalJson, digestOf } from '../../../src/domain/digest.ts';
+import { parseImportReport } from '../../../src/domain/import-report.ts';
+import { known, unknown } from '../../../src/domain/observed.ts';
+import { Intents } from '../../../src/domain/state.ts';
+import { compareVersions, supportedFlags } from '../../../src/plan/flags.ts';
+import { datedHolds, hold } from '../../../src/plan/hold.ts';
+import { retryDelayMs } from '../../../src/plan/installation.ts';
+import { chooseCards, resolve } from '../../../src/plan/resolve.ts';
+import { exitReason, judgeRestarts } from '../../../src/plan/restart-policy.ts';
+import { fallbackSource, resolveSource } from '../../../src/plan/source.ts';
+import { aConfig, aGpu, aReading, NOW } from '../../support/builders.ts';
+
+describe('source', () => {
+  const source = (comfyui: object) => resolveSource(aConfig({ comfyui }).comfyui);
+  it.each([
+    [{}, 'forward', null],
+    [{ branch: 'master' }, 'master', null],
+    [{ commit: 'abcdef1' }, null, 'abcdef1'],
+    [{ repository: 'https://github.com/comfyanonymous/ComfyUI' }, null, OFFICIAL_COMMIT],
+    [{ repository: 'https://github.com/Comfy-Org/ComfyUI.git' }, null, OFFICIAL_COMMIT],
+    [{ repository: 'git@github.com:Comfy-Org/ComfyUI.git', branch: 'v0.3.64' }, 'v0.3.64', null],
+    [{ repository: 'https://example.org/mine.git' }, null, null],
+  ])('%o -> branch %s, commit %s', (comfyui, branch, commit) => expect(source(comfyui)).toMatchObject({ branch, commit }));
+
+  it('gives the fallback its own defaults', () => {
+    const { comfyui } = aConfig({ comfyui: { branch: 'mine', fallbackRepository: 'https://github.com/comfyanonymous/ComfyUI' } });
+    expect(fallbackSource(resolveSource(comfyui), comfyui)).toMatchObject({ branch: null, commit: OFFICIAL_COMMIT });
+    expect(fallbackSource(source({}), aConfig().comfyui)).toBeNull();
+  });
+});
+
+describe('cards', () => {
+  const setting = (gpu: object) => aConfig({ gpu }).gpu;
+  it.each([
+    [{ mode: 'mock', mockCount: 3, count: 2 }, 3],
+    [{ mode: 'mock', count: 2 }, 2],
+    [{ mode: 'mock' }, 1],
+    [{ mode: 'cpu', count: 4, mockCount: 9 }, 4],
+  ])('%o gives %i without looking at the driver', (gpu, count) => {
+    const choice = chooseCards(setting(gpu), unknown('no driver'));
+    expect([choice.cards.length, choice.wanted]).toEqual([count, count]);
+  });
+
+  it('caps the real ones, and says when fewer were found', () => {
+    const reading = known(aReading(aGpu(1), aGpu(0)));
+    expect(chooseCards(setting({ mode: 'actual', count: 1 }), reading).cards.map((card) => card.index)).toEqual([0]);
+    const fewer = chooseCards(setting({ mode: 'actual', count: 4 }), reading);
+    expect([fewer.cards.length, fewer.wanted, fewer.warnings.length]).toEqual([2, 4, 1]);
+  });
+
+  it('pins by UUID, by index, and by MIG device', () => {
+    const pinned = (gpu: object, card = aGpu(0)) => resolve({ config: aConfig({ gpu }), packs: [], gpus: known(aReading(card)), intents: Intents.parse({}), generation: 1 }).instances[0];
+    expect(pinned({ mode: 'actual' })).toMatchObject({ visibleDevices: 'GPU-00000000', uuid: 'GPU-00000000', mode: 'gpu', name: 'comfyui-gpu0' });
+    expect(pinned({ mode: 'actual', pin: 'index' })?.visibleDevices).toBe('0');
+    expect(pinned({ mode: 'actual' }, aGpu(0, { migMode: 'enabled', migDevices: ['MIG-1', 'MIG-2'] }))?.visibleDevices).toBe('MIG-1');
+    expect(pinned({ mode: 'mock' })).toMatchObject({ visibleDevices: '', uuid: null, mode: 'cpu' });
+  });
+
+  it('a change of port or probe asks for no other installation, a change of branch does', () => {
+    const digest = (input: object) => resolve({ config: aConfig(input), packs: [], gpus: known(aReading()), intents: Intents.parse({}), generation: 1 }).specDigest;
+    expect(digest({ ports: { first: 9_000 }, health: { minReady: 0 } })).toBe(digest({}));
+    expect(digest({ comfyui: { branch: 'x' } })).not.toBe(digest({}));
+  });
+});
+
+describe('restart policy', () => {
+  const exit = (ago: number, wanted = false) => ({ at: NOW - ago, reason: 'exit code 1', wanted });
+  it('counts within the window, and only what nobody asked for', () => {
+    const verdict = judgeRestarts([exit(700_000), exit(10), exit(5, true)], { windowMs: 600_000, maxInWindow: 10 }, NOW);
+    expect(verdict).toEqual({ total: 2, inWindow: 1, lastReason: 'exit code 1', quarantine: null });
+  });
+  it('quarantines above the limit', () => {
+    const many = Array.from({ length: 4 }, () => exit(1));
+    expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 4 }, NOW).quarantine).toBeNull();
+    expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 3 }, NOW).quarantine).toContain('ended 4 times');
+  });
+  it.each([[0, null, 'exit code 0'], [null, 'SIGKILL', 'exit signal SIGKILL'], [0, 'SIGSEGV', 'exit signal SIGSEGV'], [null, null, 'exit, cause unknown']])('%s %s -> %s', (code, signal, text) => expect(exitReason(code, signal)).toBe(text));
+});
+
+describe('flags', () => {
+  it('are read from the tree', () => expect(supportedFlags('parser.add_argument("--port", type=int)\ngroup.add_argument(\n  "--cpu")', '9.9')).toEqual(['--cpu', '--port']));
+  it('else follow the version', () => {
+    expect(supportedFlags(null, '0.3.12')).not.toContain('--database-url');
+    expect(supportedFlags(null, '0.3.64')).toContain('--database-url');
+    expect(supportedFlags(null, null)).toContain('--port');
+  });
+  it.each([['0.3.12', '0.3.9', 1], ['0.3.64', '0.3.64', 0], ['0.3', '0.3.1', -1], ['1.0-rc', '1.0', 0]])('%s against %s', (a, b, sign) => expect(Math.sign(compareVersions(a, b))).toBe(sign));
+});
+
+describe('import report', () => {
+  it('reads the newest block and the reasons above it', () => {
+    const lines = ['Import times for custom nodes:', '   0.1 seconds: /c/old', '', 'Cannot import /c/bad module for custom nodes: No module named x', '', 'Import times for custom nodes:', '   0.0 seconds: /c/good', '   0.2 seconds (IMPORT FAILED): /c/bad', '', 'Starting server'];
+    expect(parseImportReport(lines)).toEqual({ loaded: ['good'], failed: [{ name: 'bad', error: 'No module named x' }] });
+  });
+  it('is null without a block', () => expect(parseImportReport(['Starting server'])).toBeNull());
+});
+
+describe('others', () => {
+  it('digests do not depend on the order of keys', () => {
+    expect(canonicalJson({ b: [1, { d: null, c: 'x' }], a: undefined })).toBe('{"b":[1,{"c":"x","d":null}]}');
+    expect(digestOf({ a: 1, b: 2 })).toBe(digestOf({ b: 2, a: 1 }));
+  });
+  it('holds keep the time of their first appearance', () => {
+    const first = datedHolds([hold('instance 0', 'X', 'a', 'h')], [], '2026-01-01T00:00:00.000Z');
+    expect(datedHolds([hold('instance 0', 'X', 'changed', 'h'), hold('instance 1', 'X', 'a', 'h')], first, '2026-01-02T00:00:00.000Z').map((each) => each.since)).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z']);
+  });
+  it('retries wait longer and longer, up to a quarter of an hour', () => expect([1, 2, 3, 20].map(retryDelayMs)).toEqual([15_000, 30_000, 60_000, 900_000]));
+});
