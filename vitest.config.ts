@@ -13,8 +13,14 @@ export default defineConfig({
     projects: [
       project('unit', ['test/unit/**/*.test.ts', 'test/architecture.test.ts'], 10_000),
       project('engine', ['test/engine/**/*.test.ts'], 20_000),
-      { ...project('contract', ['test/contract/**/*.test.ts'], 120_000), test: { ...project('contract', ['test/contract/**/*.test.ts'], 120_000).test, fileParallelism: false } },
-      { ...project('e2e', ['test/e2e/**/*.test.ts'], 180_000), test: { ...project('e2e', ['test/e2e/**/*.test.ts'], 180_000).test, fileParallelism: false } },
+      {
+        ...project('contract', ['test/contract/**/*.test.ts'], 120_000),
+        test: { ...project('contract', ['test/contract/**/*.test.ts'], 120_000).test, fileParallelism: false },
+      },
+      {
+        ...project('e2e', ['test/e2e/**/*.test.ts'], 180_000),
+        test: { ...project('e2e', ['test/e2e/**/*.test.ts'], 180_000).test, fileParallelism: false },
+      },
     ],
   },
 });

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { Agent as HttpAgent, get } from 'node:http';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { get, Agent as HttpAgent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { AGENT, freePorts, startAgent, stopAgents, type TestAgent } from '../test/support/agent.ts';
@@ -19,13 +19,19 @@ interface Figure {
 }
 const figures: Figure[] = [];
 const record = (what: string, value: number, unit: string, goal: number, detail = ''): void => {
-  const figure = { what, value: `${value.toFixed(value < 10 ? 2 : 0)} ${unit}${detail}`, goal: `at most ${goal} ${unit}`, met: value <= goal };
+  const figure = {
+    what,
+    value: `${value.toFixed(value < 10 ? 2 : 0)} ${unit}${detail}`,
+    goal: `at most ${goal} ${unit}`,
+    met: value <= goal,
+  };
   figures.push(figure);
   console.log(`${figure.met ? 'met   ' : 'MISSED'} ${what}: ${figure.value} (${figure.goal})`);
 };
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
+const quantile = (values: readonly number[], q: number): number =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 const STARTUP_MS = 3_000;
 
@@ -55,11 +61,15 @@ async function ownStart(agent: TestAgent): Promise<number> {
   for (let run = 0; run < 3; run++) {
     const directory = await mkdtemp(join(tmpdir(), 'bench-'));
     const tcpPort = await freePorts(1);
-    const child = spawn(join(agent.root, 'current/venv/bin/python'), ['-u', 'main.py', '--cpu', '--port', String(tcpPort), '--temp-directory', directory], {
-      cwd: join(agent.root, 'ComfyUI'),
-      env: { ...agent.environment, SIM_STARTUP_MS: String(STARTUP_MS) },
-      stdio: 'ignore',
-    });
+    const child = spawn(
+      join(agent.root, 'current/venv/bin/python'),
+      ['-u', 'main.py', '--cpu', '--port', String(tcpPort), '--temp-directory', directory],
+      {
+        cwd: join(agent.root, 'ComfyUI'),
+        env: { ...agent.environment, SIM_STARTUP_MS: String(STARTUP_MS) },
+        stdio: 'ignore',
+      },
+    );
     times.push(await until(() => answers(`http://127.0.0.1:${tcpPort}/prompt`)));
     child.kill('SIGKILL');
     await rm(directory, { recursive: true, force: true });
@@ -81,7 +91,13 @@ async function respawn(agent: TestAgent, own: number): Promise<void> {
     ready.push(performance.now() - began - own);
     await agent.untilReady();
   }
-  record('SIGKILL to serving again, minus own start time', median(times) / 1_000, 's', 0.5, ` (to ready in health: ${(median(ready) / 1_000).toFixed(2)} s; own start ${(own / 1_000).toFixed(2)} s)`);
+  record(
+    'SIGKILL to serving again, minus own start time',
+    median(times) / 1_000,
+    's',
+    0.5,
+    ` (to ready in health: ${(median(ready) / 1_000).toFixed(2)} s; own start ${(own / 1_000).toFixed(2)} s)`,
+  );
 }
 
 /** PM2 as shipped with the predecessor's entry (restart_delay 5000), a python that serves at once. */
@@ -92,7 +108,23 @@ async function stockRespawn(): Promise<void> {
   const environment = { ...process.env, PM2_HOME: home, PM2_DISABLE_VERSION_CHECK: '1' };
   const run = (...args: string[]) => spawnSync(process.execPath, [pm2, ...args], { env: environment, encoding: 'utf8' });
   const app = join(home, 'app.json');
-  writeFileSync(app, JSON.stringify({ apps: [{ name: 'stock', script: 'python3', args: ['-m', 'http.server', String(tcpPort), '--bind', '127.0.0.1'], interpreter: 'none', restart_delay: 5_000, max_restarts: 10, min_uptime: '10s', cwd: home }] }));
+  writeFileSync(
+    app,
+    JSON.stringify({
+      apps: [
+        {
+          name: 'stock',
+          script: 'python3',
+          args: ['-m', 'http.server', String(tcpPort), '--bind', '127.0.0.1'],
+          interpreter: 'none',
+          restart_delay: 5_000,
+          max_restarts: 10,
+          min_uptime: '10s',
+          cwd: home,
+        },
+      ],
+    }),
+  );
   try {
     run('start', app);
     const url = `http://127.0.0.1:${tcpPort}/`;
@@ -106,8 +138,15 @@ async function stockRespawn(): Promise<void> {
       await until(() => answers(url));
       times.push(performance.now() - began);
     }
-    console.log(`peer   stock PM2 with the predecessor's entry: SIGKILL to serving ${(median(times) / 1_000).toFixed(2)} s (its program starts within ${Math.round(own)} ms)`);
-    figures.push({ what: 'the same with stock PM2 and the entry of the predecessor', value: `${(median(times) / 1_000).toFixed(2)} s`, goal: '(peer)', met: true });
+    console.log(
+      `peer   stock PM2 with the predecessor's entry: SIGKILL to serving ${(median(times) / 1_000).toFixed(2)} s (its program starts within ${Math.round(own)} ms)`,
+    );
+    figures.push({
+      what: 'the same with stock PM2 and the entry of the predecessor',
+      value: `${(median(times) / 1_000).toFixed(2)} s`,
+      goal: '(peer)',
+      met: true,
+    });
   } finally {
     run('kill');
     await rm(home, { recursive: true, force: true });
@@ -149,7 +188,13 @@ async function probeLoad(agent: TestAgent): Promise<void> {
     process.kill(pid ?? -1, 'SIGCONT');
     http.destroy();
   }
-  record('health of instance 0 at 500 requests/s, another stopped: p99', quantile(times, 0.99), 'ms', 5, ` (median ${median(times).toFixed(2)} ms, ${times.length} requests)`);
+  record(
+    'health of instance 0 at 500 requests/s, another stopped: p99',
+    quantile(times, 0.99),
+    'ms',
+    5,
+    ` (median ${median(times).toFixed(2)} ms, ${times.length} requests)`,
+  );
   record('errors of these requests', errors, '', 0);
 }
 
@@ -181,7 +226,13 @@ async function memory(agent: TestAgent): Promise<void> {
   await pause(20_000);
   const daemon = Number(readFileSync(join(agent.root, 'state/pm2/pm2.pid'), 'utf8'));
   const [own, pm2] = [residentMb(agent.pid), residentMb(daemon)];
-  record('agent and PM2 daemon with 8 instances, resident', own + pm2, 'MB', 200, ` (agent ${own.toFixed(0)}, PM2 ${pm2.toFixed(0)}; aim 160)`);
+  record(
+    'agent and PM2 daemon with 8 instances, resident',
+    own + pm2,
+    'MB',
+    200,
+    ` (agent ${own.toFixed(0)}, PM2 ${pm2.toFixed(0)}; aim 160)`,
+  );
 }
 
 async function startTogether(agent: TestAgent, count: number): Promise<number> {
@@ -220,13 +271,21 @@ try {
   await memory(eight);
   const one = await startTogether(eight, 1);
   const all = await startTogether(eight, 8);
-  record('eight instances start together, against one', all / one, 'times', 1.5, ` (${(all / 1_000).toFixed(2)} s against ${(one / 1_000).toFixed(2)} s)`);
+  record(
+    'eight instances start together, against one',
+    all / one,
+    'times',
+    1.5,
+    ` (${(all / 1_000).toFixed(2)} s against ${(one / 1_000).toFixed(2)} s)`,
+  );
   await eight.stop();
   await stockRespawn();
 } finally {
   await stopAgents();
 }
 
-const rows = figures.map(({ what, value, goal, met }) => `| ${what} | ${value} | ${goal} | ${goal === '(peer)' ? '' : met ? 'met' : '**missed**'} |`);
+const rows = figures.map(
+  ({ what, value, goal, met }) => `| ${what} | ${value} | ${goal} | ${goal === '(peer)' ? '' : met ? 'met' : '**missed**'} |`,
+);
 console.log(`\n| figure | measured | goal | |\n|---|---|---|---|\n${rows.join('\n')}`);
 process.exitCode = figures.every((figure) => figure.met) ? 0 : 1;

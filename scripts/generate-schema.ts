@@ -22,7 +22,11 @@ function example(section: ConfigSection, indent = ''): string[] {
     if (member.kind === 'section') return [...(indent === '' ? [''] : []), `#${indent}${name}:`, ...example(member, `${indent}  `)];
     const names = namesOf(member.key);
     const allowed = allowedValues(member);
-    const about = [member.description, /^text(, or null)?$/.test(allowed) || allowed.startsWith(member.description ?? '\0') ? null : `allowed: ${allowed}`, names.length === 0 ? null : `environment: ${names.join(', ')}`].filter((part) => part !== null && part !== '');
+    const about = [
+      member.description,
+      /^text(, or null)?$/.test(allowed) || allowed.startsWith(member.description ?? '\0') ? null : `allowed: ${allowed}`,
+      names.length === 0 ? null : `environment: ${names.join(', ')}`,
+    ].filter((part) => part !== null && part !== '');
     return [...about.map((part) => `## ${indent}${part}`), `#${indent}${name}: ${yamlValue(member.defaultValue)}`];
   });
 }
@@ -30,6 +34,7 @@ function example(section: ConfigSection, indent = ''): string[] {
 const header = [
   '# yaml-language-server: $schema=./agent.schema.json',
   '## Every key of the configuration with its default. Remove the # before the keys you change, and before their sections.',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the syntax of the file
   '## Text may hold ${VARIABLE} or ${VARIABLE:-default}. Relative paths count from the root. Secrets have no keys here:',
   '## AGENT_TOKEN or api.tokenFile, SSH_KEY_FILE or CUT_PK_1..3.',
   '',

@@ -31,7 +31,9 @@ async function stop(): Promise<void> {
   if (agent === null) return console.log(`nothing runs on ${root}`);
   process.kill(agent.pid, 'SIGTERM');
   for (let waited = 0; waited < 60_000 && runningAgent() !== null; waited += 100) await pause(100);
-  console.log(runningAgent() === null ? `stopped the agent on ${root}` : `the agent (pid ${agent.pid}) still drains; a second --stop ends it at once`);
+  console.log(
+    runningAgent() === null ? `stopped the agent on ${root}` : `the agent (pid ${agent.pid}) still drains; a second --stop ends it at once`,
+  );
 }
 
 /** The first of a run of ports that nobody holds, from 8188 on. */
@@ -100,8 +102,17 @@ async function wait(pid: number, ended: Promise<number>): Promise<RunningAgent |
     if (agent?.pid === pid) {
       const health = (await fetch(`${agent.url}/health/comfyui`)
         .then((response) => response.json())
-        .catch(() => null)) as { status: string; capacity: string; reasons: string[]; layers: { installation: { reason: string | null } } } | null;
-      if (health?.status === 'healthy' || (health?.status === 'degraded' && health.capacity.split('/')[0] === health.capacity.split('/')[1])) return agent;
+        .catch(() => null)) as {
+        status: string;
+        capacity: string;
+        reasons: string[];
+        layers: { installation: { reason: string | null } };
+      } | null;
+      if (
+        health?.status === 'healthy' ||
+        (health?.status === 'degraded' && health.capacity.split('/')[0] === health.capacity.split('/')[1])
+      )
+        return agent;
       const reason = (health?.reasons[0] ?? 'starting').replace(/for \d+ s/, '');
       if (reason !== shown) {
         shown = reason;

@@ -34,17 +34,22 @@ interface Report {
 function vitest(project: string, environment: Readonly<Record<string, string>> = {}): void {
   const output = join(reports, `${project}.json`);
   const started = performance.now();
-  const { status } = spawnSync(node, ['node_modules/vitest/vitest.mjs', 'run', '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${output}`], {
-    stdio: 'inherit',
-    env: { ...process.env, ...environment },
-  });
+  const { status } = spawnSync(
+    node,
+    ['node_modules/vitest/vitest.mjs', 'run', '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${output}`],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, ...environment },
+    },
+  );
   let failed = 0;
   try {
     const report = JSON.parse(readFileSync(output, 'utf8')) as Report;
     totals.passed += report.numPassedTests;
     totals.skipped += report.numPendingTests + report.numTodoTests;
     // A file that could not even be loaded has no tests to count; it is one failure.
-    failed = report.numFailedTests + report.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
+    failed =
+      report.numFailedTests + report.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
   } catch {
     failed = 1;
   }

@@ -23,10 +23,20 @@ export interface PortOptions {
   readonly daemonCommand: { readonly file: string; readonly args: readonly string[] };
   /** False for verbs without an agent: they look at PM2 and never start it. */
   readonly mayStartPm2: boolean;
+  /** For verbs that only look: nothing is written, not even the journal. */
+  readonly readOnly?: boolean;
 }
 
 /** Every adapter, once, behind its port. Heavy packages are loaded by the adapters when they are first used. */
-export async function connectPorts({ config, layout, secrets, log, daemonCommand, mayStartPm2 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
+export async function connectPorts({
+  config,
+  layout,
+  secrets,
+  log,
+  daemonCommand,
+  mayStartPm2,
+  readOnly = false,
+}: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
   const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
   const files = createFiles();
@@ -35,7 +45,12 @@ export async function connectPorts({ config, layout, secrets, log, daemonCommand
     cacheDirectory: `${layout.cache}/git`,
     stateDirectory: `${layout.state}/git`,
     environment,
-    ssh: { keyFile: config.ssh.keyFile, keyText: secrets.sshKey, knownHosts: await assets.text('known_hosts'), knownHostsFile: config.ssh.knownHostsFile },
+    ssh: {
+      keyFile: config.ssh.keyFile,
+      keyText: secrets.sshKey,
+      knownHosts: await assets.text('known_hosts'),
+      knownHostsFile: config.ssh.knownHostsFile,
+    },
     timeoutMs: config.install.gitTimeoutMs,
     log: log.child({ part: 'git' }),
   });
@@ -56,9 +71,16 @@ export async function connectPorts({ config, layout, secrets, log, daemonCommand
     kernel: createKernel(),
     hardware: createHardware({ shell, queryTimeoutMs: config.gpu.queryTimeoutMs }),
     git,
-    python: createPythonEnvironments({ shell, files, cacheDirectory: layout.cache, environment, timeoutMs: config.install.pythonTimeoutMs, log: log.child({ part: 'python' }) }),
+    python: createPythonEnvironments({
+      shell,
+      files,
+      cacheDirectory: layout.cache,
+      environment,
+      timeoutMs: config.install.pythonTimeoutMs,
+      log: log.child({ part: 'python' }),
+    }),
     comfy: createComfy(),
-    journal: createJournalStore(layout.database),
+    journal: createJournalStore(readOnly ? ':memory:' : layout.database),
     metrics: createMetrics(),
   };
   return { ports, close: () => git.close() };

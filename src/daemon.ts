@@ -1,6 +1,6 @@
-import type { VersionDocument } from './domain/agent.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
-import { ConfigurationSource, type ConfigurationRequest } from './engine/configuration.ts';
+import type { VersionDocument } from './domain/agent.ts';
+import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import type { Files, Logger } from './ports.ts';
@@ -37,13 +37,31 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   // 2. This root is ours alone, from here to the end.
   const lock = await files.lock(layout.lockFile, `agent run (pid ${pid})`);
   const { createLogger } = await import('./adapters/log.ts');
-  const { log, flush } = await createLogger({ level: config.log.level, file: `${layout.logs}/agent.log`, maxFileMb: config.log.maxFileMb, stderr: options.stderr });
-  const { ports, close: closePorts } = await connectPorts({ config, layout, secrets, log, daemonCommand: options.daemonCommand, mayStartPm2: true });
+  const { log, flush } = await createLogger({
+    level: config.log.level,
+    file: `${layout.logs}/agent.log`,
+    maxFileMb: config.log.maxFileMb,
+    stderr: options.stderr,
+  });
+  const { ports, close: closePorts } = await connectPorts({
+    config,
+    layout,
+    secrets,
+    log,
+    daemonCommand: options.daemonCommand,
+    mayStartPm2: true,
+  });
   const machineName = (await ports.hardware.machine(layout.root)).hostname;
   let url: string | null = null;
   const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, url: () => url });
   const { reconciler, journal, knowledge } = core;
-  journal.record({ type: 'agent.start', target: 'agent', level: 'info', message: `agent ${version.agent} starts on ${layout.root}`, data: { pid, version: version.agent } });
+  journal.record({
+    type: 'agent.start',
+    target: 'agent',
+    level: 'info',
+    message: `agent ${version.agent} starts on ${layout.root}`,
+    data: { pid, version: version.agent },
+  });
 
   // 3. Listen before anything slow.
   const { createApi } = await import('./api/server.ts');
@@ -108,8 +126,16 @@ async function reload(source: ConfigurationSource, core: Core, log: Logger): Pro
     const before = knowledge.configuration;
     knowledge.configuration = await source.reload(before);
     const { problem, generation } = knowledge.configuration;
-    if (problem !== null && problem !== before.problem) journal.record({ type: 'configuration.rejected', target: 'agent', level: 'error', message: problem, data: {} });
-    else if (generation !== before.generation) journal.record({ type: 'configuration.changed', target: 'agent', level: 'info', message: `configuration ${generation} is in force`, data: { generation } });
+    if (problem !== null && problem !== before.problem)
+      journal.record({ type: 'configuration.rejected', target: 'agent', level: 'error', message: problem, data: {} });
+    else if (generation !== before.generation)
+      journal.record({
+        type: 'configuration.changed',
+        target: 'agent',
+        level: 'info',
+        message: `configuration ${generation} is in force`,
+        data: { generation },
+      });
     await core.refreshInputs();
   } catch (error) {
     log.error({ cause: error instanceof Error ? error.message : String(error) }, 'the configuration cannot be read again');
@@ -121,7 +147,9 @@ async function reload(source: ConfigurationSource, core: Core, log: Logger): Pro
 async function drained(core: Core, timeoutMs: number, stopNow: AbortSignal): Promise<void> {
   const deadline = AbortSignal.any([stopNow, AbortSignal.timeout(timeoutMs)]);
   for await (const documents of core.changes(deadline)) {
-    const busy = documents.instances.instances.filter((instance) => (instance.queue?.running ?? 0) + (instance.queue?.pending ?? 0) > 0 && instance.pid !== null);
+    const busy = documents.instances.instances.filter(
+      (instance) => (instance.queue?.running ?? 0) + (instance.queue?.pending ?? 0) > 0 && instance.pid !== null,
+    );
     if (busy.length === 0) return;
   }
 }

@@ -191,7 +191,10 @@ export interface PythonEnvironments {
   /** Version of an interpreter, "3.11.7". @throws AgentError PYTHON_MISSING */
   interpreterVersion(interpreter: string): Promise<string>;
   /** Makes a virtual environment and answers with its python, absolute. With no requirements at all uv is not needed. */
-  create(directory: string, options: { readonly interpreter: string; readonly version: string | null; readonly needsUv: boolean; readonly signal?: AbortSignal }): Promise<string>;
+  create(
+    directory: string,
+    options: { readonly interpreter: string; readonly version: string | null; readonly needsUv: boolean; readonly signal?: AbortSignal },
+  ): Promise<string>;
   /** Resolves without installing. @returns pinned lines. @throws AgentError REQUIREMENTS_UNRESOLVED with uv's explanation */
   resolve(request: ResolveRequest): Promise<readonly string[]>;
   /**
@@ -199,7 +202,9 @@ export interface PythonEnvironments {
    * @returns what does not fit together all the same, one line each (overrides do that on purpose)
    * @throws AgentError ENVIRONMENT_FAILED
    */
-  install(request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'constraints'> & { readonly pins: readonly string[] }): Promise<readonly string[]>;
+  install(
+    request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'constraints'> & { readonly pins: readonly string[] },
+  ): Promise<readonly string[]>;
   /** name -> version of what is installed. */
   packages(python: string): Promise<Readonly<Record<string, string>>>;
 }
@@ -223,7 +228,10 @@ export interface Comfy {
   /** GET /prompt: the cheapest sign of life. */
   ping(baseUrl: string, timeoutMs: number): Promise<{ readonly queueRemaining: number }>;
   queue(baseUrl: string, timeoutMs: number): Promise<ComfyQueue>;
-  systemStats(baseUrl: string, timeoutMs: number): Promise<{
+  systemStats(
+    baseUrl: string,
+    timeoutMs: number,
+  ): Promise<{
     readonly comfyuiVersion: string | null;
     readonly pythonVersion: string | null;
     readonly torchVersion: string | null;
@@ -235,7 +243,11 @@ export interface Comfy {
   history(baseUrl: string, promptId: string, timeoutMs: number): Promise<ComfyHistoryEntry | null>;
   forget(baseUrl: string, promptId: string, timeoutMs: number): Promise<void>;
   /** First bytes of an output file, to see that it is really there. */
-  view(baseUrl: string, file: { filename: string; subfolder: string; type: string }, timeoutMs: number): Promise<{ readonly contentType: string; readonly bytes: Uint8Array }>;
+  view(
+    baseUrl: string,
+    file: { filename: string; subfolder: string; type: string },
+    timeoutMs: number,
+  ): Promise<{ readonly contentType: string; readonly bytes: Uint8Array }>;
   /** Which WebSocket protocol it speaks: the fork greets with `client_id`, upstream does not answer `ping`. */
   protocol(baseUrl: string, timeoutMs: number): Promise<'fork' | 'upstream'>;
 }

@@ -12,7 +12,10 @@ export function createEntryTemplate(): EntryTemplate {
       const parsed = Pm2Entry.safeParse(call(build, launch, templateFile));
       if (parsed.success) return parsed.data;
       const [issue] = parsed.error.issues;
-      throw new AgentError('TEMPLATE_INVALID', `${templateFile ?? 'ecosystem.template.js'} gave an entry that is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`);
+      throw new AgentError(
+        'TEMPLATE_INVALID',
+        `${templateFile ?? 'ecosystem.template.js'} gave an entry that is not valid: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`,
+      );
     },
   };
 }
@@ -23,7 +26,11 @@ function call(build: Template, launch: Parameters<Template>[0], file: string | n
   try {
     return build(launch);
   } catch (error) {
-    throw new AgentError('TEMPLATE_INVALID', `${file ?? 'ecosystem.template.js'} failed: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new AgentError(
+      'TEMPLATE_INVALID',
+      `${file ?? 'ecosystem.template.js'} failed: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
   }
 }
 
@@ -32,7 +39,9 @@ async function load(file: string): Promise<Template> {
     const loaded = (await import(pathToFileURL(file).href)) as { toPm2Entry?: unknown };
     if (typeof loaded.toPm2Entry === 'function') return loaded.toPm2Entry as Template;
   } catch (error) {
-    throw new AgentError('TEMPLATE_INVALID', `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new AgentError('TEMPLATE_INVALID', `${file} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
   throw new AgentError('TEMPLATE_INVALID', `${file} does not export a function toPm2Entry`);
 }

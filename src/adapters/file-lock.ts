@@ -23,7 +23,9 @@ export async function takeLock(path: string, owner: string): Promise<FileLock> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     const holder = await askHolder(name);
-    throw new AgentError('ROOT_LOCKED', `${dirname(path)} is in use by ${holder ?? 'a process that does not say who it is'}`, { details: { path, holder } });
+    throw new AgentError('ROOT_LOCKED', `${dirname(path)} is in use by ${holder ?? 'a process that does not say who it is'}`, {
+      details: { path, holder },
+    });
   }
   server.unref();
   return {
@@ -34,7 +36,10 @@ export async function takeLock(path: string, owner: string): Promise<FileLock> {
 /** The same for every path that leads to one place. */
 async function socketName(path: string): Promise<string> {
   const directory = await realpath(dirname(path)).catch(() => dirname(path));
-  return `\0comfy-agent-${createHash('sha256').update(join(directory, basename(path))).digest('hex').slice(0, 40)}`;
+  return `\0comfy-agent-${createHash('sha256')
+    .update(join(directory, basename(path)))
+    .digest('hex')
+    .slice(0, 40)}`;
 }
 
 const listen = (server: Server, name: string): Promise<void> =>

@@ -11,7 +11,11 @@ const LINE_LIMIT = 64 * 1024;
  * The last lines, then each new one. Looks at size and inode a few times a second, so that truncation and rename (log
  * rotation) are survived; a file that is not there yet is waited for when following.
  */
-export async function* tailFile(path: string, options: { readonly lines: number; readonly follow: boolean }, signal: AbortSignal): AsyncIterable<string> {
+export async function* tailFile(
+  path: string,
+  options: { readonly lines: number; readonly follow: boolean },
+  signal: AbortSignal,
+): AsyncIterable<string> {
   let position = 0;
   let inode: number | null = null;
   let rest = '';
@@ -59,7 +63,11 @@ async function facts(path: string): Promise<{ readonly inode: number; readonly s
 }
 
 /** Reads backwards until enough line ends were seen. */
-async function lastLines(path: string, size: number, wanted: number): Promise<{ readonly lines: readonly string[]; readonly end: number; readonly partial: string }> {
+async function lastLines(
+  path: string,
+  size: number,
+  wanted: number,
+): Promise<{ readonly lines: readonly string[]; readonly end: number; readonly partial: string }> {
   if (wanted <= 0) return { lines: [], end: size, partial: '' };
   const handle = await open(path, 'r');
   try {

@@ -14,9 +14,14 @@ const isAbsent = (error: unknown): boolean => errorCode(error) === 'ENOENT' || e
 /** Faults of the disk in the user's words; anything else passes. */
 function explained(error: unknown, path: string): unknown {
   const code = errorCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new AgentError('DISK_FULL', `${path} could not be written: the disk is full`, { cause: error });
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new AgentError('DISK_FULL', `${path} could not be written: the disk is full`, { cause: error });
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new AgentError('ROOT_NOT_WRITABLE', `${path} could not be written: ${code === 'EROFS' ? 'the filesystem is read-only' : 'permission denied'}`, { cause: error });
+    return new AgentError(
+      'ROOT_NOT_WRITABLE',
+      `${path} could not be written: ${code === 'EROFS' ? 'the filesystem is read-only' : 'permission denied'}`,
+      { cause: error },
+    );
   }
   return error;
 }
@@ -59,7 +64,9 @@ export function createFiles(): Files {
     remove: (path) => writing(path, () => fs.rm(path, { recursive: true, force: true, maxRetries: 3 })),
     move: (from, to) => writing(to, () => fs.rename(from, to)),
     copyTree: (from, to, options) =>
-      writing(to, () => fs.cp(from, to, { recursive: true, verbatimSymlinks: true, force: options?.overwrite ?? true, errorOnExist: false })),
+      writing(to, () =>
+        fs.cp(from, to, { recursive: true, verbatimSymlinks: true, force: options?.overwrite ?? true, errorOnExist: false }),
+      ),
     link: (target, path) => writing(path, () => replaceLink(target, path)),
     readLink: async (path) => {
       try {
@@ -72,7 +79,8 @@ export function createFiles(): Files {
     realPath: (path) => orNull(fs.realpath(path)),
     digest: async (path, signal) => {
       const hash = createHash('sha256');
-      for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal === undefined ? {} : { signal }) })) hash.update(chunk as Buffer);
+      for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal === undefined ? {} : { signal }) }))
+        hash.update(chunk as Buffer);
       return hash.digest('hex');
     },
     freeBytes: async (path) => {

@@ -1,5 +1,6 @@
 /** Runs git, one process tree for each call, through simple-git. The only importer of that package. */
 import { randomUUID } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
 import { AgentError } from '../domain/errors.ts';
 import type { GitUrl } from '../domain/git-url.ts';
 import { redactUrl } from '../domain/git-url.ts';
@@ -36,7 +37,7 @@ export interface GitCall extends GitOptions {
   readonly answers?: readonly number[];
 }
 
-export interface GitAnswer {
+interface GitAnswer {
   readonly exitCode: number;
   readonly stdout: string;
 }
@@ -61,9 +62,13 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     const { signal, remote } = call;
     if (signal?.aborted) throw interrupted(call);
     const files = await options.files();
+    // Without links, or GIT_CEILING_DIRECTORIES would not be a parent of where git finds itself.
+    const cwd = await realpath(call.cwd).catch((error: unknown) => {
+      throw new AgentError('COMMAND_FAILED', `the directory ${call.cwd} is not there`, { cause: error });
+    });
     const { simpleGit } = await import('simple-git');
     const marker = randomUUID();
-    const environment = gitEnvironment(options.environment, files, { cwd: call.cwd, marker, ...(remote ? { remote } : {}) });
+    const environment = gitEnvironment(options.environment, files, { cwd, marker, ...(remote ? { remote } : {}) });
     const startedAt = performance.now();
 
     let stopped: 'aborted' | 'silent' | 'flooded' | null = null;
@@ -86,7 +91,7 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     let stderr = '';
     let refused: unknown = null;
     const git = simpleGit({
-      baseDir: call.cwd,
+      baseDir: cwd,
       binary: options.gitPath,
       maxConcurrentProcesses: 1,
       // Wait for the end of the output, not only of the process.
@@ -122,7 +127,7 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
       signal?.removeEventListener('abort', onAbort);
       await ending;
     }
-    options.log.debug({ git: args.slice(0, 2), cwd: call.cwd, exitCode, ms: Math.round(performance.now() - startedAt) }, 'git call');
+    options.log.debug({ git: args.slice(0, 2), cwd, exitCode, ms: Math.round(performance.now() - startedAt) }, 'git call');
 
     const url = remote?.url ?? null;
     if (stopped === 'aborted') throw interrupted(call);

@@ -13,7 +13,7 @@ import type { GitRunner } from './git-command.ts';
 import { isFullCommit } from './git-refs.ts';
 
 /** What to have in the mirror. */
-export interface MirrorWant {
+interface MirrorWant {
   /** A whole commit, or the beginning of one. */
   readonly commit: string;
   /** Full name of the ref it was found at or is expected in; null: unknown. */

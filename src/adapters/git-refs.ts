@@ -1,7 +1,7 @@
 /** What `git ls-remote` says, and the words for a branch that is not there. Pure. */
 import { AgentError } from '../domain/errors.ts';
 
-export interface RemoteRef {
+interface RemoteRef {
   /** Full name, `refs/heads/main`. */
   readonly name: string;
   /** The commit; of an annotated tag the one it points at. */

@@ -19,7 +19,7 @@ export interface SshOptions {
   readonly knownHostsFile?: string | null;
 }
 
-export interface SshFiles {
+interface SshFiles {
   readonly configFile: string;
   /** Why no key is given to ssh, though one is configured: to be raised when the remote needs ssh. */
   readonly problem: AgentError | null;
@@ -82,7 +82,12 @@ export function createSshSetup(directory: string, options: SshOptions): SshSetup
       });
     }
     await write(knownHostsFile, `${options.knownHosts.trimEnd()}\n${further.trimEnd()}\n`);
-    await write(configFile, sshConfig(knownHostsFile, identity));
+    try {
+      await write(configFile, sshConfig(knownHostsFile, identity));
+    } catch (error) {
+      if (!(error instanceof AgentError)) throw error;
+      problem ??= error;
+    }
     return { configFile, problem };
   };
 
@@ -183,7 +188,7 @@ const exists = (path: string): Promise<boolean> =>
   );
 
 /** 0600 from the first moment, complete or not there. */
-async function writePrivate(path: string, content: string): Promise<void> {
+export async function writePrivate(path: string, content: string): Promise<void> {
   const temporary = `${path}.${randomUUID()}`;
   try {
     const file = await open(temporary, 'wx', 0o600);

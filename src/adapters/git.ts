@@ -1,5 +1,5 @@
 /** The Git port: resolves, mirrors and checks out repositories. See git-environment.ts for why it is hermetic. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, parseGitUrl, redactUrl } from '../domain/git-url.ts';
@@ -11,7 +11,7 @@ import { isDamage } from './git-errors.ts';
 import { createMirrors } from './git-mirror.ts';
 import { branchNotFound, isCommitPrefix, isFullCommit, isRefName, parseRemoteRefs } from './git-refs.ts';
 import { updateSharedFolder } from './git-shared.ts';
-import { createSshSetup, type SshOptions } from './git-ssh.ts';
+import { createSshSetup, type SshOptions, writePrivate } from './git-ssh.ts';
 
 export interface GitAdapterOptions {
   /** `<root>/cache/git`; may be deleted at any time. */
@@ -51,7 +51,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     await mkdir(home, { recursive: true, mode: 0o700 });
     // Every directory that git is sent to was named by the operator; whom it belongs to says nothing on network volumes.
     const content = '[safe]\n\tdirectory = *\n';
-    if ((await readFile(globalConfig, 'utf8').catch(() => null)) !== content) await writeFile(globalConfig, content, { mode: 0o600 });
+    if ((await readFile(globalConfig, 'utf8').catch(() => null)) !== content) await writePrivate(globalConfig, content);
     return { home, globalConfig, sshConfig: (await ssh.prepare()).configFile };
   };
   const runner = createGitRunner({

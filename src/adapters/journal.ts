@@ -11,7 +11,9 @@ const LEVELS = { info: ['info', 'warn', 'error'], warn: ['warn', 'error'], error
 export function createJournalStore(path: string): JournalStore {
   const database = open(path);
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000');
-  database.exec('CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, type TEXT NOT NULL, target TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL)');
+  database.exec(
+    'CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, type TEXT NOT NULL, target TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL)',
+  );
   const insert = database.prepare('INSERT INTO journal (at, type, target, level, message, data) VALUES (?, ?, ?, ?, ?, ?)');
   const prune = database.prepare('DELETE FROM journal WHERE id <= (SELECT MAX(id) FROM journal) - ?');
   let appended = 0;
@@ -26,7 +28,9 @@ export function createJournalStore(path: string): JournalStore {
     },
     newest: (limit, minimumLevel = 'info') => {
       const levels = LEVELS[minimumLevel];
-      const rows = database.prepare(`SELECT * FROM journal WHERE level IN (${levels.map(() => '?').join(', ')}) ORDER BY id DESC LIMIT ?`).all(...levels, limit);
+      const rows = database
+        .prepare(`SELECT * FROM journal WHERE level IN (${levels.map(() => '?').join(', ')}) ORDER BY id DESC LIMIT ?`)
+        .all(...levels, limit);
       return rows.reverse().map((row) => JournalEvent.parse({ ...row, data: JSON.parse(String(row['data'])) as unknown }));
     },
     close: () => database.close(),

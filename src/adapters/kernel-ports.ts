@@ -1,7 +1,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { AgentError } from '../domain/errors.ts';
 import type { PortHolder } from '../domain/instance.ts';
-import { forEachPid, listPids, readLimited } from './kernel-proc.ts';
+import { createPause, listPids, readLimited } from './kernel-proc.ts';
 
 /** State of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A';
@@ -30,7 +30,7 @@ export function parseListeners(table: string): readonly Listener[] {
 }
 
 /** Inodes of the sockets a process has open; null when its descriptors may not be read. */
-export function socketInodes(procRoot: string, pid: number): ReadonlySet<string> | null {
+async function socketInodes(procRoot: string, pid: number, pause = createPause()): Promise<ReadonlySet<string> | null> {
   const directory = `${procRoot}/${pid}/fd`;
   let names: readonly string[];
   try {
@@ -40,6 +40,7 @@ export function socketInodes(procRoot: string, pid: number): ReadonlySet<string>
   }
   const inodes = new Set<string>();
   for (const name of names) {
+    await pause();
     const inode = socketOf(`${directory}/${name}`);
     if (inode !== null) inodes.add(inode);
   }
@@ -78,17 +79,20 @@ export function createPortsOfKernel(procRoot: string, command: (pid: number) => 
   async function holdersOf(inodes: ReadonlySet<string>): Promise<ReadonlyMap<string, number>> {
     const found = new Map<string, number>();
     const missing = new Set(inodes);
-    const look = (pid: number): boolean => {
-      for (const inode of socketInodes(procRoot, pid) ?? []) {
+    const pause = createPause();
+    const look = async (pid: number): Promise<void> => {
+      for (const inode of (await socketInodes(procRoot, pid, pause)) ?? []) {
         if (missing.delete(inode)) found.set(inode, pid);
       }
-      return missing.size === 0;
     };
     for (const inode of inodes) {
       const pid = lastHolder.get(inode);
-      if (pid !== undefined && missing.has(inode)) look(pid);
+      if (pid !== undefined && missing.has(inode)) await look(pid);
     }
-    if (missing.size > 0) await forEachPid(listPids(procRoot), look);
+    for (const pid of missing.size === 0 ? [] : listPids(procRoot)) {
+      await look(pid);
+      if (missing.size === 0) break;
+    }
     for (const inode of lastHolder.keys()) if (!inodes.has(inode) && lastHolder.size > 256) lastHolder.delete(inode);
     for (const [inode, pid] of found) lastHolder.set(inode, pid);
     return found;
@@ -118,7 +122,7 @@ export function createPortsOfKernel(procRoot: string, command: (pid: number) => 
       const sockets = await listeners(new Set([tcpPort])).catch(() => null);
       if (sockets === null) return null;
       if (sockets.length === 0) return false;
-      const inodes = socketInodes(procRoot, pid);
+      const inodes = await socketInodes(procRoot, pid);
       return inodes === null ? null : sockets.some((socket) => inodes.has(socket.inode));
     },
   };

@@ -13,8 +13,8 @@ import { AgentError } from '../domain/errors.ts';
 /** Linux USER_HZ: the unit of start times in /proc, 100 on every supported architecture. */
 export const TICKS_PER_SECOND = 100;
 
-/** Processes looked at before other work gets its turn. */
-const CHUNK = 64;
+/** How long a scan holds the event loop at a time. */
+const TURN_MS = 2;
 const READ_LIMIT_MS = 1_000;
 
 /** What of /proc/<pid>/stat is used. */
@@ -47,7 +47,7 @@ export function parseStat(line: string): ProcessStat | null {
 }
 
 /** A process that has ended keeps its entry until its parent looks: it runs nothing and is gone for every purpose here. */
-export const isGone = (stat: ProcessStat): boolean => stat.state === 'Z' || stat.state === 'X' || stat.state === 'x';
+const isGone = (stat: ProcessStat): boolean => stat.state === 'Z' || stat.state === 'X' || stat.state === 'x';
 
 /** Text of a small file, or null when it is not there or may not be read. */
 export function readSmall(path: string): string | null {
@@ -77,12 +77,15 @@ export function listPids(procRoot: string): readonly number[] {
   return pids.sort((a, b) => a - b);
 }
 
-/** Looks at each pid in order until `look` answers true, and lets other work in between. */
-export async function forEachPid(pids: readonly number[], look: (pid: number) => boolean | undefined): Promise<void> {
-  for (const [index, pid] of pids.entries()) {
-    if (look(pid) === true) return;
-    if (index % CHUNK === CHUNK - 1) await nextTurn();
-  }
+/** Lets other work have its turn when the last one is a while ago; called between small synchronous steps. */
+export function createPause(): () => Promise<void> | null {
+  let since = performance.now();
+  return () => {
+    if (performance.now() - since < TURN_MS) return null;
+    return nextTurn().then(() => {
+      since = performance.now();
+    });
+  };
 }
 
 /** At most `limit` bytes of a file; null when it cannot be opened or read. */

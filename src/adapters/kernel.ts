@@ -4,7 +4,7 @@ import type { Incarnation } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Kernel } from '../ports.ts';
 import { createPortsOfKernel } from './kernel-ports.ts';
-import { createGuardedRead, forEachPid, listPids, type ProcessStat, readSmall, readStat, TICKS_PER_SECOND } from './kernel-proc.ts';
+import { createGuardedRead, createPause, listPids, type ProcessStat, readSmall, readStat, TICKS_PER_SECOND } from './kernel-proc.ts';
 
 const COMMAND_LIMIT = 4 * 1024;
 /** The kernel allows 128 KiB for one string and a few MiB in all; ours are far smaller. */
@@ -61,11 +61,12 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     scanUnderWay ??= nextTurn().then(async () => {
       scanUnderWay = null;
       const all = new Map<number, ProcessStat>();
-      await forEachPid(listPids(procRoot), (pid) => {
+      const pause = createPause();
+      for (const pid of listPids(procRoot)) {
+        await pause();
         const stat = readStat(procRoot, pid);
         if (stat !== null) all.set(pid, stat);
-        return false;
-      });
+      }
       return all;
     });
     return scanUnderWay;

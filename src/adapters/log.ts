@@ -22,7 +22,10 @@ export async function createLogger(options: LogOptions): Promise<{ readonly log:
       if (options.stderr) process.stderr.write(readable(line));
     },
   };
-  const log = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: { paths: REDACTED, censor: '***' } }, destination);
+  const log = pino(
+    { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: { paths: REDACTED, censor: '***' } },
+    destination,
+  );
   return { log: wrap(log), flush: file.close };
 }
 

@@ -28,7 +28,7 @@ export type GpuField = (typeof GPU_FIELDS)[number];
 /** Without these a card cannot be named, pinned or counted. */
 export const REQUIRED_FIELDS: readonly GpuField[] = ['index', 'uuid'];
 
-export const PROCESS_FIELDS = ['gpu_uuid', 'pid', 'used_memory', 'process_name'] as const;
+const PROCESS_FIELDS = ['gpu_uuid', 'pid', 'used_memory', 'process_name'] as const;
 
 export const gpuQuery = (fields: readonly GpuField[]): readonly string[] => [
   `--query-gpu=${fields.join(',')}`,

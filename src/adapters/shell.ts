@@ -79,7 +79,8 @@ function start(file: string, args: readonly string[], options: CommandOptions): 
     };
     const total = options.timeoutMs === undefined ? null : setTimeout(expire, options.timeoutMs);
     const silenceMs = options.silenceMs;
-    const silence = silenceMs === undefined ? null : setInterval(() => performance.now() - heard > silenceMs && expire(), Math.max(50, silenceMs / 4));
+    const silence =
+      silenceMs === undefined ? null : setInterval(() => performance.now() - heard > silenceMs && expire(), Math.max(50, silenceMs / 4));
     const onAbort = (): void => {
       signalGroup('SIGTERM');
       setTimeout(() => signalGroup('SIGKILL'), END_GRACE_MS).unref();
@@ -102,7 +103,8 @@ function start(file: string, args: readonly string[], options: CommandOptions): 
     try {
       const result = await child;
       for (const reader of readers) reader.end();
-      if (result.exitCode === undefined && result.signal === undefined && !timedOut) throw notStarted(file, result.cause ?? result, options.cwd);
+      if (result.exitCode === undefined && result.signal === undefined && !timedOut)
+        throw notStarted(file, result.cause ?? result, options.cwd);
       return {
         exitCode: result.exitCode ?? null,
         signal: result.signal ?? null,
@@ -142,7 +144,16 @@ function start(file: string, args: readonly string[], options: CommandOptions): 
 
 function notStarted(file: string, cause: unknown, cwd: string | undefined): AgentError {
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  const why = code === 'ENOENT' ? (cwd === undefined ? 'it was not found' : `it, or the directory ${cwd}, was not found`) : code === 'EACCES' ? 'it may not be run' : cause instanceof Error ? cause.message : String(cause);
+  const why =
+    code === 'ENOENT'
+      ? cwd === undefined
+        ? 'it was not found'
+        : `it, or the directory ${cwd}, was not found`
+      : code === 'EACCES'
+        ? 'it may not be run'
+        : cause instanceof Error
+          ? cause.message
+          : String(cause);
   return new AgentError('COMMAND_FAILED', `${file} could not be started: ${why}`, { cause, details: { file, code } });
 }
 

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Agent, LogQuery } from '../domain/agent.ts';
 import { ErrorDocument } from '../domain/error-document.ts';
+import { AgentError } from '../domain/errors.ts';
 import { InstanceDocument, InstancePatch } from '../domain/instance.ts';
 import { LogLine } from '../domain/journal.ts';
 import { type App, about, refusals, secured } from './app-types.ts';
@@ -60,7 +61,10 @@ export function instanceRoutes(app: App, agent: Agent, streams: Streams): void {
       },
     },
     async (request, reply) => {
-      const { gpu } = await agent.instance(request.params.gpu);
+      const { gpu, status, port } = await agent.instance(request.params.gpu);
+      // Before the cards were seen a UUID names no index yet: another instance's lines would be a lie.
+      if (status === 'unknown' && port === null && !/^\d+$/.test(request.params.gpu))
+        throw new AgentError('GPU_QUERY_FAILED', 'the GPUs were not seen yet');
       return sendLogs(request, reply, agent, streams, toLogQuery(String(gpu), request.query));
     },
   );

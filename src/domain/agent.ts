@@ -3,9 +3,16 @@ import type { PlanDocument } from './action.ts';
 import { Provenance } from './config.ts';
 import type { DiscoveryDocument, PrometheusTargets } from './discovery.ts';
 import { Gpu, MachineFacts } from './gpu.ts';
-import { HealthDocument, type InstallationDocument, type InstancesDocument, type LivenessDocument, type ModelsDocument, type ReadyDocument } from './health.ts';
+import {
+  HealthDocument,
+  type InstallationDocument,
+  type InstancesDocument,
+  type LivenessDocument,
+  type ModelsDocument,
+  type ReadyDocument,
+} from './health.ts';
 import { type InstanceDocument, type InstancePatch, PortHolder, PortLease } from './instance.ts';
-import { type JournalEvent, type LogLine, JournalEvent as JournalEventSchema } from './journal.ts';
+import { type JournalEvent, JournalEvent as JournalEventSchema, type LogLine } from './journal.ts';
 import { Time } from './observed.ts';
 import { OperationDocument, type OperationRequest } from './operation.ts';
 import { Release } from './release.ts';
@@ -22,7 +29,13 @@ export type VersionDocument = z.infer<typeof VersionDocument>;
 
 /** `agent status`: the machine on one screen. */
 export const StatusDocument = z.object({
-  agent: z.object({ running: z.boolean(), version: z.string(), pid: z.int().nullable(), startedAt: Time.nullable(), url: z.string().nullable() }),
+  agent: z.object({
+    running: z.boolean(),
+    version: z.string(),
+    pid: z.int().nullable(),
+    startedAt: Time.nullable(),
+    url: z.string().nullable(),
+  }),
   machine: MachineFacts.nullable(),
   root: z.string(),
   health: HealthDocument,
@@ -57,7 +70,9 @@ export type PortsDocument = z.infer<typeof PortsDocument>;
 
 export const ReleasesDocument = z.object({
   current: z.string().nullable(),
-  releases: z.array(z.object({ id: z.string(), complete: z.boolean(), current: z.boolean(), release: Release.nullable(), sizeBytes: z.int().nullable() })),
+  releases: z.array(
+    z.object({ id: z.string(), complete: z.boolean(), current: z.boolean(), release: Release.nullable(), sizeBytes: z.int().nullable() }),
+  ),
 });
 export type ReleasesDocument = z.infer<typeof ReleasesDocument>;
 

@@ -19,8 +19,16 @@ export const SIMULATOR_REPOSITORY = 'simulator:';
 const Comfyui = z.strictObject({
   enabled: z.boolean().default(true).describe('false: nothing is installed or started, health answers 200 with "disabled"'),
   repository: text.default(DEFAULT_REPOSITORY).describe('git URL, local path, or "simulator:" for the embedded simulator'),
-  branch: text.nullable().default(null).describe(`branch or tag; "${DEFAULT_BRANCH}" for the default repository, else the default branch of the repository`),
-  commit: z.string().regex(/^[0-9a-f]{7,40}$/i, 'a commit is 7 to 40 hexadecimal digits').nullable().default(null).describe('7 to 40 hexadecimal digits; wins over the branch'),
+  branch: text
+    .nullable()
+    .default(null)
+    .describe(`branch or tag; "${DEFAULT_BRANCH}" for the default repository, else the default branch of the repository`),
+  commit: z
+    .string()
+    .regex(/^[0-9a-f]{7,40}$/i, 'a commit is 7 to 40 hexadecimal digits')
+    .nullable()
+    .default(null)
+    .describe('7 to 40 hexadecimal digits; wins over the branch'),
   fallbackRepository: text.nullable().default(null).describe('installed, and reported as degraded, when the first cannot be reached'),
   installPath: text.nullable().default(null).describe('a link to the current checkout; default <root>/ComfyUI'),
   listen: text.default('127.0.0.1').describe('address every instance listens on'),
@@ -33,20 +41,30 @@ const Gpu = z.strictObject({
   count: z.int().min(1).max(64).nullable().default(null).describe('cap on real cards, or number of mock ones'),
   mockCount: z.int().min(1).max(64).nullable().default(null).describe('number of mock cards; wins over count in mock mode'),
   pin: z.enum(['uuid', 'index']).default('uuid').describe('what CUDA_VISIBLE_DEVICES holds'),
-  foreignMemoryMb: z.int().min(0).default(1024).describe('a compute process that is not ours and holds more of a card than this is reported'),
+  foreignMemoryMb: z
+    .int()
+    .min(0)
+    .default(1024)
+    .describe('a compute process that is not ours and holds more of a card than this is reported'),
   foreignProcess: z.enum(['hold', 'warn']).default('hold'),
   queryTimeoutMs: duration.default(5_000).describe('limit on each nvidia-smi call, so that a hung driver cannot hang the agent'),
 });
 
 const Ports = z.strictObject({
   first: tcpPort.default(8188).describe('port of GPU 0; GPU n gets first + n'),
-  onConflict: z.enum(['hold', 'next']).default('hold').describe('what to do when a stranger holds a port: wait and say so, or take the next free one'),
+  onConflict: z
+    .enum(['hold', 'next'])
+    .default('hold')
+    .describe('what to do when a stranger holds a port: wait and say so, or take the next free one'),
 });
 
 const Packs = z.strictObject({
   file: text.nullable().default(null).describe('default <root>/shared/config_nodes.json'),
   names: z.array(text).nullable().default(null).describe('only these packs of the file'),
-  directories: z.array(text).default([]).describe('pack directories outside the release that ComfyUI may load, when comfy_dir_config.yaml lists them'),
+  directories: z
+    .array(text)
+    .default([])
+    .describe('pack directories outside the release that ComfyUI may load, when comfy_dir_config.yaml lists them'),
   testMode: z.boolean().default(false).describe('read config_nodes_test.json instead'),
   customScripts: z.boolean().default(true).describe('whether custom_script entries are run'),
   scriptTimeoutMs: duration.default(600_000),
@@ -56,7 +74,9 @@ const Install = z.strictObject({
   onChange: z
     .enum(['hold', 'install'])
     .default('hold')
-    .describe('what to do when the configuration asks for something other than the release in place: say so and wait for `agent install`, or install'),
+    .describe(
+      'what to do when the configuration asks for something other than the release in place: say so and wait for `agent install`, or install',
+    ),
   concurrency: z.int().min(1).max(32).default(4).describe('packs fetched side by side'),
   gitTimeoutMs: duration.default(600_000).describe('a git transfer without progress for this long is given up'),
   pythonTimeoutMs: duration.default(3_600_000),
@@ -67,8 +87,17 @@ const Install = z.strictObject({
 
 const Python = z.strictObject({
   interpreter: text.nullable().default(null).describe('default python3'),
-  version: z.string().regex(/^3\.\d+(\.\d+)?$/).nullable().default(null).describe('a Python that uv should find or fetch; default: the interpreter'),
-  torch: z.string().regex(/^(auto|cpu|cu\d{2,3}|[\w.+!-]+(==\S+)?)$/).default('auto').describe('auto (by driver), cpu, cuNNN, or a pin such as 2.7.1+cu128'),
+  version: z
+    .string()
+    .regex(/^3\.\d+(\.\d+)?$/)
+    .nullable()
+    .default(null)
+    .describe('a Python that uv should find or fetch; default: the interpreter'),
+  torch: z
+    .string()
+    .regex(/^(auto|cpu|cu\d{2,3}|[\w.+!-]+(==\S+)?)$/)
+    .default('auto')
+    .describe('auto (by driver), cpu, cuNNN, or a pin such as 2.7.1+cu128'),
   overrides: z.array(text).default([]).describe('requirement lines that win over what anybody asks for'),
   constraints: z.array(text).default([]),
   extraRequirements: z.array(text).default([]),
@@ -85,7 +114,10 @@ const Models = z.strictObject({
         text,
         z.strictObject({
           path: text,
-          sha256: z.string().regex(/^[0-9a-f]{64}$/i).optional(),
+          sha256: z
+            .string()
+            .regex(/^[0-9a-f]{64}$/i)
+            .optional(),
           sizeBytes: z.int().min(0).optional(),
         }),
       ]),
@@ -108,14 +140,20 @@ const Api = z.strictObject({
   host: text.default('127.0.0.1'),
   port: z.int().min(0).max(65_535).default(9090).describe('0 lets the kernel choose'),
   tokenFile: text.nullable().default(null),
-  advertiseHost: text.nullable().default(null).describe('host told to workers; default: the listen address, or the machine name when that is a wildcard'),
+  advertiseHost: text
+    .nullable()
+    .default(null)
+    .describe('host told to workers; default: the listen address, or the machine name when that is a wildcard'),
   allowedHosts: z.array(text).default([]).describe('further Host header names to serve'),
   allowedOrigins: z.array(text).default([]),
   maxStreams: z.int().min(1).max(1_000).default(32),
 });
 
 const Pm2 = z.strictObject({
-  mode: z.enum(['owned', 'external']).default('owned').describe('owned: the agent starts and stops the PM2 daemon; external: another unit runs it'),
+  mode: z
+    .enum(['owned', 'external'])
+    .default('owned')
+    .describe('owned: the agent starts and stops the PM2 daemon; external: another unit runs it'),
   template: text.nullable().default(null).describe('a module that replaces ecosystem.template.js'),
   killTimeoutMs: duration.default(15_000).describe('time between SIGINT and SIGKILL'),
   restartDelayMs: duration.default(250).describe('pause between the end of a process and its respawn'),

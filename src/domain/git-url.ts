@@ -4,7 +4,7 @@
  */
 import { AgentError } from './errors.ts';
 
-export type GitTransport = 'http' | 'ssh' | 'git' | 'local';
+type GitTransport = 'http' | 'ssh' | 'git' | 'local';
 
 export interface GitUrl {
   /** Without credentials; what is stored as `origin` and given to git. */

@@ -126,4 +126,3 @@ export const HealthDocument = z.object({
   configuration: ConfigurationHealth,
 });
 export type HealthDocument = z.infer<typeof HealthDocument>;
-

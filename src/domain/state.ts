@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Config, Layout } from './config.ts';
-import { Hold, type ModelStatus } from './health.ts';
 import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
+import { Hold, type ModelStatus } from './health.ts';
 import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState } from './instance.ts';
 import type { Observed } from './observed.ts';
 import { InstallationSpec, Release } from './release.ts';

@@ -16,7 +16,18 @@ export interface ConfigurationRequest {
 }
 
 /** Keys that a running agent cannot change under itself. */
-const FIXED_KEYS = ['root', 'stateDir', 'runDir', 'api.host', 'api.port', 'api.tokenFile', 'api.maxStreams', 'pm2.mode', 'log.level', 'log.maxFileMb'];
+const FIXED_KEYS = [
+  'root',
+  'stateDir',
+  'runDir',
+  'api.host',
+  'api.port',
+  'api.tokenFile',
+  'api.maxStreams',
+  'pm2.mode',
+  'log.level',
+  'log.maxFileMb',
+];
 const TOKEN_LIMIT_BYTES = 4_096;
 
 /** Reads the configuration, and reads it again when a file changed; a bad edit keeps what was. */
@@ -53,10 +64,16 @@ export class ConfigurationSource {
   async reload(before: LoadedConfiguration): Promise<LoadedConfiguration> {
     try {
       const next = await this.load();
-      const changed = next.provenance.filter((value) => JSON.stringify(value.value) !== JSON.stringify(before.provenance.find((old) => old.path === value.path)?.value));
+      const changed = next.provenance.filter(
+        (value) => JSON.stringify(value.value) !== JSON.stringify(before.provenance.find((old) => old.path === value.path)?.value),
+      );
       if (changed.length === 0) return { ...before, problem: null };
       const fixed = changed.filter((value) => FIXED_KEYS.includes(value.path)).map((value) => value.path);
-      if (fixed.length > 0) return { ...before, problem: `${next.file ?? 'the configuration'}: ${fixed.join(', ')} can only be changed by restarting the agent; the edit waits until then` };
+      if (fixed.length > 0)
+        return {
+          ...before,
+          problem: `${next.file ?? 'the configuration'}: ${fixed.join(', ')} can only be changed by restarting the agent; the edit waits until then`,
+        };
       return { ...next, generation: before.generation + 1 };
     } catch (error) {
       return { ...before, problem: error instanceof Error ? error.message : String(error) };
@@ -65,7 +82,12 @@ export class ConfigurationSource {
 
   /** Files whose change is worth a look: the configuration wherever it may appear, and the operator's input files. */
   watched({ layout }: { readonly layout: Layout }): readonly string[] {
-    const candidates = configurationFile({ flag: this.#request.file, root: this.#rootFlag(), environment: this.#request.environment, workingDirectory: this.#request.workingDirectory });
+    const candidates = configurationFile({
+      flag: this.#request.file,
+      root: this.#rootFlag(),
+      environment: this.#request.environment,
+      workingDirectory: this.#request.workingDirectory,
+    });
     return [...candidates.map((candidate) => candidate.path), layout.configNodes, layout.directoryConfig, layout.staticModels];
   }
 
@@ -84,7 +106,10 @@ export class ConfigurationSource {
     const text = await this.#files.readText(file);
     const token = text?.trim() ?? '';
     if (token === '' || token.length > TOKEN_LIMIT_BYTES) {
-      throw new AgentError('CONFIG_INVALID', `${file} (api.tokenFile) ${text === null ? 'does not exist' : token === '' ? 'is empty' : 'is too long for a token'}`);
+      throw new AgentError(
+        'CONFIG_INVALID',
+        `${file} (api.tokenFile) ${text === null ? 'does not exist' : token === '' ? 'is empty' : 'is too long for a token'}`,
+      );
     }
     return token;
   }

@@ -51,7 +51,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const { layout } = configuration;
   const journal = new Journal(ports.journal, ports.clock, log);
   const state = createStateFiles(ports.files, layout, (path) =>
-    journal.record({ type: 'state.damaged', target: 'agent', level: 'error', message: `${path} could not be read; it was set aside as ${path}.damaged`, data: { path } }),
+    journal.record({
+      type: 'state.damaged',
+      target: 'agent',
+      level: 'error',
+      message: `${path} could not be read; it was set aside as ${path}.damaged`,
+      data: { path },
+    }),
   );
   const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
   const changes = new Broadcast<Documents>(64);
@@ -75,7 +81,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     state,
     install: async (reason) => {
       const fresh = knowledge.intents.reinstallRequestedAt !== null;
-      const operation = operations.start(fresh ? 'reinstall' : 'install', 'installation', reason, (handle) => installer.run(handle, { fresh, clean: false }));
+      const operation = operations.start(fresh ? 'reinstall' : 'install', 'installation', reason, (handle) =>
+        installer.run(handle, { fresh, clean: false }),
+      );
       for await (const document of operations.follow(operation.id, new AbortController().signal)) if (document.state !== 'running') return;
     },
   };
@@ -96,7 +104,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       if (!options.isDaemon || before === null) return;
       recordTransitions(journal, documents, before);
       discovery.publish(documents.discovery);
-      lastStatus.save(stateKey(documents), () => statusOf({ ports, knowledge, reconciler, operations, journal, version: options.version, process }));
+      lastStatus.save(stateKey(documents), () =>
+        statusOf({ ports, knowledge, reconciler, operations, journal, version: options.version, process }),
+      );
     },
   });
   const instanceOperations: InstanceOperations = {
@@ -107,7 +117,18 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     documents: () => reconciler.documents,
     changes: (signal) => present(reconciler, changes, signal),
   };
-  const agent = createFacade({ ports, knowledge, reconciler, operations, installer, journal, discovery, instanceOperations, version: options.version, process });
+  const agent = createFacade({
+    ports,
+    knowledge,
+    reconciler,
+    operations,
+    installer,
+    journal,
+    discovery,
+    instanceOperations,
+    version: options.version,
+    process,
+  });
   return {
     agent,
     knowledge,
@@ -152,6 +173,8 @@ async function* present(reconciler: Reconciler, changes: Broadcast<Documents>, s
 /** What an instance may have of the agent's environment: never its secrets. The simulator's switches pass for tests and rehearsals. */
 function inheritedEnvironment({ config, secrets }: LoadedConfiguration): Readonly<Record<string, string>> {
   const isSimulator = config.comfyui.repository === SIMULATOR_REPOSITORY;
-  const names = Object.keys(secrets.environment).filter((name) => (INHERITED_NAMES as readonly string[]).includes(name) || (isSimulator && name.startsWith('SIM_')));
+  const names = Object.keys(secrets.environment).filter(
+    (name) => (INHERITED_NAMES as readonly string[]).includes(name) || (isSimulator && name.startsWith('SIM_')),
+  );
   return Object.fromEntries(names.map((name) => [name, secrets.environment[name] ?? '']));
 }

@@ -24,7 +24,9 @@ export class DiscoveryPublisher {
     if (text === this.#published) return;
     this.#published = text;
     this.#live.publish(document);
-    this.#writing = this.#writing.then(() => this.#write(document)).catch((error: unknown) => this.#log.error({ cause: String(error) }, 'the discovery files cannot be written'));
+    this.#writing = this.#writing
+      .then(() => this.#write(document))
+      .catch((error: unknown) => this.#log.error({ cause: String(error) }, 'the discovery files cannot be written'));
   }
 
   subscribe(signal: AbortSignal): AsyncIterable<DiscoveryDocument> {

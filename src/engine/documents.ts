@@ -1,5 +1,12 @@
 import type { DiscoveryDocument } from '../domain/discovery.ts';
-import type { ConfigurationHealth, HealthDocument, InstallationDocument, InstancesDocument, ModelsDocument, ReadyDocument } from '../domain/health.ts';
+import type {
+  ConfigurationHealth,
+  HealthDocument,
+  InstallationDocument,
+  InstancesDocument,
+  ModelsDocument,
+  ReadyDocument,
+} from '../domain/health.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
 import { known, type Observed, toTime, unknown } from '../domain/observed.ts';
 import type { Release } from '../domain/release.ts';
@@ -59,7 +66,11 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       incarnation,
       probes: currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation),
       lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
-      restarts: judgeRestarts(knowledge.exits.get(instance.name) ?? [], { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow }, now),
+      restarts: judgeRestarts(
+        knowledge.exits.get(instance.name) ?? [],
+        { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },
+        now,
+      ),
       hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
       warnings: [],
       now,
@@ -121,5 +132,12 @@ function discoveryOf(instances: InstancesDocument, release: Release | null, cont
       },
     ];
   });
-  return { schema: 1, machine: machineName, generatedAt: toTime(now), release: release?.id ?? null, capacity: instances.capacity, instances: found };
+  return {
+    schema: 1,
+    machine: machineName,
+    generatedAt: toTime(now),
+    release: release?.id ?? null,
+    capacity: instances.capacity,
+    instances: found,
+  };
 }

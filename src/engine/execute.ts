@@ -50,7 +50,9 @@ async function startInstance({ ports, knowledge }: Execution, gpu: number, name:
   if (launch === undefined) throw new AgentError('HELD', `${name} has no release or no port yet`);
   const { layout, config } = knowledge.configuration;
   const directories = instanceDirectories(layout, gpu);
-  await Promise.all([directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)));
+  await Promise.all(
+    [directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)),
+  );
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
   const entry = await ports.template.toEntry(launch, config.pm2.template);
   await ports.processes.start({ ...entry, env: { ...entry.env, AGENT_ENTRY_DIGEST: launchDigest(launch), AGENT_RELEASE: launch.release } });
@@ -63,7 +65,11 @@ async function saveLeases(knowledge: Knowledge, state: StateFiles, leases: Knowl
 }
 
 /** Writes an operator's wish down before it is acted on, so that it outlives the agent. */
-export async function changeIntent({ knowledge, state }: Pick<Execution, 'knowledge' | 'state'>, gpu: number, change: Partial<InstanceIntent>): Promise<void> {
+export async function changeIntent(
+  { knowledge, state }: Pick<Execution, 'knowledge' | 'state'>,
+  gpu: number,
+  change: Partial<InstanceIntent>,
+): Promise<void> {
   const key = String(gpu);
   const before = InstanceIntent.parse(knowledge.intents.instances[key] ?? {});
   const intents: Intents = { ...knowledge.intents, instances: { ...knowledge.intents.instances, [key]: { ...before, ...change } } };

@@ -69,7 +69,8 @@ export function createFacade(parts: FacadeParts): Agent {
     operations: async () => operations.list(),
     operation: async (id) => operations.get(id),
     startOperation: async (request) => {
-      if (request.kind !== 'install' && request.kind !== 'reinstall') return startInstanceOperation(instanceOperations, request.kind, request);
+      if (request.kind !== 'install' && request.kind !== 'reinstall')
+        return startInstanceOperation(instanceOperations, request.kind, request);
       const { kind } = request;
       return operations.start(kind, 'installation', `${kind} was asked for`, async (handle) => {
         const message = await parts.installer.run(handle, { fresh: kind === 'reinstall', clean: request.clean === true });
@@ -111,9 +112,16 @@ function findInstance({ knowledge, reconciler }: FacadeParts, reference: string)
   const { enabled } = knowledge.configuration.config.comfyui;
   const notSeen = !knowledge.cards.known || knowledge.desired === null;
   if ((enabled && !notSeen) || !/^(\d{1,3}|GPU-[\w-]{1,64}|MIG-[\w-]{1,64})$/.test(reference)) {
-    throw new AgentError('INSTANCE_NOT_FOUND', `there is no GPU ${reference}; there ${instances.length === 1 ? 'is' : 'are'} ${instances.map((instance) => instance.gpu).join(', ') || 'none'}`);
+    throw new AgentError(
+      'INSTANCE_NOT_FOUND',
+      `there is no GPU ${reference}; there ${instances.length === 1 ? 'is' : 'are'} ${instances.map((instance) => instance.gpu).join(', ') || 'none'}`,
+    );
   }
-  return unseenInstance(reference, enabled, knowledge.gpus.known ? 'the GPUs were not looked at yet' : `the GPUs were not seen: ${knowledge.gpus.reason}`);
+  return unseenInstance(
+    reference,
+    enabled,
+    knowledge.gpus.known ? 'the GPUs were not looked at yet' : `the GPUs were not seen: ${knowledge.gpus.reason}`,
+  );
 }
 
 /** Before the cards were seen a GPU may or may not exist: that is unknown, neither "no such GPU" nor "failed". */
@@ -143,12 +151,26 @@ function unseenInstance(reference: string, enabled: boolean, reason: string): In
   };
 }
 
-export function statusOf({ knowledge, reconciler, operations, journal, version, process, ports }: Omit<FacadeParts, 'installer' | 'discovery' | 'instanceOperations'>): StatusDocument {
+export function statusOf({
+  knowledge,
+  reconciler,
+  operations,
+  journal,
+  version,
+  process,
+  ports,
+}: Omit<FacadeParts, 'installer' | 'discovery' | 'instanceOperations'>): StatusDocument {
   const { installation, health } = reconciler.documents;
   const failed = installation.packs.filter((pack) => pack.state === 'failed').length;
   const source = installation.release;
   return {
-    agent: { running: process.running, version: version.agent, pid: process.running ? process.pid : null, startedAt: process.running ? toTime(process.startedAt) : null, url: process.url() },
+    agent: {
+      running: process.running,
+      version: version.agent,
+      pid: process.running ? process.pid : null,
+      startedAt: process.running ? toTime(process.startedAt) : null,
+      url: process.url(),
+    },
     machine: knowledge.machine.known ? knowledge.machine.value : null,
     root: knowledge.configuration.layout.root,
     health,
@@ -169,7 +191,14 @@ export function statusOf({ knowledge, reconciler, operations, journal, version, 
 }
 
 function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument {
-  const parts = { gpus: observed?.gpus, machine: observed?.machine, processes: observed?.processes, release: observed?.release, ports: observed?.portHolders, models: observed?.models };
+  const parts = {
+    gpus: observed?.gpus,
+    machine: observed?.machine,
+    processes: observed?.processes,
+    release: observed?.release,
+    ports: observed?.portHolders,
+    models: observed?.models,
+  };
   return {
     desired,
     observed: {
@@ -180,7 +209,9 @@ function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument
       release: observed?.release.known ? observed.release.value : null,
       leases: [...leases],
       portHolders: observed?.portHolders.known ? [...observed.portHolders.value] : null,
-      unknown: Object.entries(parts).flatMap(([name, part]) => (part === undefined ? [`${name}: not looked yet`] : part.known ? [] : [`${name}: ${part.reason}`])),
+      unknown: Object.entries(parts).flatMap(([name, part]) =>
+        part === undefined ? [`${name}: not looked yet`] : part.known ? [] : [`${name}: ${part.reason}`],
+      ),
     },
     holds: [...holds],
   };
@@ -216,7 +247,8 @@ async function portsOf({ knowledge, ports }: FacadeParts): Promise<PortsDocument
       rows.map(async ({ gpu, name, lease, tcpPort }) => {
         const holder = holders.find((candidate) => candidate.tcpPort === tcpPort) ?? null;
         const pid = observed?.incarnations.get(name)?.pid;
-        const ours = holder === null || holder.pid === null ? null : pid !== undefined && (await ports.kernel.tree(pid)).includes(holder.pid);
+        const ours =
+          holder === null || holder.pid === null ? null : pid !== undefined && (await ports.kernel.tree(pid)).includes(holder.pid);
         return { gpu, tcpPort, lease, holder, ours };
       }),
     ),

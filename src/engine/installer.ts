@@ -41,30 +41,57 @@ export class Installer {
     const { ports, knowledge, journal, refresh } = this.#options;
     await refresh();
     const { configuration, inputs } = knowledge;
-    knowledge.desired = resolve({ config: configuration.config, packs: inputs.packs, gpus: knowledge.cards, intents: knowledge.intents, generation: configuration.generation });
+    knowledge.desired = resolve({
+      config: configuration.config,
+      packs: inputs.packs,
+      gpus: knowledge.cards,
+      intents: knowledge.intents,
+      generation: configuration.generation,
+    });
     knowledge.observed = await observe(ports, knowledge, new Set(['installation']));
     const { release: previous } = await readCurrent(ports.files, configuration.layout);
-    const need = request.fresh ? 'a new release was asked for' : (installationNeed({ desired: knowledge.desired, observed: knowledge.observed, intents: knowledge.intents }) ?? failedPacks(previous));
+    const need = request.fresh
+      ? 'a new release was asked for'
+      : (installationNeed({ desired: knowledge.desired, observed: knowledge.observed, intents: knowledge.intents }) ??
+        failedPacks(previous));
     if (need === null) return `release ${previous?.id} is already right; nothing to do`;
 
     if (request.clean) await ports.files.remove(configuration.layout.cache);
     const started = ports.clock.monotonic();
     const context = this.#context(handle, previous, request.fresh);
-    journal.record({ type: 'install.begin', target: 'installation', level: 'info', message: `building release ${context.releaseId}: ${need}`, data: { release: context.releaseId } });
+    journal.record({
+      type: 'install.begin',
+      target: 'installation',
+      level: 'info',
+      message: `building release ${context.releaseId}: ${need}`,
+      data: { release: context.releaseId },
+    });
     try {
       const release = await installRelease(context);
       knowledge.failedInstallation = null;
       const seconds = ((ports.clock.monotonic() - started) / 1_000).toFixed(1);
       const failed = release.packs.filter((pack) => pack.state === 'failed').map((pack) => pack.name);
       const message = `release ${release.id} is in place after ${seconds} s${failed.length === 0 ? '' : `; failed node packs: ${failed.join(', ')}`}`;
-      journal.record({ type: 'install.done', target: 'installation', level: failed.length === 0 ? 'info' : 'warn', message, data: { release: release.id, durations: release.durations } });
+      journal.record({
+        type: 'install.done',
+        target: 'installation',
+        level: failed.length === 0 ? 'info' : 'warn',
+        message,
+        data: { release: release.id, durations: release.durations },
+      });
       return message;
     } catch (thrown) {
       const { code, message, help, retryable } = asAgentError(thrown);
       const before = knowledge.failedInstallation;
       const attempts = before?.specDigest === context.specDigest ? before.attempts + 1 : 1;
       knowledge.failedInstallation = { specDigest: context.specDigest, at: ports.clock.now(), attempts, code, message, help, retryable };
-      journal.record({ type: 'install.failed', target: 'installation', level: 'error', message: `release ${context.releaseId} was not built: ${message}`, data: { code, help, release: context.releaseId } });
+      journal.record({
+        type: 'install.failed',
+        target: 'installation',
+        level: 'error',
+        message: `release ${context.releaseId} was not built: ${message}`,
+        data: { code, help, release: context.releaseId },
+      });
       throw thrown;
     }
   }
@@ -87,10 +114,22 @@ export class Installer {
         writing = writing.then(() => ports.files.appendLine(logFile, line)).catch(() => undefined);
       },
       onChange: (progress) => {
-        const stepChanged = knowledge.installProgress?.step !== progress.step || knowledge.installProgress?.releaseId !== progress.releaseId;
+        const stepChanged =
+          knowledge.installProgress?.step !== progress.step || knowledge.installProgress?.releaseId !== progress.releaseId;
         knowledge.installProgress = progress;
-        handle.update({ install: progress, progress: progress.progress, message: `${progress.step}${progress.activity === null ? '' : `: ${progress.activity}`}` });
-        if (stepChanged) this.#options.journal.record({ type: 'install.step', target: 'installation', level: 'info', message: `step ${progress.step}`, data: { step: progress.step, progress: progress.progress } });
+        handle.update({
+          install: progress,
+          progress: progress.progress,
+          message: `${progress.step}${progress.activity === null ? '' : `: ${progress.activity}`}`,
+        });
+        if (stepChanged)
+          this.#options.journal.record({
+            type: 'install.step',
+            target: 'installation',
+            level: 'info',
+            message: `step ${progress.step}`,
+            data: { step: progress.step, progress: progress.progress },
+          });
       },
     });
     return {
@@ -121,6 +160,8 @@ const failedPacks = (release: Release | null): string | null => {
 
 /** A card whose instance does not run, so that the trial start disturbs nobody. */
 function idleCard({ desired, observed }: Knowledge): string | null {
-  const idle = desired?.instances.find((instance) => instance.mode === 'gpu' && (observed?.incarnations.get(instance.name) ?? null) === null);
+  const idle = desired?.instances.find(
+    (instance) => instance.mode === 'gpu' && (observed?.incarnations.get(instance.name) ?? null) === null,
+  );
   return idle?.visibleDevices ?? null;
 }

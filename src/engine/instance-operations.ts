@@ -22,7 +22,13 @@ export interface InstanceOperations {
 const intents: Readonly<Record<InstanceVerb, (request: OperationRequest, now: number) => Partial<InstanceIntent>>> = {
   start: () => ({ desired: 'running', draining: false, quarantined: null }),
   stop: ({ drain }) => (drain === true ? { draining: true } : { desired: 'stopped', draining: false }),
-  restart: ({ drain }, now) => ({ desired: 'running', draining: false, quarantined: null, restartRequestedAt: now, drainBeforeRestart: drain === true }),
+  restart: ({ drain }, now) => ({
+    desired: 'running',
+    draining: false,
+    quarantined: null,
+    restartRequestedAt: now,
+    drainBeforeRestart: drain === true,
+  }),
   drain: () => ({ draining: true }),
 };
 
@@ -31,7 +37,11 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
   const present = context.documents().instances.instances.map((instance) => instance.gpu);
   const gpus = request.gpus === undefined || request.gpus.length === 0 ? present : [...new Set(request.gpus)].sort((a, b) => a - b);
   const absent = gpus.find((gpu) => !present.includes(gpu));
-  if (absent !== undefined) throw new AgentError('INSTANCE_NOT_FOUND', `there is no GPU ${absent}; there ${present.length === 1 ? 'is' : 'are'} ${present.join(', ') || 'none'}`);
+  if (absent !== undefined)
+    throw new AgentError(
+      'INSTANCE_NOT_FOUND',
+      `there is no GPU ${absent}; there ${present.length === 1 ? 'is' : 'are'} ${present.join(', ') || 'none'}`,
+    );
   if (gpus.length === 0) throw new AgentError('HELD', 'there are no instances: no GPU was found yet or ComfyUI is disabled');
   const target = gpus.length === present.length && gpus.length > 1 ? 'all instances' : `instance ${gpus.join(', ')}`;
   return context.operations.start(kind, target, `${kind} ${target}`, async (handle) => {
@@ -45,8 +55,17 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
   });
 }
 
-async function follow(context: InstanceOperations, handle: OperationHandle, kind: InstanceVerb, gpus: readonly number[], requestedAt: number): Promise<string> {
-  const isDone = kind === 'start' || kind === 'restart' ? (instance: InstanceDocument) => isUp(instance, kind === 'restart' ? requestedAt : 0) : (instance: InstanceDocument) => instance.status === 'stopped';
+async function follow(
+  context: InstanceOperations,
+  handle: OperationHandle,
+  kind: InstanceVerb,
+  gpus: readonly number[],
+  requestedAt: number,
+): Promise<string> {
+  const isDone =
+    kind === 'start' || kind === 'restart'
+      ? (instance: InstanceDocument) => isUp(instance, kind === 'restart' ? requestedAt : 0)
+      : (instance: InstanceDocument) => instance.status === 'stopped';
   for await (const documents of context.changes(handle.signal)) {
     const wanted = documents.instances.instances.filter((instance) => gpus.includes(instance.gpu));
     const done = wanted.filter(isDone);

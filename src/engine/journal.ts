@@ -23,7 +23,10 @@ export class Journal {
       this.#live.publish(this.#store.append({ ...event, at: this.#clock.now() }));
     } catch (error) {
       this.#unstored += 1;
-      this.#log.error({ cause: error instanceof Error ? error.message : String(error), unstored: this.#unstored }, 'the journal cannot be written');
+      this.#log.error(
+        { cause: error instanceof Error ? error.message : String(error), unstored: this.#unstored },
+        'the journal cannot be written',
+      );
       this.#live.publish({ ...event, id: 0, at: new Date(this.#clock.now()).toISOString() });
     }
   }

@@ -12,7 +12,12 @@ export function launchesOf(knowledge: Knowledge, inherited: Readonly<Record<stri
       const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
       if (lease === undefined) return [];
       const { config, layout } = configuration;
-      return [[instance.gpu, instanceLaunch({ config, layout, instance, release, tcpPort: lease.tcpPort, modelPathsFile, modelPathsDigest, inherited })]];
+      return [
+        [
+          instance.gpu,
+          instanceLaunch({ config, layout, instance, release, tcpPort: lease.tcpPort, modelPathsFile, modelPathsDigest, inherited }),
+        ],
+      ];
     }),
   );
 }

@@ -6,7 +6,13 @@ import { instanceLogFile } from '../plan/launch.ts';
 import type { Files } from '../ports.ts';
 
 /** Lines of one log or of all, as they are and then as they come. */
-export async function* readLogs(files: Files, layout: Layout, gpus: readonly number[], query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
+export async function* readLogs(
+  files: Files,
+  layout: Layout,
+  gpus: readonly number[],
+  query: LogQuery,
+  signal: AbortSignal,
+): AsyncIterable<LogLine> {
   const sources = await sourcesOf(files, layout, gpus, query.source);
   const [only] = sources;
   if (sources.length === 1 && only !== undefined) {
@@ -17,9 +23,7 @@ export async function* readLogs(files: Files, layout: Layout, gpus: readonly num
     for (const { source, path } of sources) for await (const line of files.tail(path, query, signal)) yield { source, line };
     return;
   }
-  yield* merge(
-    sources.map(({ source, path }) => ({ source, lines: files.tail(path, query, signal)[Symbol.asyncIterator]() })),
-  );
+  yield* merge(sources.map(({ source, path }) => ({ source, lines: files.tail(path, query, signal)[Symbol.asyncIterator]() })));
 }
 
 interface Source {
@@ -35,12 +39,16 @@ async function sourcesOf(files: Files, layout: Layout, gpus: readonly number[], 
   if (source === 'pm2') return [pm2];
   if (source === 'all') return [agent, ...gpus.map(gpu)];
   if (source === 'install') {
-    const newest = (await files.list(layout.logs)).filter((name) => name.startsWith('install-')).sort().at(-1);
+    const newest = (await files.list(layout.logs))
+      .filter((name) => name.startsWith('install-'))
+      .sort()
+      .at(-1);
     if (newest === undefined) throw new AgentError('NOT_FOUND', 'there is no installation log yet');
     return [{ source: 'install', path: `${layout.logs}/${newest}` }];
   }
   const index = /^(?:gpu|comfyui-gpu)?(\d{1,3})$/.exec(source)?.[1];
-  if (index === undefined) throw new AgentError('USAGE', `there is no log "${source}"`, { help: 'name a GPU index, agent, install, pm2 or all' });
+  if (index === undefined)
+    throw new AgentError('USAGE', `there is no log "${source}"`, { help: 'name a GPU index, agent, install, pm2 or all' });
   return [gpu(Number(index))];
 }
 

@@ -30,9 +30,14 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
   const running = new Set([...incarnations].flatMap(([name, incarnation]) => (incarnation === null ? [] : [name])));
   const settled = gpuCount > 0 && knowledge.desired?.instances.every((instance) => running.has(instance.name));
   // Walking /proc is the dearest look; with every instance in place no port has to be found.
-  const tcpPorts = settled ? [] : portsOfInterest(config.ports, knowledge.desired?.instances.map((instance) => instance.gpu) ?? [], knowledge.leases);
-  const portHolders: Observed<readonly PortHolder[]> = tcpPorts.length === 0 ? known([]) : await ask(() => ports.kernel.portHolders(tcpPorts));
-  const strangersPossible = (portHolders.known && portHolders.value.length > 0) || (knowledge.gpus.known && knowledge.gpus.value.gpus.some((gpu) => gpu.processes.length > 0));
+  const tcpPorts = settled
+    ? []
+    : portsOfInterest(config.ports, knowledge.desired?.instances.map((instance) => instance.gpu) ?? [], knowledge.leases);
+  const portHolders: Observed<readonly PortHolder[]> =
+    tcpPorts.length === 0 ? known([]) : await ask(() => ports.kernel.portHolders(tcpPorts));
+  const strangersPossible =
+    (portHolders.known && portHolders.value.length > 0) ||
+    (knowledge.gpus.known && knowledge.gpus.value.gpus.some((gpu) => gpu.processes.length > 0));
   return {
     at: ports.clock.now(),
     gpus: knowledge.gpus,
@@ -49,7 +54,10 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
   };
 }
 
-async function incarnationsOf(ports: Ports, processes: Observed<readonly ProcessState[]>): Promise<ReadonlyMap<string, Incarnation | null>> {
+async function incarnationsOf(
+  ports: Ports,
+  processes: Observed<readonly ProcessState[]>,
+): Promise<ReadonlyMap<string, Incarnation | null>> {
   if (!processes.known) return new Map();
   const pairs = processes.value.map(async (process): Promise<[string, Incarnation | null]> => {
     if (process.pid === null) return [process.name, null];
@@ -60,6 +68,8 @@ async function incarnationsOf(ports: Ports, processes: Observed<readonly Process
 
 /** The process trees of our instances: whoever is in none of them is a stranger. */
 async function ownPids(ports: Ports, incarnations: ReadonlyMap<string, Incarnation | null>): Promise<ReadonlySet<number>> {
-  const trees = await Promise.all([...incarnations.values()].map(async (incarnation) => (incarnation === null ? [] : ports.kernel.tree(incarnation.pid))));
+  const trees = await Promise.all(
+    [...incarnations.values()].map(async (incarnation) => (incarnation === null ? [] : ports.kernel.tree(incarnation.pid))),
+  );
   return new Set(trees.flat());
 }

@@ -70,7 +70,11 @@ export class Operations {
           (closing) => finish({ state: 'succeeded', message: closing, progress: 1 }),
           (thrown: unknown) => {
             const { code, message: reason, help, retryable } = asAgentError(thrown);
-            finish({ state: abort.signal.aborted ? 'cancelled' : 'failed', message: reason, error: { code, message: reason, help, retryable } });
+            finish({
+              state: abort.signal.aborted ? 'cancelled' : 'failed',
+              message: reason,
+              error: { code, message: reason, help, retryable },
+            });
           },
         ),
     };

@@ -6,7 +6,17 @@ export async function prepareRoot(files: Files, layout: Layout): Promise<void> {
   await files.ensureDirectory(layout.root);
   await files.ensureDirectory(layout.state, 0o700);
   await files.ensureDirectory(layout.run, 0o755);
-  for (const directory of [layout.releases, layout.shared, layout.inputs, layout.outputs, layout.packState, layout.workflows, layout.instances, layout.cache, layout.logs]) {
+  for (const directory of [
+    layout.releases,
+    layout.shared,
+    layout.inputs,
+    layout.outputs,
+    layout.packState,
+    layout.workflows,
+    layout.instances,
+    layout.cache,
+    layout.logs,
+  ]) {
     await files.ensureDirectory(directory);
   }
   // A models directory outside the root belongs to somebody else: it is used, not made.

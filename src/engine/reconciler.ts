@@ -98,7 +98,13 @@ export class Reconciler {
   onProcessEvent(event: ProcessEvent): void {
     const { journal, knowledge } = this.#options;
     if (event.kind === 'daemon-lost') {
-      journal.record({ type: 'pm2.lost', target: 'machine', level: 'error', message: 'the PM2 daemon is gone; instances are left alone until it can be asked again', data: {} });
+      journal.record({
+        type: 'pm2.lost',
+        target: 'machine',
+        level: 'error',
+        message: 'the PM2 daemon is gone; instances are left alone until it can be asked again',
+        data: {},
+      });
     } else if (event.kind === 'exit') {
       const reason = exitReason(event.exitCode, event.signal);
       const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
@@ -143,7 +149,13 @@ export class Reconciler {
         await this.#once();
       } while (this.#again && !this.#abort.signal.aborted);
     } catch (error) {
-      this.#options.journal.record({ type: 'loop.failed', target: 'agent', level: 'error', message: `a turn of the loop failed: ${asAgentError(error).message}`, data: {} });
+      this.#options.journal.record({
+        type: 'loop.failed',
+        target: 'agent',
+        level: 'error',
+        message: `a turn of the loop failed: ${asAgentError(error).message}`,
+        data: {},
+      });
     } finally {
       this.#turn = null;
     }
@@ -152,7 +164,13 @@ export class Reconciler {
   async #once(): Promise<void> {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
     const { configuration, inputs } = knowledge;
-    knowledge.desired = resolve({ config: configuration.config, packs: inputs.packs, gpus: knowledge.cards, intents: knowledge.intents, generation: configuration.generation });
+    knowledge.desired = resolve({
+      config: configuration.config,
+      packs: inputs.packs,
+      gpus: knowledge.cards,
+      intents: knowledge.intents,
+      generation: configuration.generation,
+    });
     knowledge.observed = await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()]));
     knowledge.launches = launchesOf(knowledge, inherited);
     this.#planned = plan({
@@ -161,7 +179,12 @@ export class Reconciler {
       observed: knowledge.observed,
       intents: knowledge.intents,
       launches: knowledge.launches,
-      health: new Map(this.#documents.instances.instances.map((instance) => [instance.gpu, { starting: instance.status === 'starting', queue: instance.queue }])),
+      health: new Map(
+        this.#documents.instances.instances.map((instance) => [
+          instance.gpu,
+          { starting: instance.status === 'starting', queue: instance.queue },
+        ]),
+      ),
       exits: knowledge.exits,
       failedInstallation: knowledge.failedInstallation,
       inputProblem: inputs.usable ? null : inputs.problem,
@@ -180,7 +203,8 @@ export class Reconciler {
     // Leases of one plan belong together; anything else waits for the next look.
     if (this.#lanes.has(target)) return;
     const { journal, execution } = this.#options;
-    const record = (type: string, level: 'info' | 'warn', message: string) => journal.record({ type, target, level, message, data: { kind: action.kind, reason: action.reason } });
+    const record = (type: string, level: 'info' | 'warn', message: string) =>
+      journal.record({ type, target, level, message, data: { kind: action.kind, reason: action.reason } });
     if (action.kind !== 'install') record(`action.${action.kind}`, 'info', `${action.kind.replace('-', ' ')}: ${action.reason}`);
     const lane = execute(action, execution)
       .catch((thrown: unknown) => {
@@ -215,7 +239,12 @@ export class Reconciler {
 
   #build(before: Documents | null): Documents {
     const { knowledge, machineName, ports, busyOperations } = this.#options;
-    return buildDocuments(knowledge, { now: ports.clock.now(), machineName, installing: busyOperations().includes('installation'), before });
+    return buildDocuments(knowledge, {
+      now: ports.clock.now(),
+      machineName,
+      installing: busyOperations().includes('installation'),
+      before,
+    });
   }
 
   #setHolds(holds: readonly Hold[]): void {
@@ -223,11 +252,23 @@ export class Reconciler {
     const same = (a: Hold, b: Hold) => a.target === b.target && a.code === b.code;
     for (const hold of holds) {
       if (knowledge.holds.some((old) => same(old, hold))) continue;
-      journal.record({ type: 'hold.set', target: hold.target, level: 'warn', message: hold.reason, data: { code: hold.code, help: hold.help } });
+      journal.record({
+        type: 'hold.set',
+        target: hold.target,
+        level: 'warn',
+        message: hold.reason,
+        data: { code: hold.code, help: hold.help },
+      });
     }
     for (const old of knowledge.holds) {
       if (holds.some((hold) => same(old, hold))) continue;
-      journal.record({ type: 'hold.cleared', target: old.target, level: 'info', message: `no longer: ${old.reason}`, data: { code: old.code } });
+      journal.record({
+        type: 'hold.cleared',
+        target: old.target,
+        level: 'info',
+        message: `no longer: ${old.reason}`,
+        data: { code: old.code },
+      });
     }
     knowledge.holds = holds;
   }

@@ -16,13 +16,22 @@ export async function requiredModels(
   const warnings: string[] = [];
   const add = (path: string, requiredBy: string, more: Partial<RequiredModel> = {}): void => {
     const before = found.get(path);
-    found.set(path, { sha256: null, sizeBytes: null, places: [], ...before, ...more, path, requiredBy: [...(before?.requiredBy ?? []), requiredBy] });
+    found.set(path, {
+      sha256: null,
+      sizeBytes: null,
+      places: [],
+      ...before,
+      ...more,
+      path,
+      requiredBy: [...(before?.requiredBy ?? []), requiredBy],
+    });
   };
   for (const entry of config.models.required) {
     if (typeof entry === 'string') add(entry, 'models.required');
     else add(entry.path, 'models.required', { sha256: entry.sha256 ?? null, sizeBytes: entry.sizeBytes ?? null });
   }
-  for (const target of known.links) add(target.startsWith(`${layout.models}/`) ? target.slice(layout.models.length + 1) : target, 'static-models.json');
+  for (const target of known.links)
+    add(target.startsWith(`${layout.models}/`) ? target.slice(layout.models.length + 1) : target, 'static-models.json');
   for (const name of (await files.list(layout.workflows)).filter((each) => each.endsWith('.json')).sort()) {
     const path = `${layout.workflows}/${name}`;
     if (((await files.size(path)) ?? 0) > WORKFLOW_LIMIT_BYTES) {
@@ -36,7 +45,11 @@ export async function requiredModels(
     }
     for (const model of modelsOfGraph(graph)) {
       const folders = model.folders.map((folder) => `${folder}/${model.name}`);
-      const elsewhere = known.sections.flatMap((section) => section.categories.filter((category) => category.name === model.category).flatMap((category) => category.paths.map((directory) => `${directory}/${model.name}`)));
+      const elsewhere = known.sections.flatMap((section) =>
+        section.categories
+          .filter((category) => category.name === model.category)
+          .flatMap((category) => category.paths.map((directory) => `${directory}/${model.name}`)),
+      );
       add(folders[0] ?? model.name, `workflow ${name}`, { places: [...folders.slice(1), ...elsewhere] });
     }
   }

@@ -1,11 +1,11 @@
 import { digestOf } from '../domain/digest.ts';
 import { asAgentError } from '../domain/errors.ts';
-import type { Files, Ports } from '../ports.ts';
 import { configNodesError, readConfigNodes } from '../plan/config-nodes.ts';
 import { type DirectorySection, directoryConfigError, readDirectoryConfig } from '../plan/directory-config.ts';
 import { modelPathsFile } from '../plan/model-paths.ts';
 import { readStaticModels, resolveStaticModels, staticModelsError } from '../plan/static-models.ts';
 import { describeProblem } from '../plan/text-problem.ts';
+import type { Files, Ports } from '../ports.ts';
 import type { Journal } from './journal.ts';
 import type { Inputs, Knowledge } from './knowledge.ts';
 import { requiredModels } from './required-models.ts';
@@ -36,7 +36,13 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
   };
   knowledge.inputs = inputs;
   if (inputs.problem !== null && inputs.problem.message !== before.problem?.message) {
-    journal.record({ type: 'inputs.rejected', target: 'agent', level: 'error', message: inputs.problem.message, data: { code: inputs.problem.code, help: inputs.problem.help } });
+    journal.record({
+      type: 'inputs.rejected',
+      target: 'agent',
+      level: 'error',
+      message: inputs.problem.message,
+      data: { code: inputs.problem.code, help: inputs.problem.help },
+    });
   }
 }
 
@@ -58,14 +64,24 @@ async function updateSharedRepository(ports: Ports, knowledge: Knowledge, journa
   if (url === null) return;
   try {
     const { commit } = await ports.git.updateInPlace({ url, branch, commit: null }, layout.shared);
-    journal.record({ type: 'shared.updated', target: 'agent', level: 'info', message: `the shared folder is at ${commit.slice(0, 10)}`, data: { commit } });
+    journal.record({
+      type: 'shared.updated',
+      target: 'agent',
+      level: 'info',
+      message: `the shared folder is at ${commit.slice(0, 10)}`,
+      data: { commit },
+    });
   } catch (error) {
     faults.push(faultOf(error));
   }
 }
 
 /** null stands for a bad file, here and below: what it said before stays in force. No file: nothing is asked for. */
-async function readPacks(files: Files, { configuration }: Knowledge, faults: Fault[]): Promise<{ packs: Inputs['packs'] | null; warnings: readonly string[] }> {
+async function readPacks(
+  files: Files,
+  { configuration }: Knowledge,
+  faults: Fault[],
+): Promise<{ packs: Inputs['packs'] | null; warnings: readonly string[] }> {
   const { config, layout } = configuration;
   const text = await files.readText(layout.configNodes);
   if (text === null) {
@@ -78,7 +94,11 @@ async function readPacks(files: Files, { configuration }: Knowledge, faults: Fau
   return { packs: null, warnings: [] };
 }
 
-async function readDirectories(files: Files, { configuration }: Knowledge, faults: Fault[]): Promise<{ sections: readonly DirectorySection[] | null; warnings: readonly string[] }> {
+async function readDirectories(
+  files: Files,
+  { configuration }: Knowledge,
+  faults: Fault[],
+): Promise<{ sections: readonly DirectorySection[] | null; warnings: readonly string[] }> {
   const { layout, secrets } = configuration;
   const text = await files.readText(layout.directoryConfig);
   if (text === null) return { sections: [], warnings: [] };
@@ -88,7 +108,11 @@ async function readDirectories(files: Files, { configuration }: Knowledge, fault
   return { sections: null, warnings: [] };
 }
 
-async function makeLinks(files: Files, { configuration }: Knowledge, faults: Fault[]): Promise<{ targets: readonly string[] | null; warnings: readonly string[] }> {
+async function makeLinks(
+  files: Files,
+  { configuration }: Knowledge,
+  faults: Fault[],
+): Promise<{ targets: readonly string[] | null; warnings: readonly string[] }> {
   const { layout } = configuration;
   const text = await files.readText(layout.staticModels);
   if (text === null) return { targets: [], warnings: [] };
@@ -102,7 +126,10 @@ async function makeLinks(files: Files, { configuration }: Knowledge, faults: Fau
   const candidates = resolveStaticModels({ ...places, exists: () => false }).missing.flatMap((link) => link.tried);
   const present = await existing(files, candidates);
   const resolved = resolveStaticModels({ ...places, exists: (path) => present.has(path) });
-  const warnings = [...result.warnings.map(describeProblem), ...resolved.refused.map(({ source, reason }) => `${layout.staticModels}: ${source} is not linked: ${reason}`)];
+  const warnings = [
+    ...result.warnings.map(describeProblem),
+    ...resolved.refused.map(({ source, reason }) => `${layout.staticModels}: ${source} is not linked: ${reason}`),
+  ];
   for (const { source, target } of resolved.links) {
     await files.ensureDirectory(target.slice(0, target.lastIndexOf('/')));
     if (!(await files.link(source, target))) warnings.push(`${target} is no link and was left alone (static-models.json)`);

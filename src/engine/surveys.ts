@@ -23,7 +23,11 @@ export class Surveys {
   }
 
   start(): void {
-    this.#loops = [this.#repeat(PERIODS_MS.gpus, () => this.gpus()), this.#repeat(PERIODS_MS.machine, () => this.machine()), this.#repeat(PERIODS_MS.models, () => this.models())];
+    this.#loops = [
+      this.#repeat(PERIODS_MS.gpus, () => this.gpus()),
+      this.#repeat(PERIODS_MS.machine, () => this.machine()),
+      this.#repeat(PERIODS_MS.models, () => this.models()),
+    ];
   }
 
   async stop(): Promise<void> {
@@ -62,7 +66,8 @@ export class Surveys {
       const index = sizes.findIndex((size) => size !== null);
       const path = places[index];
       const sizeBytes = sizes[index] ?? null;
-      if (path === undefined || sizeBytes === null) return { ...base, state: 'missing', sizeBytes: null, reason: `${absolute(model.path)} does not exist` };
+      if (path === undefined || sizeBytes === null)
+        return { ...base, state: 'missing', sizeBytes: null, reason: `${absolute(model.path)} does not exist` };
       if (model.sizeBytes !== null && sizeBytes !== model.sizeBytes) {
         return { ...base, state: 'corrupt', sizeBytes, reason: `it has ${sizeBytes} bytes, ${model.sizeBytes} are expected` };
       }

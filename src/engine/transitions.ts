@@ -10,12 +10,24 @@ export function recordTransitions(journal: Journal, now: Documents, before: Docu
     const target = `instance ${instance.gpu}`;
     const data = { status: instance.status, before: old.status, ready: instance.ready, pid: instance.pid, port: instance.port };
     if (instance.ready !== old.ready) {
-      journal.record({ type: instance.ready ? 'instance.ready' : 'instance.not-ready', target, level: instance.ready ? 'info' : 'warn', message: instance.ready ? `ready on port ${instance.port}` : `not ready: ${instanceReason(instance)}`, data });
+      journal.record({
+        type: instance.ready ? 'instance.ready' : 'instance.not-ready',
+        target,
+        level: instance.ready ? 'info' : 'warn',
+        message: instance.ready ? `ready on port ${instance.port}` : `not ready: ${instanceReason(instance)}`,
+        data,
+      });
     } else {
       journal.record({ type: 'instance.status', target, level: 'info', message: `${old.status} -> ${instance.status}`, data });
     }
   }
   if (now.health.status !== before.health.status) {
-    journal.record({ type: 'machine.status', target: 'machine', level: 'info', message: `${before.health.status} -> ${now.health.status} (${now.health.capacity} ready)`, data: { capacity: now.health.capacity } });
+    journal.record({
+      type: 'machine.status',
+      target: 'machine',
+      level: 'info',
+      message: `${before.health.status} -> ${now.health.status} (${now.health.capacity} ready)`,
+      data: { capacity: now.health.capacity },
+    });
   }
 }

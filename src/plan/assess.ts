@@ -1,6 +1,14 @@
 import type { Config } from '../domain/config.ts';
 import type { ProbeResult } from '../domain/health.ts';
-import { type DesiredInstance, type Incarnation, type InstanceDocument, type InstanceStatus, incarnationKey, type LayerHealth, type ProcessState } from '../domain/instance.ts';
+import {
+  type DesiredInstance,
+  type Incarnation,
+  type InstanceDocument,
+  type InstanceStatus,
+  incarnationKey,
+  type LayerHealth,
+  type ProcessState,
+} from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
@@ -96,9 +104,13 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
   const port = probes.get('port');
   if (http === undefined || !http.everPassed) {
     const since = Math.max(Date.parse(incarnation.startedAt), input.lastLogAt ?? 0);
-    if (port?.latest.outcome === 'fail' && port.latest.facts?.['stranger'] === true) return fail('failing', port.latest.reason ?? 'another process answers on its port');
+    if (port?.latest.outcome === 'fail' && port.latest.facts?.['stranger'] === true)
+      return fail('failing', port.latest.reason ?? 'another process answers on its port');
     if (now - since > config.health.startupNoProgressMs) {
-      return fail('failing', `starting without progress for ${Math.round((now - since) / 1_000)} s; see \`agent logs ${input.instance.gpu}\``);
+      return fail(
+        'failing',
+        `starting without progress for ${Math.round((now - since) / 1_000)} s; see \`agent logs ${input.instance.gpu}\``,
+      );
     }
     return fail('starting', `starting for ${Math.max(0, Math.round((now - Date.parse(incarnation.startedAt)) / 1_000))} s`);
   }
@@ -115,7 +127,8 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
 /** What the instance can do, as opposed to being there: the canary of this incarnation. */
 function assessFunctional(input: InstanceAssessment, runtime: LayerHealth): LayerHealth {
   const canary = input.probes.get('canary')?.latest;
-  if (!input.config.health.canary.enabled) return runtime.status === 'pass' ? runtime : layer('unknown', 'waits for the runtime layer', null);
+  if (!input.config.health.canary.enabled)
+    return runtime.status === 'pass' ? runtime : layer('unknown', 'waits for the runtime layer', null);
   if (canary === undefined) {
     return layer('unknown', runtime.status === 'pass' ? 'the canary has not run yet' : 'waits for the runtime layer', null);
   }
@@ -124,7 +137,13 @@ function assessFunctional(input: InstanceAssessment, runtime: LayerHealth): Laye
   return layer(canary.outcome, canary.reason, canary.at);
 }
 
-function instanceStatus(input: InstanceAssessment, phase: Phase, serving: boolean, functional: LayerHealth, warnings: readonly string[]): InstanceStatus {
+function instanceStatus(
+  input: InstanceAssessment,
+  phase: Phase,
+  serving: boolean,
+  functional: LayerHealth,
+  warnings: readonly string[],
+): InstanceStatus {
   const { instance, config } = input;
   if (!config.comfyui.enabled) return 'disabled';
   if (instance.quarantined !== null) return 'quarantined';
@@ -156,13 +175,21 @@ export function recordResult(before: ProbeRecord | undefined, result: ProbeResul
   const same = before !== undefined && before.latest.incarnation === result.incarnation;
   return {
     latest: result,
-    consecutiveFailures: result.outcome === 'fail' ? (same ? before.consecutiveFailures : 0) + 1 : result.outcome === 'unknown' && same ? before.consecutiveFailures : 0,
+    consecutiveFailures:
+      result.outcome === 'fail'
+        ? (same ? before.consecutiveFailures : 0) + 1
+        : result.outcome === 'unknown' && same
+          ? before.consecutiveFailures
+          : 0,
     everPassed: result.outcome === 'pass' || (same && before.everPassed),
   };
 }
 
 /** Results of the present incarnation only: what an earlier process did proves nothing. */
-export function currentRecords(records: ReadonlyMap<string, ProbeRecord>, incarnation: Incarnation | null): ReadonlyMap<string, ProbeRecord> {
+export function currentRecords(
+  records: ReadonlyMap<string, ProbeRecord>,
+  incarnation: Incarnation | null,
+): ReadonlyMap<string, ProbeRecord> {
   if (incarnation === null) return new Map();
   const key = incarnationKey(incarnation);
   return new Map([...records].filter(([, record]) => record.latest.incarnation === key));

@@ -62,7 +62,7 @@ function checkRepositories({ comfyui, sharedRepository }: Config): Finding[] {
 }
 
 /** Why git cannot be given this URL, in words with a remedy; null when it can. */
-export function gitUrlFault(url: string): string | null {
+function gitUrlFault(url: string): string | null {
   try {
     parseGitUrl(url);
     return null;
@@ -74,22 +74,35 @@ export function gitUrlFault(url: string): string | null {
 /** Why this cannot be a branch or tag (the rules of git check-ref-format that people meet); null when it can. */
 export const branchFault = (branch: string): string | null =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  /^[-/.]|\.\.|[\u0000-\u0020\u007f~^:?*[\\]|@\{|\/\/|\.lock$|[/.]$/.test(branch) ? `${JSON.stringify(branch)} cannot be the name of a branch or tag` : null;
+  /^[-/.]|\.\.|[\u0000-\u0020\u007f~^:?*[\\]|@\{|\/\/|\.lock$|[/.]$/.test(branch)
+    ? `${JSON.stringify(branch)} cannot be the name of a branch or tag`
+    : null;
 
 function checkPorts({ ports, gpu, api }: Config): Finding[] {
   const count = (gpu.mode === 'mock' ? gpu.mockCount : null) ?? gpu.count ?? 1;
   const last = ports.first + count - 1;
   const found: Finding[] = [];
-  if (last > 65_535) found.push({ key: 'ports.first', message: `found ${ports.first}; with ${count} GPUs the last port would be ${last}, and 65535 is the highest` });
-  if (api.port >= ports.first && api.port <= last) found.push({ key: 'api.port', message: `found ${api.port}, which is the port of GPU ${api.port - ports.first}; choose another` });
+  if (last > 65_535)
+    found.push({
+      key: 'ports.first',
+      message: `found ${ports.first}; with ${count} GPUs the last port would be ${last}, and 65535 is the highest`,
+    });
+  if (api.port >= ports.first && api.port <= last)
+    found.push({ key: 'api.port', message: `found ${api.port}, which is the port of GPU ${api.port - ports.first}; choose another` });
   return found;
 }
 
 function checkOddities({ comfyui, packs, gpu }: Config): string[] {
   const secrets = Object.keys(comfyui.environment).filter(looksSecret);
   return [
-    ...(secrets.length > 0 ? [`comfyui.environment holds ${secrets.join(', ')}: PM2 writes the environment of processes to its files; give secrets to packs by env in config_nodes.json`] : []),
-    ...(packs.testMode && packs.file !== null ? ['packs.testMode (STORAGE_TEST_MODE) has no effect, because packs.file names the file'] : []),
+    ...(secrets.length > 0
+      ? [
+          `comfyui.environment holds ${secrets.join(', ')}: PM2 writes the environment of processes to its files; give secrets to packs by env in config_nodes.json`,
+        ]
+      : []),
+    ...(packs.testMode && packs.file !== null
+      ? ['packs.testMode (STORAGE_TEST_MODE) has no effect, because packs.file names the file']
+      : []),
     ...(gpu.mockCount !== null && gpu.mode !== 'mock' ? ['gpu.mockCount has no effect, because gpu.mode is not mock'] : []),
   ];
 }

@@ -1,4 +1,4 @@
-import { type ConfigLeaf, type ConfigSection, allowedValues, leavesOf } from './config-keys.ts';
+import { allowedValues, type ConfigLeaf, type ConfigSection, leavesOf } from './config-keys.ts';
 import { nearestName } from './edit-distance.ts';
 import { type Environment, keyOfName } from './environment-names.ts';
 import { boolean, integer } from './environment-values.ts';
@@ -23,7 +23,14 @@ export interface FileReading {
 /** The configuration file (YAML, or JSON, which is a part of it) as settings, with every problem of form. */
 export function readConfigFile(file: ConfigFileText, tree: ConfigSection, environment: Environment): FileReading {
   const read = readYaml(file.text, { path: file.path });
-  const fault = (key: string, line: number | null, message: string): ConfigProblem => ({ key, source: 'file', origin: file.path, line, code: 'CONFIG_INVALID', message });
+  const fault = (key: string, line: number | null, message: string): ConfigProblem => ({
+    key,
+    source: 'file',
+    origin: file.path,
+    line,
+    code: 'CONFIG_INVALID',
+    message,
+  });
   if (!read.ok) return { settings: [], problems: read.problems.map(({ line, message }) => fault('', line, message)), lineOf: () => null };
   const { value, lineOf } = read.text;
   const settings: Setting[] = [];
@@ -34,7 +41,13 @@ export function readConfigFile(file: ConfigFileText, tree: ConfigSection, enviro
     if (node === null || node === undefined) return;
     const line = section.key === '' ? 1 : lineOf(section.key.split('.'));
     if (typeof node !== 'object' || Array.isArray(node)) {
-      problems.push(fault(section.key, line, `found ${looksSecret(section.key) ? 'a value' : shown(node)}; allowed: a section with ${[...section.members.keys()].slice(0, 5).join(', ')}…`));
+      problems.push(
+        fault(
+          section.key,
+          line,
+          `found ${looksSecret(section.key) ? 'a value' : shown(node)}; allowed: a section with ${[...section.members.keys()].slice(0, 5).join(', ')}…`,
+        ),
+      );
       return;
     }
     for (const [name, member] of Object.entries(node)) {
@@ -57,7 +70,14 @@ export function readConfigFile(file: ConfigFileText, tree: ConfigSection, enviro
     const value = expandDeep(written, environment, troubles);
     for (const trouble of troubles) problems.push(fault(key, line, trouble));
     if (troubles.length > 0) return;
-    settings.push({ key, value: value === written ? written : fromExpanded(value, known), written, source: 'file', origin: file.path, line });
+    settings.push({
+      key,
+      value: value === written ? written : fromExpanded(value, known),
+      written,
+      source: 'file',
+      origin: file.path,
+      line,
+    });
   };
 
   walk(value, tree);
@@ -66,7 +86,8 @@ export function readConfigFile(file: ConfigFileText, tree: ConfigSection, enviro
 
 function unknownKey(name: string, section: ConfigSection, tree: ConfigSection): string {
   const where = section.key === '' ? '' : ` in ${section.key}`;
-  if (looksSecret(name)) return `there is no such key${where}: secrets are given by environment (AGENT_TOKEN) or in files of their own (api.tokenFile, ssh.keyFile)`;
+  if (looksSecret(name))
+    return `there is no such key${where}: secrets are given by environment (AGENT_TOKEN) or in files of their own (api.tokenFile, ssh.keyFile)`;
   const variable = keyOfName(name);
   if (variable !== null) return `is the name of an environment variable; the key is ${variable}`;
   const sibling = nearestName(name, section.members.keys());
@@ -81,8 +102,10 @@ function unknownKey(name: string, section: ConfigSection, tree: ConfigSection): 
 function expandDeep(value: unknown, environment: Environment, troubles: string[]): unknown {
   if (typeof value === 'string') {
     const expansion = expandReferences(value, environment);
-    for (const name of expansion.unset) troubles.push(`names the variable ${name}, which is not set; set it, or write \${${name}:-default}`);
-    for (const reference of expansion.malformed) troubles.push(`${reference} names no variable; write \${NAME}, or $\${ for the characters themselves`);
+    for (const name of expansion.unset)
+      troubles.push(`names the variable ${name}, which is not set; set it, or write \${${name}:-default}`);
+    for (const reference of expansion.malformed)
+      troubles.push(`${reference} names no variable; write \${NAME}, or $\${ for the characters themselves`);
     return expansion.text;
   }
   if (Array.isArray(value)) {

@@ -22,7 +22,8 @@ export interface ConfigSection {
 /** The schema as a tree of sections and leaves, in the order of the schema. */
 export const configTree = (): ConfigSection => section('', Config);
 
-export const leavesOf = (tree: ConfigSection): ConfigLeaf[] => [...tree.members.values()].flatMap((member) => (member.kind === 'leaf' ? [member] : leavesOf(member)));
+export const leavesOf = (tree: ConfigSection): ConfigLeaf[] =>
+  [...tree.members.values()].flatMap((member) => (member.kind === 'leaf' ? [member] : leavesOf(member)));
 
 function section(key: string, schema: z.ZodObject): ConfigSection {
   const members = Object.entries(schema.shape).map(([name, member]) => {
@@ -76,10 +77,19 @@ function describeType(type: JsonSchema, description: string | null): string {
   if (type.type === 'integer' || type.type === 'number') {
     const least = type.minimum === undefined || type.minimum <= Number.MIN_SAFE_INTEGER ? null : type.minimum;
     const most = type.maximum === undefined || type.maximum >= Number.MAX_SAFE_INTEGER ? null : type.maximum;
-    return ['a whole number', least === null ? null : `${most === null ? 'of at least' : 'from'} ${least}`, most === null ? null : `to ${most}`].filter((part) => part !== null).join(' ');
+    return [
+      'a whole number',
+      least === null ? null : `${most === null ? 'of at least' : 'from'} ${least}`,
+      most === null ? null : `to ${most}`,
+    ]
+      .filter((part) => part !== null)
+      .join(' ');
   }
   if (type.type === 'array') return `a list of ${describeType(type.items ?? {}, null)}`;
-  if (type.properties !== undefined) return `{${Object.keys(type.properties).map((name) => (type.required?.includes(name) ? name : `${name}?`)).join(', ')}}`;
+  if (type.properties !== undefined)
+    return `{${Object.keys(type.properties)
+      .map((name) => (type.required?.includes(name) ? name : `${name}?`))
+      .join(', ')}}`;
   if (type.type === 'object') return 'names with text values';
   return type.pattern !== undefined && description !== null ? description : 'text';
 }

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { Config } from '../domain/config.ts';
-import { type Environment, namesOf, valueOf } from './environment-names.ts';
+import { type Environment, namesOf, variableOf } from './environment-names.ts';
 
 /** A place where the configuration file may lie. */
 export interface ConfigCandidate {
@@ -23,10 +23,10 @@ const SYSTEM_FILE = '/etc/comfy-agent/agent.yaml';
 
 /** Where to look for the file, in order: `--config`, `AGENT_CONFIG`, the system's, `<root>/agent.yaml`. The first that exists counts. */
 export function configurationFile({ flag, root, environment, workingDirectory }: LocationInput): ConfigCandidate[] {
-  const named = flag ?? valueOf(environment, 'AGENT_CONFIG');
+  const named = flag ?? variableOf(environment, 'AGENT_CONFIG');
   if (named !== null) return [{ path: posix.resolve(workingDirectory, named), required: true }];
   const rootByName = namesOf('root')
-    .map((name) => valueOf(environment, name))
+    .map((name) => variableOf(environment, name))
     .find((value) => value !== null);
   const effective = root ?? rootByName ?? Config.shape.root.parse(undefined);
   return [SYSTEM_FILE, posix.resolve(workingDirectory, effective, 'agent.yaml')].map((path) => ({ path, required: false }));

@@ -36,7 +36,13 @@ export function readConfigNodes(text: string, { path, names, strict = false }: C
     list.problem(lineOf([]), null, top.problem, `write {"${TOP_KEY}": [ … ]}`);
     return { ok: false, problems: list.problems };
   }
-  for (const key of top.otherKeys) list.warning(lineOf([key]), null, `the key ${shown(key)} is not known and has no effect`, 'remove it, or rename it to "//" if it is a comment');
+  for (const key of top.otherKeys)
+    list.warning(
+      lineOf([key]),
+      null,
+      `the key ${shown(key)} is not known and has no effect`,
+      'remove it, or rename it to "//" if it is a comment',
+    );
   if (top.entries.length > MAX_PACKS) list.problem(lineOf([]), null, `it has ${top.entries.length} entries, more than ${MAX_PACKS}`);
   else {
     const packs = top.entries.flatMap((entry, index) => {
@@ -77,21 +83,38 @@ function withoutRepeats(packs: readonly ReadPack[], list: ReturnType<typeof prob
     const sameName = byName.get(name);
     const plainUrl = url.toLowerCase().replace(/(\.git)?\/*$/, '');
     const sameUrl = byUrl.get(plainUrl);
-    if (sameName !== undefined) list.problem(pack.line, `pack ${name}`, `the name stands twice, in lines ${sameName.line} and ${pack.line}`, 'remove one of them');
-    else if (sameUrl !== undefined) list.warning(pack.line, `pack ${name}`, `it has the same url as pack ${sameUrl.spec.name} (line ${sameUrl.line})`, 'remove one of them');
+    if (sameName !== undefined)
+      list.problem(pack.line, `pack ${name}`, `the name stands twice, in lines ${sameName.line} and ${pack.line}`, 'remove one of them');
+    else if (sameUrl !== undefined)
+      list.warning(
+        pack.line,
+        `pack ${name}`,
+        `it has the same url as pack ${sameUrl.spec.name} (line ${sameUrl.line})`,
+        'remove one of them',
+      );
     byName.set(name, sameName ?? pack);
     byUrl.set(plainUrl, sameUrl ?? pack);
   }
   return [...byName.values()];
 }
 
-function choose(packs: readonly ReadPack[], names: readonly string[] | null, entries: readonly unknown[], list: ReturnType<typeof problemList>): ReadPack[] {
+function choose(
+  packs: readonly ReadPack[],
+  names: readonly string[] | null,
+  entries: readonly unknown[],
+  list: ReturnType<typeof problemList>,
+): ReadPack[] {
   if (names === null) return [...packs];
-  const known = entries.flatMap((entry) => (entry !== null && typeof entry === 'object' && 'name' in entry && typeof entry.name === 'string' ? [entry.name] : []));
+  const known = entries.flatMap((entry) =>
+    entry !== null && typeof entry === 'object' && 'name' in entry && typeof entry.name === 'string' ? [entry.name] : [],
+  );
   for (const name of new Set(names)) {
     if (known.includes(name)) continue;
     const nearest = nearestName(name, known);
-    const fix = nearest === null ? 'correct COMFYUI_CUSTOM_NODES or packs.names' : `did you mean ${nearest}? Correct COMFYUI_CUSTOM_NODES or packs.names`;
+    const fix =
+      nearest === null
+        ? 'correct COMFYUI_CUSTOM_NODES or packs.names'
+        : `did you mean ${nearest}? Correct COMFYUI_CUSTOM_NODES or packs.names`;
     list.problem(null, null, `it has no pack ${shown(name)}, which COMFYUI_CUSTOM_NODES (packs.names) asks for`, fix);
   }
   return packs.filter(({ spec }) => names.includes(spec.name));
@@ -100,5 +123,7 @@ function choose(packs: readonly ReadPack[], names: readonly string[] | null, ent
 function ordered(packs: readonly ReadPack[]): readonly ReadPack[] {
   if (!packs.some(({ hasOrder }) => hasOrder)) return packs;
   const byName = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-  return packs.toSorted((a, b) => (a.order ?? Number.POSITIVE_INFINITY) - (b.order ?? Number.POSITIVE_INFINITY) || byName(a.spec.name, b.spec.name));
+  return packs.toSorted(
+    (a, b) => (a.order ?? Number.POSITIVE_INFINITY) - (b.order ?? Number.POSITIVE_INFINITY) || byName(a.spec.name, b.spec.name),
+  );
 }

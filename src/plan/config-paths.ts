@@ -2,9 +2,27 @@ import { posix } from 'node:path';
 import type { Config } from '../domain/config.ts';
 
 /** Keys that hold a path: relative ones count from the root, so that it does not matter where the agent was started. */
-const PATHS = ['stateDir', 'runDir', 'comfyui.installPath', 'packs.file', 'packs.directories', 'models.path', 'ssh.keyFile', 'ssh.knownHostsFile', 'api.tokenFile', 'pm2.template', 'health.canary.workflow'];
+const PATHS = [
+  'stateDir',
+  'runDir',
+  'comfyui.installPath',
+  'packs.file',
+  'packs.directories',
+  'models.path',
+  'ssh.keyFile',
+  'ssh.knownHostsFile',
+  'api.tokenFile',
+  'pm2.template',
+  'health.canary.workflow',
+];
 /** Keys that may also hold something else (a URL, a program on PATH): paths are what begins with `./`, `../` or `~/`. */
-const PERHAPS_PATHS = ['comfyui.repository', 'comfyui.fallbackRepository', 'sharedRepository.url', 'python.interpreter', 'python.findLinks'];
+const PERHAPS_PATHS = [
+  'comfyui.repository',
+  'comfyui.fallbackRepository',
+  'sharedRepository.url',
+  'python.interpreter',
+  'python.findLinks',
+];
 
 export interface PathFault {
   readonly key: string;
@@ -17,7 +35,10 @@ interface Bases {
 }
 
 /** The configuration with every path absolute and without `..`. `~/` is the home directory. */
-export function withAbsolutePaths(config: Config, { workingDirectory, home }: { readonly workingDirectory: string | null; readonly home: string | null }): { readonly config: Config; readonly faults: readonly PathFault[] } {
+export function withAbsolutePaths(
+  config: Config,
+  { workingDirectory, home }: { readonly workingDirectory: string | null; readonly home: string | null },
+): { readonly config: Config; readonly faults: readonly PathFault[] } {
   const faults: PathFault[] = [];
   const absolute = (key: string, path: string, base: string | null): string => {
     const inHome = path === '~' || path.startsWith('~/');

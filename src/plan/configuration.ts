@@ -3,10 +3,10 @@ import { AgentError, isAgentError } from '../domain/errors.ts';
 import { decodeSshKeyParts } from '../domain/ssh-key.ts';
 import { checkConfig } from './config-checks.ts';
 import { type ConfigFileText, readConfigFile } from './config-file.ts';
-import { configTree, leavesOf } from './config-keys.ts';
 import { issueProblems, type SchemaIssue } from './config-issues.ts';
+import { configTree, leavesOf } from './config-keys.ts';
 import { withAbsolutePaths } from './config-paths.ts';
-import { type Environment, readEnvironment, SECRET_NAMES, valueOf } from './environment-names.ts';
+import { type Environment, readEnvironment, SECRET_NAMES, variableOf } from './environment-names.ts';
 import { expandReferences } from './expand.ts';
 import { looksSecret, redactConfig } from './redact-config.ts';
 import { type ConfigProblem, describeConfigProblem, type Setting } from './setting.ts';
@@ -21,7 +21,13 @@ export interface ConfigurationInput {
 }
 
 export type ConfigurationResult =
-  | { readonly ok: true; readonly config: Config; readonly provenance: readonly Provenance[]; readonly secrets: Secrets; readonly warnings: readonly string[] }
+  | {
+      readonly ok: true;
+      readonly config: Config;
+      readonly provenance: readonly Provenance[];
+      readonly secrets: Secrets;
+      readonly warnings: readonly string[];
+    }
   | { readonly ok: false; readonly problems: readonly ConfigProblem[] };
 
 /** Everything an operator can say, merged key by key: defaults < file < environment < flags. Lists replace each other. */
@@ -37,15 +43,26 @@ export function readConfiguration({ file, environment, flags, workingDirectory }
   const problems: ConfigProblem[] = [...(fromFile?.problems ?? []), ...fromEnvironment.problems];
   const problemAt = (key: string, message: string): ConfigProblem => {
     const setting = settings.get(key);
-    return { key, source: setting?.source ?? 'default', origin: setting?.origin ?? null, line: setting?.line ?? null, code: 'CONFIG_INVALID', message };
+    return {
+      key,
+      source: setting?.source ?? 'default',
+      origin: setting?.origin ?? null,
+      line: setting?.line ?? null,
+      code: 'CONFIG_INVALID',
+      message,
+    };
   };
   const parsed = Config.safeParse(inputOf(settings.values()));
-  if (!parsed.success) problems.push(...issueProblems(parsed.error.issues as readonly SchemaIssue[], settings, leaves, fromFile?.lineOf ?? null));
+  if (!parsed.success)
+    problems.push(...issueProblems(parsed.error.issues as readonly SchemaIssue[], settings, leaves, fromFile?.lineOf ?? null));
   const secrets = secretsOf(environment, parsed.success ? parsed.data : null);
   problems.push(...secrets.problems);
   if (!parsed.success) return { ok: false, problems };
 
-  const { config, faults } = withAbsolutePaths(parsed.data, { workingDirectory: workingDirectory ?? null, home: valueOf(environment, 'HOME') });
+  const { config, faults } = withAbsolutePaths(parsed.data, {
+    workingDirectory: workingDirectory ?? null,
+    home: variableOf(environment, 'HOME'),
+  });
   const checked = checkConfig(config);
   problems.push(...[...faults, ...checked.problems].map(({ key, message }) => problemAt(key, message)));
   if (problems.length > 0) return { ok: false, problems };
@@ -77,13 +94,17 @@ function inputOf(settings: Iterable<Setting>): object {
   for (const { key, value } of settings) {
     const parts = key.split('.');
     let section = input;
-    for (const part of parts.slice(0, -1)) section = (section[part] ??= {}) as Record<string, unknown>;
+    for (const part of parts.slice(0, -1)) {
+      section[part] ??= {};
+      section = section[part] as Record<string, unknown>;
+    }
     section[parts.at(-1) ?? key] = value;
   }
   return input;
 }
 
-const valueAt = (config: Config, key: string): unknown => key.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], config);
+const valueAt = (config: Config, key: string): unknown =>
+  key.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], config);
 
 /** `${HF_TOKEN}` anywhere in what was written: the reference is shown instead of the value. */
 const namesSecretVariable = (written: unknown): boolean =>
@@ -91,32 +112,54 @@ const namesSecretVariable = (written: unknown): boolean =>
     ? expandReferences(written, {}).names.some(looksSecret)
     : written !== null && typeof written === 'object' && Object.values(written).some(namesSecretVariable);
 
-function secretsOf(environment: Environment, config: Config | null): { readonly secrets: Secrets; readonly problems: readonly ConfigProblem[]; readonly warnings: readonly string[] } {
+function secretsOf(
+  environment: Environment,
+  config: Config | null,
+): { readonly secrets: Secrets; readonly problems: readonly ConfigProblem[]; readonly warnings: readonly string[] } {
   const problems: ConfigProblem[] = [];
   const warnings: string[] = [];
   const keyParts = [environment['CUT_PK_1'], environment['CUT_PK_2'], environment['CUT_PK_3']];
   let sshKey: string | null = null;
   if (keyParts.some((part) => (part ?? '').trim() !== '')) {
-    if (config !== null && config.ssh.keyFile !== null) warnings.push('CUT_PK_1..3 are ignored, because ssh.keyFile (SSH_KEY_FILE) names a key');
+    if (config !== null && config.ssh.keyFile !== null)
+      warnings.push('CUT_PK_1..3 are ignored, because ssh.keyFile (SSH_KEY_FILE) names a key');
     else {
       try {
         sshKey = decodeSshKeyParts(keyParts);
       } catch (error) {
         if (!isAgentError(error)) throw error;
-        problems.push({ key: '', source: 'environment', origin: 'CUT_PK_1..3', line: null, code: 'SSH_KEY_INVALID', message: error.message });
+        problems.push({
+          key: '',
+          source: 'environment',
+          origin: 'CUT_PK_1..3',
+          line: null,
+          code: 'SSH_KEY_INVALID',
+          message: error.message,
+        });
       }
     }
   }
-  const token = valueOf(environment, 'AGENT_TOKEN');
+  const token = variableOf(environment, 'AGENT_TOKEN');
   if (token !== null && config?.api.tokenFile) warnings.push('api.tokenFile (AGENT_TOKEN_FILE) is ignored, because AGENT_TOKEN is set');
   // What belongs to the agent alone is not handed to packs that ask for it by name.
-  const passed = Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined && !(SECRET_NAMES as readonly string[]).includes(entry[0]));
-  const encoded = valueOf(environment, 'AWS_SECRET_ACCESS_KEY_ENCODED');
+  const passed = Object.entries(environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && !(SECRET_NAMES as readonly string[]).includes(entry[0]),
+  );
+  const encoded = variableOf(environment, 'AWS_SECRET_ACCESS_KEY_ENCODED');
   const decoded = encoded?.replaceAll('_SLASH_', '/');
-  const plain = valueOf(environment, 'AWS_SECRET_ACCESS_KEY');
-  if (decoded !== undefined && plain !== null && plain !== decoded) warnings.push('AWS_SECRET_ACCESS_KEY_ENCODED is not decoded, because AWS_SECRET_ACCESS_KEY is set to something else');
+  const plain = variableOf(environment, 'AWS_SECRET_ACCESS_KEY');
+  if (decoded !== undefined && plain !== null && plain !== decoded)
+    warnings.push('AWS_SECRET_ACCESS_KEY_ENCODED is not decoded, because AWS_SECRET_ACCESS_KEY is set to something else');
   return {
-    secrets: { token, tokenFile: null, sshKey, environment: { ...Object.fromEntries(passed), ...(decoded !== undefined && plain === null ? { AWS_SECRET_ACCESS_KEY: decoded } : {}) } },
+    secrets: {
+      token,
+      tokenFile: null,
+      sshKey,
+      environment: {
+        ...Object.fromEntries(passed),
+        ...(decoded !== undefined && plain === null ? { AWS_SECRET_ACCESS_KEY: decoded } : {}),
+      },
+    },
     problems,
     warnings,
   };

@@ -11,7 +11,7 @@ export interface DirectorySection {
   readonly categories: readonly DirectoryCategory[];
 }
 
-export interface DirectoryCategory {
+interface DirectoryCategory {
   readonly name: string;
   /** Absolute, without `..`, in the order of the file. */
   readonly paths: readonly string[];
@@ -29,22 +29,36 @@ export type DirectoryConfigResult =
   | { readonly ok: false; readonly problems: readonly TextProblem[] };
 
 /** Keys that move directories in other programs; in ComfyUI they only make a search path. */
-const ONLY_SEARCHED: Readonly<Record<string, string>> = { input: '--input-directory', output: '--output-directory', user: '--user-directory', temp: '--temp-directory', workflows: '--user-directory' };
+const ONLY_SEARCHED: Readonly<Record<string, string>> = {
+  input: '--input-directory',
+  output: '--output-directory',
+  user: '--user-directory',
+  temp: '--temp-directory',
+  workflows: '--user-directory',
+};
 
 /** comfy_dir_config.yaml: ComfyUI's extra_model_paths.yaml, with lists and variables allowed everywhere. */
 export function readDirectoryConfig(text: string, { path, environment }: DirectoryConfigOptions): DirectoryConfigResult {
-  const read = readYaml(text, { path, version: '1.1' });
+  const read = readYaml(text, { path, merge: true });
   if (!read.ok) return read;
   const { value, lineOf } = read.text;
   const list = problemList(path);
   if (value === null || value === undefined) return { ok: true, sections: [], warnings: [] };
   if (typeof value !== 'object' || Array.isArray(value)) {
-    list.problem(1, null, `found ${shown(value)}, where sections are expected`, 'write "comfyui:" and below it "checkpoints: models/checkpoints"');
+    list.problem(
+      1,
+      null,
+      `found ${shown(value)}, where sections are expected`,
+      'write "comfyui:" and below it "checkpoints: models/checkpoints"',
+    );
     return { ok: false, problems: list.problems };
   }
   const sections = Object.entries(value).flatMap(([name, section]) => {
     if (section === null) return [];
-    const parsed = readSection({ name, section, directory: posix.dirname(path), environment, lineOf: (...keys) => lineOf([name, ...keys]) }, list);
+    const parsed = readSection(
+      { name, section, directory: posix.dirname(path), environment, lineOf: (...keys) => lineOf([name, ...keys]) },
+      list,
+    );
     return parsed === null ? [] : [parsed];
   });
   return list.problems.length > 0 ? { ok: false, problems: list.problems } : { ok: true, sections, warnings: list.warnings };
@@ -63,11 +77,19 @@ interface SectionText {
 function readSection({ name, section, directory, environment, lineOf }: SectionText, list: ProblemList): DirectorySection | null {
   const subject = `section ${name}`;
   if (typeof section !== 'object' || section === null || Array.isArray(section)) {
-    list.problem(lineOf(), subject, `found ${shown(section)}, where categories with paths are expected`, `write "${name}:" and below it, indented, "checkpoints: models/checkpoints"`);
+    list.problem(
+      lineOf(),
+      subject,
+      `found ${shown(section)}, where categories with paths are expected`,
+      `write "${name}:" and below it, indented, "checkpoints: models/checkpoints"`,
+    );
     return null;
   }
-  const { base_path: written, is_default: isDefault, ...rest } = section as Readonly<Record<string, unknown>>;
-  if (isDefault !== undefined && isDefault !== null && typeof isDefault !== 'boolean') list.problem(lineOf('is_default'), subject, `is_default: found ${shown(isDefault)}`, 'write true or false');
+  const { base_path: written, is_default: first, ...rest } = section as Readonly<Record<string, unknown>>;
+  // Python's yaml reads yes and on as true.
+  const isDefault = /^(true|yes|on)$/i.test(String(first));
+  if (first !== undefined && first !== null && !/^(true|yes|on|false|no|off)$/i.test(String(first)))
+    list.problem(lineOf('is_default'), subject, `is_default: found ${shown(first)}`, 'write true or false');
   let base = directory;
   if (written !== undefined && written !== null) {
     if (typeof written !== 'string' || written.trim() === '') {
@@ -76,7 +98,12 @@ function readSection({ name, section, directory, environment, lineOf }: SectionT
     }
     const expanded = expandPath(written.trim(), environment);
     if (expanded.unset.length > 0) {
-      list.warning(lineOf('base_path'), subject, `base_path names ${expanded.unset.join(', ')}, which is not set: the section is left out`, 'set the variable or write the path');
+      list.warning(
+        lineOf('base_path'),
+        subject,
+        `base_path names ${expanded.unset.join(', ')}, which is not set: the section is left out`,
+        'set the variable or write the path',
+      );
       return null;
     }
     base = posix.resolve(directory, expanded.path);
@@ -86,27 +113,54 @@ function readSection({ name, section, directory, environment, lineOf }: SectionT
     const entries = pathsOf(category, value, { subject, line }, list);
     const paths = entries.flatMap((entry) => {
       const expanded = expandPath(entry, environment);
-      if (expanded.unset.length > 0) list.warning(line, subject, `${category}: ${entry} names ${expanded.unset.join(', ')}, which is not set: it is left out`, 'set the variable or write the path');
+      if (expanded.unset.length > 0)
+        list.warning(
+          line,
+          subject,
+          `${category}: ${entry} names ${expanded.unset.join(', ')}, which is not set: it is left out`,
+          'set the variable or write the path',
+        );
       return expanded.unset.length > 0 ? [] : [posix.resolve(base, expanded.path)];
     });
     const flag = Object.hasOwn(ONLY_SEARCHED, category) ? ONLY_SEARCHED[category] : undefined;
-    if (flag !== undefined) list.warning(line, subject, `${category} is only a search path for models`, `the agent tells ComfyUI that directory with ${flag}; this line can be removed`);
+    if (flag !== undefined)
+      list.warning(
+        line,
+        subject,
+        `${category} is only a search path for models`,
+        `the agent tells ComfyUI that directory with ${flag}; this line can be removed`,
+      );
     return paths.length === 0 ? [] : [{ name: category, paths, line }];
   });
-  return { name, isDefault: isDefault === true, categories };
+  return { name, isDefault, categories };
 }
 
-function pathsOf(category: string, value: unknown, { subject, line }: { readonly subject: string; readonly line: number | null }, list: ProblemList): string[] {
+function pathsOf(
+  category: string,
+  value: unknown,
+  { subject, line }: { readonly subject: string; readonly line: number | null },
+  list: ProblemList,
+): string[] {
   if (value === null) {
     list.warning(line, subject, `${category} names no path`, 'remove it');
     return [];
   }
   if (typeof value === 'string') return nonEmptyLines(value);
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) {
-    list.warning(line, subject, `${category} is a list, which ComfyUI itself cannot read; the agent gives it the same paths as lines`, `write "${category}: |" and one path on each line below`);
+    list.warning(
+      line,
+      subject,
+      `${category} is a list, which ComfyUI itself cannot read; the agent gives it the same paths as lines`,
+      `write "${category}: |" and one path on each line below`,
+    );
     return value.flatMap(nonEmptyLines);
   }
-  list.problem(line, subject, `${category}: found ${shown(value)}, where a path is expected`, 'write one path, or "|" and one path on each line below');
+  list.problem(
+    line,
+    subject,
+    `${category}: found ${shown(value)}, where a path is expected`,
+    'write one path, or "|" and one path on each line below',
+  );
   return [];
 }
 
@@ -117,13 +171,18 @@ const nonEmptyLines = (text: string): string[] =>
     .filter((line) => line !== '');
 
 /** `$NAME`, `${NAME}` and `~`, as Python's expandvars and expanduser; what is not set is told. */
-function expandPath(path: string, environment: DirectoryConfigOptions['environment']): { readonly path: string; readonly unset: readonly string[] } {
+function expandPath(
+  path: string,
+  environment: DirectoryConfigOptions['environment'],
+): { readonly path: string; readonly unset: readonly string[] } {
   const unset: string[] = [];
-  const valueOf = (name: string): string => {
+  const variableOf = (name: string): string => {
     const value = environment[name];
     if (value === undefined) unset.push(name);
     return value ?? '';
   };
-  const expanded = path.replace(/\$(?:([A-Za-z_]\w*)|\{([^}]*)\})/g, (_, bare: string | undefined, braced: string | undefined) => valueOf(bare ?? braced ?? ''));
-  return { path: expanded.replace(/^~(?=\/|$)/, () => valueOf('HOME')), unset };
+  const expanded = path.replace(/\$(?:([A-Za-z_]\w*)|\{([^}]*)\})/g, (_, bare: string | undefined, braced: string | undefined) =>
+    variableOf(bare ?? braced ?? ''),
+  );
+  return { path: expanded.replace(/^~(?=\/|$)/, () => variableOf('HOME')), unset };
 }

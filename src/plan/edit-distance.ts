@@ -1,5 +1,5 @@
 /** Number of single-character edits (insert, delete, replace, swap of neighbours) that make `b` of `a`. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let i = 1; i <= a.length; i++) {
@@ -34,9 +34,3 @@ export function nearestName(name: string, candidates: Iterable<string>, limit = 
   }
   return best?.name ?? null;
 }
-
-/** `, did you mean x?` or nothing: the end of a message about an unknown name. */
-export const suggestion = (name: string, candidates: Iterable<string>): string => {
-  const nearest = nearestName(name, candidates);
-  return nearest === null ? '' : `; did you mean ${nearest}?`;
-};

@@ -1,7 +1,21 @@
 import { nearestName } from './edit-distance.ts';
-import { boolean, byComma, bySpace, count, indexes, integer, megabytes, type ReadValue, setMeans, text, trueMeans, word, words } from './environment-values.ts';
-import type { ConfigProblem, Setting } from './setting.ts';
+import {
+  boolean,
+  byComma,
+  bySpace,
+  count,
+  indexes,
+  integer,
+  megabytes,
+  type ReadValue,
+  setMeans,
+  text,
+  trueMeans,
+  word,
+  words,
+} from './environment-values.ts';
 import { shownSetting } from './redact-config.ts';
+import type { ConfigProblem, Setting } from './setting.ts';
 
 /**
  * Every environment variable that sets a configuration key, in order of precedence: for each key the first variable that
@@ -61,7 +75,20 @@ export const ENVIRONMENT_NAMES: readonly (readonly [key: string, name: string, r
   ['api.advertiseHost', 'AGENT_ADVERTISE_HOST', text],
   ['pm2.mode', 'AGENT_PM2', word(['owned', 'external'])],
   ['log.level', 'AGENT_LOG_LEVEL', word(['debug', 'info', 'warn', 'error'])],
-  ['log.level', 'LOG_LEVEL', word(['debug', 'info', 'warn', 'error'], { silly: 'debug', trace: 'debug', verbose: 'debug', http: 'info', notice: 'info', warning: 'warn', critical: 'error', fatal: 'error' })],
+  [
+    'log.level',
+    'LOG_LEVEL',
+    word(['debug', 'info', 'warn', 'error'], {
+      silly: 'debug',
+      trace: 'debug',
+      verbose: 'debug',
+      http: 'info',
+      notice: 'info',
+      warning: 'warn',
+      critical: 'error',
+      fatal: 'error',
+    }),
+  ],
   ['log.maxFileMb', 'LOG_MAX_SIZE', megabytes],
 ];
 
@@ -73,13 +100,15 @@ const OTHER_NAMES: readonly string[] = ['AGENT_CONFIG', ...SECRET_NAMES];
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Names that set a key, first match first. */
-export const namesOf = (key: string): string[] => [...new Set(ENVIRONMENT_NAMES.filter(([candidate]) => candidate === key).map(([, name]) => name))];
+export const namesOf = (key: string): string[] => [
+  ...new Set(ENVIRONMENT_NAMES.filter(([candidate]) => candidate === key).map(([, name]) => name)),
+];
 
 /** The key that a variable sets, when a file names the variable by mistake. */
 export const keyOfName = (name: string): string | null => ENVIRONMENT_NAMES.find(([, candidate]) => candidate === name)?.[0] ?? null;
 
 /** A variable that is empty or blank counts as not set. */
-export const valueOf = (environment: Environment, name: string): string | null => {
+export const variableOf = (environment: Environment, name: string): string | null => {
   const value = environment[name]?.trim();
   return value === undefined || value === '' ? null : value;
 };
@@ -95,7 +124,7 @@ export function readEnvironment(environment: Environment): EnvironmentReading {
   const problems = new Map<string, ConfigProblem>();
   const warnings: string[] = [];
   for (const [key, name, read] of ENVIRONMENT_NAMES) {
-    const written = valueOf(environment, name);
+    const written = variableOf(environment, name);
     if (written === null || problems.has(key)) continue;
     const reading = read(written);
     if (reading === null) continue;
@@ -103,18 +132,30 @@ export function readEnvironment(environment: Environment): EnvironmentReading {
     if (winner !== undefined) {
       const differs = !('value' in reading) || JSON.stringify(reading.value) !== JSON.stringify(winner.value);
       // Whether cards are real is told by several variables that never contradict each other in practice.
-      if (differs && winner.origin !== name && key !== 'gpu.mode') warnings.push(`${name} is ignored, because ${winner.origin} is set and comes first`);
-    } else if ('value' in reading) settings.set(key, { key, value: reading.value, written, source: 'environment', origin: name, line: null });
-    else problems.set(key, { key, source: 'environment', origin: name, line: null, code: 'CONFIG_INVALID', message: `found ${shownSetting(key, written)}; allowed: ${reading.allowed}` });
+      if (differs && winner.origin !== name && key !== 'gpu.mode')
+        warnings.push(`${name} is ignored, because ${winner.origin} is set and comes first`);
+    } else if ('value' in reading)
+      settings.set(key, { key, value: reading.value, written, source: 'environment', origin: name, line: null });
+    else
+      problems.set(key, {
+        key,
+        source: 'environment',
+        origin: name,
+        line: null,
+        code: 'CONFIG_INVALID',
+        message: `found ${shownSetting(key, written)}; allowed: ${reading.allowed}`,
+      });
   }
   return { settings: [...settings.values()], problems: [...problems.values()], warnings: [...warnings, ...misspelt(environment)] };
 }
 
 /** One letter off a known name is told; it may still be a variable of something else. */
 function misspelt(environment: Environment): string[] {
-  const known = [...new Set([...ENVIRONMENT_NAMES.map(([, name]) => name), ...OTHER_NAMES])].filter((name) => /^(AGENT|COMFYUI|COMFY)_/.test(name));
+  const known = [...new Set([...ENVIRONMENT_NAMES.map(([, name]) => name), ...OTHER_NAMES])].filter((name) =>
+    /^(AGENT|COMFYUI|COMFY)_/.test(name),
+  );
   return Object.keys(environment)
-    .filter((name) => /^(AGENT|COMFYUI|COMFY)_/.test(name) && !known.includes(name) && valueOf(environment, name) !== null)
+    .filter((name) => /^(AGENT|COMFYUI|COMFY)_/.test(name) && !known.includes(name) && variableOf(environment, name) !== null)
     .flatMap((name) => {
       const nearest = nearestName(name, known, 1);
       return nearest === null ? [] : [`${name} is no variable of the agent; did you mean ${nearest}?`];

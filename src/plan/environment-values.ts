@@ -1,7 +1,7 @@
 /** How the text of an environment variable becomes a value of the configuration. */
 
 /** Null: the variable says nothing about this setting. */
-export type Reading = { readonly value: unknown } | { readonly allowed: string } | null;
+type Reading = { readonly value: unknown } | { readonly allowed: string } | null;
 export type ReadValue = (text: string) => Reading;
 
 const TRUE = new Set(['1', 'true', 'yes', 'on']);
@@ -15,7 +15,8 @@ export const boolean: ReadValue = (written) => {
   return FALSE.has(word) ? { value: false } : { allowed: 'true or false (1, 0, yes, no, on, off)' };
 };
 
-export const integer: ReadValue = (written) => (/^[+-]?\d{1,15}$/.test(written) ? { value: Number(written) } : { allowed: 'a whole number' });
+export const integer: ReadValue = (written) =>
+  /^[+-]?\d{1,15}$/.test(written) ? { value: Number(written) } : { allowed: 'a whole number' };
 
 /** A number of GPUs; `all` and `auto` are the default said aloud. */
 export const count: ReadValue = (written) => (/^(all|auto)$/i.test(written) ? { value: null } : integer(written));

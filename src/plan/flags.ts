@@ -24,7 +24,8 @@ const SINCE: readonly (readonly [flag: string, version: string])[] = [
 
 /** Flags of a checkout: read from the text of comfy/cli_args.py, else by version. */
 export function supportedFlags(cliArguments: string | null, version: string | null): string[] {
-  const declared = cliArguments === null ? [] : [...cliArguments.matchAll(/add_argument\(\s*["'](--[a-z0-9-]+)["']/g)].map((match) => match[1] ?? '');
+  const declared =
+    cliArguments === null ? [] : [...cliArguments.matchAll(/add_argument\(\s*["'](--[a-z0-9-]+)["']/g)].map((match) => match[1] ?? '');
   if (declared.length > 0) return [...new Set(declared)].sort();
   const bySince = version === null ? [] : SINCE.filter(([, since]) => compareVersions(version, since) >= 0).map(([flag]) => flag);
   return [...COMMON_FLAGS, ...bySince].sort();

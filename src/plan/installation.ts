@@ -39,7 +39,8 @@ export function installationNeed(input: Pick<InstallationInput, 'desired' | 'obs
   if (release === null) return 'no release is installed';
   if (observed.releaseProblem !== null) return observed.releaseProblem;
   if (release.specDigest !== desired.specDigest) return 'the configuration asks for another installation than the release in place';
-  if (intents.reinstallRequestedAt !== null && Date.parse(release.createdAt) < intents.reinstallRequestedAt) return 'a new release was asked for';
+  if (intents.reinstallRequestedAt !== null && Date.parse(release.createdAt) < intents.reinstallRequestedAt)
+    return 'a new release was asked for';
   return null;
 }
 
@@ -49,13 +50,26 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
   const none = { actions: [], holds: [] };
   if (observed.busy.has('installation')) return none;
   if (!observed.release.known) {
-    return { actions: [], holds: [hold('installation', 'UNKNOWN', `the installation could not be read: ${observed.release.reason}`, 'see the agent log')] };
+    return {
+      actions: [],
+      holds: [hold('installation', 'UNKNOWN', `the installation could not be read: ${observed.release.reason}`, 'see the agent log')],
+    };
   }
   const need = installationNeed(input);
   if (need === null) return none;
   const inPlace = observed.release.value !== null && observed.releaseProblem === null;
   if (inPlace && config.install.onChange === 'hold' && input.intents.reinstallRequestedAt === null) {
-    return { actions: [], holds: [hold('installation', 'INSTALLATION_DIFFERS', need, 'run `agent install` to build the new release; the present one serves until then')] };
+    return {
+      actions: [],
+      holds: [
+        hold(
+          'installation',
+          'INSTALLATION_DIFFERS',
+          need,
+          'run `agent install` to build the new release; the present one serves until then',
+        ),
+      ],
+    };
   }
   if (input.inputProblem !== null) {
     const { code, message, help } = input.inputProblem;
@@ -64,7 +78,9 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
   if (failed !== null && failed.specDigest === desired.specDigest) {
     const waitMs = failed.at + retryDelayMs(failed.attempts) - now;
     if (!failed.retryable || waitMs > 0) {
-      const next = failed.retryable ? `tried again in ${Math.ceil(waitMs / 1_000)} s` : 'not tried again until the configuration changes or `agent install` is run';
+      const next = failed.retryable
+        ? `tried again in ${Math.ceil(waitMs / 1_000)} s`
+        : 'not tried again until the configuration changes or `agent install` is run';
       return { actions: [], holds: [hold('installation', failed.code, `${failed.message} (${next})`, failed.help)] };
     }
   }

@@ -45,36 +45,63 @@ export function planInstance(input: InstanceInput): InstanceStep {
   });
 
   // Never a second process because the first could not be seen.
-  if (!seen.known) return held('UNKNOWN', `its process could not be seen: ${seen.reason}`, 'see `agent doctor`; nothing is started or stopped meanwhile');
+  if (!seen.known)
+    return held('UNKNOWN', `its process could not be seen: ${seen.reason}`, 'see `agent doctor`; nothing is started or stopped meanwhile');
   const process = seen.value;
   const present = process !== null && !AT_REST.has(process.status);
 
   if (instance.quarantined !== null) {
     if (present) return act('stop-instance', `quarantined: ${instance.quarantined}`);
-    return held('QUARANTINED', instance.quarantined, `find the cause with \`agent logs ${instance.gpu}\`, then \`agent unquarantine ${instance.gpu}\``);
+    return held(
+      'QUARANTINED',
+      instance.quarantined,
+      `find the cause with \`agent logs ${instance.gpu}\`, then \`agent unquarantine ${instance.gpu}\``,
+    );
   }
   if (instance.desired === 'stopped' || instance.draining) {
     if (!present) return NOTHING;
     const jobs = jobsIn(input.queue);
     if (instance.draining && jobs !== 0) {
-      return held('DRAINING', jobs === null ? 'draining; its queue cannot be read yet' : `draining: ${jobs} job${jobs === 1 ? '' : 's'} left`, `\`agent uncordon ${instance.gpu}\` ends the drain`);
+      return held(
+        'DRAINING',
+        jobs === null ? 'draining; its queue cannot be read yet' : `draining: ${jobs} job${jobs === 1 ? '' : 's'} left`,
+        `\`agent uncordon ${instance.gpu}\` ends the drain`,
+      );
     }
     return act('stop-instance', instance.draining ? 'drained' : 'stop was asked for');
   }
   if (present && input.restarts.quarantine !== null) return act('quarantine-instance', input.restarts.quarantine);
-  if (input.launchDigest === null) return present || input.missing === null ? NOTHING : held('WAITING', input.missing, 'nothing to do: it follows by itself');
-  if (!present) return input.blocked === null ? act('start-instance', process === null ? 'it should be running' : `it was ${process.status}`) : { action: null, hold: input.blocked };
+  if (input.launchDigest === null)
+    return present || input.missing === null ? NOTHING : held('WAITING', input.missing, 'nothing to do: it follows by itself');
+  if (!present)
+    return input.blocked === null
+      ? act('start-instance', process === null ? 'it should be running' : `it was ${process.status}`)
+      : { action: null, hold: input.blocked };
 
   const jobs = jobsIn(input.queue);
   if (instance.restartRequestedAt !== null && startedBefore(input, instance.restartRequestedAt)) {
     if (instance.drainBeforeRestart && jobs !== 0 && input.now - instance.restartRequestedAt < input.drainTimeoutMs) {
-      return held('DRAINING', `restart waits for ${jobs ?? 'unknown'} jobs`, `\`agent restart ${instance.gpu}\` without --drain restarts at once`);
+      return held(
+        'DRAINING',
+        `restart waits for ${jobs ?? 'unknown'} jobs`,
+        `\`agent restart ${instance.gpu}\` without --drain restarts at once`,
+      );
     }
     return act('restart-instance', 'restart was asked for');
   }
   if (process.entryDigest !== input.launchDigest) {
-    if (input.rolling) return held('ROLLING', 'runs with earlier settings; another instance is being restarted first', 'nothing to do: it follows by itself');
-    if (jobs !== null && jobs > 0) return held('ROLLING', `runs with earlier settings until its ${jobs} job${jobs === 1 ? ' is' : 's are'} done`, `\`agent restart ${instance.gpu}\` restarts at once`);
+    if (input.rolling)
+      return held(
+        'ROLLING',
+        'runs with earlier settings; another instance is being restarted first',
+        'nothing to do: it follows by itself',
+      );
+    if (jobs !== null && jobs > 0)
+      return held(
+        'ROLLING',
+        `runs with earlier settings until its ${jobs} job${jobs === 1 ? ' is' : 's are'} done`,
+        `\`agent restart ${instance.gpu}\` restarts at once`,
+      );
     return act('restart-instance', 'its settings or its release changed');
   }
   return NOTHING;

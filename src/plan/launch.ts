@@ -53,7 +53,10 @@ export const instanceLogFile = (layout: Layout, gpu: number): string => `${layou
 export function instanceLaunch(input: LaunchInput): InstanceLaunch {
   const { config, layout, instance, release, tcpPort, inherited } = input;
   const own = instanceDirectories(layout, instance.gpu);
-  const directories = input.directory === undefined ? own : { base: input.directory, temp: `${input.directory}/temp`, user: `${input.directory}/user`, output: `${input.directory}/output` };
+  const directories =
+    input.directory === undefined
+      ? own
+      : { base: input.directory, temp: `${input.directory}/temp`, user: `${input.directory}/user`, output: `${input.directory}/output` };
   const releaseDirectory = `${layout.releases}/${release.id}`;
   const python = `${releaseDirectory}/${release.python}`;
   const flags = new Set(release.flags);

@@ -4,14 +4,22 @@ import { digestOf } from '../domain/digest.ts';
 /** sun_path holds 107 bytes on Linux; some room for names that are made beside the socket. */
 const MAX_SOCKET_BYTES = 100;
 
+/** The agent's socket; a run directory whose path is too long for one gets a directory of its own, found again from the same path. */
+export function socketOf(run: string): { readonly path: string; readonly isFallback: boolean } {
+  const wanted = `${run}/agent.sock`;
+  // The same for every program that works on this root, so that the CLI finds it without being told.
+  if (Buffer.byteLength(wanted) > MAX_SOCKET_BYTES)
+    return { path: `/tmp/comfy-agent-${digestOf(wanted).slice(0, 12)}/agent.sock`, isFallback: true };
+  return { path: wanted, isFallback: false };
+}
+
 /** Every path of design section 4, computed once. Expects the absolute paths that `readConfiguration` gives. */
 export function layoutOf(config: Config): Layout {
   const { root } = config;
   const shared = `${root}/shared`;
   const state = config.stateDir ?? `${root}/state`;
   const run = config.runDir ?? `${root}/run`;
-  const wanted = `${run}/agent.sock`;
-  const socketFallback = Buffer.byteLength(wanted) > MAX_SOCKET_BYTES;
+  const { path: socket, isFallback: socketFallback } = socketOf(run);
   return {
     root,
     releases: `${root}/releases`,
@@ -32,10 +40,9 @@ export function layoutOf(config: Config): Layout {
     run,
     logs: `${root}/logs`,
     pm2Home: `${state}/pm2`,
-    // The same for every program that works on this root, so that the CLI finds it without being told.
-    socket: socketFallback ? `/tmp/comfy-agent-${digestOf(wanted).slice(0, 12)}/agent.sock` : wanted,
+    socket,
     socketFallback,
-    lockFile: `${state}/agent.lock`,
+    lockFile: `${root}/.agent.lock`,
     database: `${state}/agent.db`,
   };
 }

@@ -71,7 +71,12 @@ export function planLeases(input: LeaseInput): { actions: Action[]; holds: NewHo
       continue;
     }
     taken.add(tcpPort);
-    const reason = wanted === tcpPort ? (lease === undefined ? 'first choice' : 'ports.first changed') : `port ${wanted ?? lease?.tcpPort} is held by ${describe(stranger)}`;
+    const reason =
+      wanted === tcpPort
+        ? lease === undefined
+          ? 'first choice'
+          : 'ports.first changed'
+        : `port ${wanted ?? lease?.tcpPort} is held by ${describe(stranger)}`;
     actions.push({ kind: 'lease-port', gpu: instance.gpu, tcpPort, reason });
   }
   return { actions, holds, blocked };
@@ -88,7 +93,11 @@ function nextFree(from: number, taken: ReadonlySet<number>, strangers: ReadonlyM
 }
 
 const describe = (holder: PortHolder | undefined): string =>
-  holder === undefined ? 'another instance' : holder.pid === null ? 'a process of another user' : `pid ${holder.pid} (${holder.command ?? 'unknown command'})`;
+  holder === undefined
+    ? 'another instance'
+    : holder.pid === null
+      ? 'a process of another user'
+      : `pid ${holder.pid} (${holder.command ?? 'unknown command'})`;
 
 const portHold = (instance: DesiredInstance, tcpPort: number, stranger: PortHolder | undefined): NewHold =>
   hold(

@@ -25,7 +25,7 @@ export const MODEL_CATEGORIES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Names of the past; ComfyUI still maps them. */
-export const LEGACY_CATEGORIES: Readonly<Record<string, string>> = { unet: 'diffusion_models', clip: 'text_encoders' };
+const LEGACY_CATEGORIES: Readonly<Record<string, string>> = { unet: 'diffusion_models', clip: 'text_encoders' };
 
 /** Folders below the models directory where a file of the category may lie; an unknown category is a folder of that name. */
 export function categoryFolders(category: string): readonly string[] {

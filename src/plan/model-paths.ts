@@ -25,18 +25,28 @@ export interface ModelPathsFile {
  * text with one absolute path a line, never lists; a `custom_nodes` folder that is missing would end ComfyUI at once, so it
  * is left out (reference comfyui.md section 6).
  */
-export function modelPathsFile({ sections, modelsDirectory, exists, releaseCustomNodes, allowedPackDirs }: ModelPathsInput): ModelPathsFile {
+export function modelPathsFile({
+  sections,
+  modelsDirectory,
+  exists,
+  releaseCustomNodes,
+  allowedPackDirs,
+}: ModelPathsInput): ModelPathsFile {
   const warnings: string[] = [];
   const packDirectories: string[] = [];
   const isWithin = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory.replace(/\/+$/, '')}/`);
   const mayLoad = (path: string): boolean => {
     if (releaseCustomNodes.includes(path)) return false;
     if (!allowedPackDirs.some((directory) => isWithin(path, directory))) {
-      warnings.push(`the packs in ${path} are not loaded, because they lie outside the release; add the directory to packs.directories if they should be`);
+      warnings.push(
+        `the packs in ${path} are not loaded, because they lie outside the release; add the directory to packs.directories if they should be`,
+      );
       return false;
     }
     if (!exists(path)) {
-      warnings.push(`custom_nodes folder ${path} does not exist and is left out, because ComfyUI would not start with it; create it or remove the line from comfy_dir_config.yaml`);
+      warnings.push(
+        `custom_nodes folder ${path} does not exist and is left out, because ComfyUI would not start with it; create it or remove the line from comfy_dir_config.yaml`,
+      );
       return false;
     }
     if (!packDirectories.includes(path)) {
@@ -49,7 +59,10 @@ export function modelPathsFile({ sections, modelsDirectory, exists, releaseCusto
   const own: Section = {
     name: 'comfy_agent',
     isDefault: false,
-    categories: Object.entries(MODEL_CATEGORIES).map(([name, folders]) => ({ name, paths: folders.map((folder) => `${modelsDirectory}/${folder}`) })),
+    categories: Object.entries(MODEL_CATEGORIES).map(([name, folders]) => ({
+      name,
+      paths: folders.map((folder) => `${modelsDirectory}/${folder}`),
+    })),
   };
   const theirs = sections.map(
     (section): Section => ({
@@ -74,7 +87,13 @@ interface Section {
 }
 
 const lines = ({ name, isDefault, categories }: Section): string[] =>
-  categories.length === 0 ? [] : [`${scalar(name)}:`, ...(isDefault ? ['  is_default: true'] : []), ...categories.map((category) => `  ${scalar(category.name)}: ${scalar(category.paths.join('\n'))}`)];
+  categories.length === 0
+    ? []
+    : [
+        `${scalar(name)}:`,
+        ...(isDefault ? ['  is_default: true'] : []),
+        ...categories.map((category) => `  ${scalar(category.name)}: ${scalar(category.paths.join('\n'))}`),
+      ];
 
 /** Double-quoted YAML in ASCII: the fork opens the file in the locale's encoding. */
 const scalar = (text: string): string =>

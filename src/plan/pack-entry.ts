@@ -14,9 +14,22 @@ export interface PackEntry {
   readonly strict: boolean;
 }
 
-const KEYS = ['name', 'url', 'repositoryUrl', 'requirements', 'recursive', 'branch', 'commit', 'env', 'custom_script', 'install_order', 'is_default'];
+const KEYS = [
+  'name',
+  'url',
+  'repositoryUrl',
+  'requirements',
+  'recursive',
+  'branch',
+  'commit',
+  'env',
+  'custom_script',
+  'install_order',
+  'is_default',
+];
 /** Keys that people write for people. */
-const COMMENTS = /^(\/\/|#|_|\$)|^(comments?|description|notes?|author|title|reference|homepage|id|files|tags|install_type|created_at|updated_at|createdAt|updatedAt)$/i;
+const COMMENTS =
+  /^(\/\/|#|_|\$)|^(comments?|description|notes?|author|title|reference|homepage|id|files|tags|install_type|created_at|updated_at|createdAt|updatedAt)$/i;
 export const isCommentKey = (key: string): boolean => COMMENTS.test(key);
 
 export interface ReadPack {
@@ -32,11 +45,17 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
   const { value, lineOf } = entry;
   const before = list.problems.length;
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    list.problem(lineOf(), `entry ${entry.index + 1}`, `found ${shown(value)}, where a pack is expected`, 'write {"name": "…", "url": "https://…", "requirements": true}');
+    list.problem(
+      lineOf(),
+      `entry ${entry.index + 1}`,
+      `found ${shown(value)}, where a pack is expected`,
+      'write {"name": "…", "url": "https://…", "requirements": true}',
+    );
     return null;
   }
   const pack = value as Readonly<Record<string, unknown>>;
-  const subject = typeof pack['name'] === 'string' && pack['name'] !== '' ? `pack ${shown(pack['name']).slice(1, -1)}` : `entry ${entry.index + 1}`;
+  const subject =
+    typeof pack['name'] === 'string' && pack['name'] !== '' ? `pack ${shown(pack['name']).slice(1, -1)}` : `entry ${entry.index + 1}`;
   const say = (key: string, message: string, fix: string): null => {
     list.problem(lineOf(key), subject, message, fix);
     return null;
@@ -73,7 +92,8 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
   const branchProblem = branch === null ? null : branchFault(branch);
   if (branchProblem !== null) say('branch', `branch: ${branchProblem}`, 'write the name of a branch or tag');
   const commit = words('commit')?.trim() ?? null;
-  if (commit !== null && !/^[0-9a-f]{7,40}$/i.test(commit)) say('commit', `commit: found ${shown(commit)}`, 'write 7 to 40 hexadecimal digits; a branch or tag goes into "branch"');
+  if (commit !== null && !/^[0-9a-f]{7,40}$/i.test(commit))
+    say('commit', `commit: found ${shown(commit)}`, 'write 7 to 40 hexadecimal digits; a branch or tag goes into "branch"');
   const customScript = words('custom_script');
   const env = readEnv(entry, pack, subject, list);
   const order = pack['install_order'] ?? null;
@@ -84,7 +104,16 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
   }
   if (list.problems.length > before || name === null || fromCommand === null) return null;
   return {
-    spec: { name, url: fromCommand.url, branch: branch ?? fromCommand.branch, commit, recursive: recursive || fromCommand.recursive, requirements, env, customScript },
+    spec: {
+      name,
+      url: fromCommand.url,
+      branch: branch ?? fromCommand.branch,
+      commit,
+      recursive: recursive || fromCommand.recursive,
+      requirements,
+      env,
+      customScript,
+    },
     order: typeof order === 'number' ? order : null,
     hasOrder: 'install_order' in pack,
     line: lineOf('name'),
@@ -98,25 +127,39 @@ function checkKeys({ strict, lineOf }: PackEntry, pack: Readonly<Record<string, 
     if (KEYS.includes(key) || isCommentKey(key)) continue;
     const nearest = nearestName(key, KEYS);
     if (nearest !== null) list.problem(lineOf(key), subject, `there is no key ${shown(key)}`, `did you mean "${nearest}"?`);
-    else if (strict) list.problem(lineOf(key), subject, `there is no key ${shown(key)}`, `known are ${KEYS.join(', ')}; comments go into "//"`);
-    else list.warning(lineOf(key), subject, `the key ${shown(key)} is not known and has no effect`, 'remove it, or rename it to "//" if it is a comment');
+    else if (strict)
+      list.problem(lineOf(key), subject, `there is no key ${shown(key)}`, `known are ${KEYS.join(', ')}; comments go into "//"`);
+    else
+      list.warning(
+        lineOf(key),
+        subject,
+        `the key ${shown(key)} is not known and has no effect`,
+        'remove it, or rename it to "//" if it is a comment',
+      );
   }
 }
 
 function readName(pack: Readonly<Record<string, unknown>>, say: Say): string | null {
   const name = pack['name'];
-  if (name === undefined || name === null || name === '') return say('name', 'it has no name', 'write "name": the folder below custom_nodes');
+  if (name === undefined || name === null || name === '')
+    return say('name', 'it has no name', 'write "name": the folder below custom_nodes');
   if (typeof name !== 'string') return say('name', `name: found ${shown(name)}`, 'write text in quotes');
   const fix = 'write the plain name of a folder';
   if (/[/\\]/.test(name)) return say('name', `name ${shown(name)} holds a path separator`, fix);
   if (/^[.-]/.test(name)) return say('name', `name ${shown(name)} begins with ${name[0]}`, fix);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  if (/[\u0000-\u001f\u007f]/.test(name) || name !== name.trim() || Buffer.byteLength(name) > 200) return say('name', `name ${shown(name)} cannot be the name of a folder`, fix);
-  if (name.endsWith('.disabled') || name === '__pycache__') return say('name', `name ${shown(name)}: ComfyUI does not load packs from such a folder`, fix);
+  if (/[\u0000-\u001f\u007f]/.test(name) || name !== name.trim() || Buffer.byteLength(name) > 200)
+    return say('name', `name ${shown(name)} cannot be the name of a folder`, fix);
+  if (name.endsWith('.disabled') || name === '__pycache__')
+    return say('name', `name ${shown(name)}: ComfyUI does not load packs from such a folder`, fix);
   return name;
 }
 
-function readUrlText(pack: Readonly<Record<string, unknown>>, name: string, say: Say): { readonly key: string; readonly text: string } | null {
+function readUrlText(
+  pack: Readonly<Record<string, unknown>>,
+  name: string,
+  say: Say,
+): { readonly key: string; readonly text: string } | null {
   const given = ['url', 'repositoryUrl'].filter((key) => pack[key] !== undefined && pack[key] !== null && pack[key] !== '');
   const [key = 'url', other] = given;
   const text = pack[key];
@@ -126,19 +169,27 @@ function readUrlText(pack: Readonly<Record<string, unknown>>, name: string, say:
   return { key, text };
 }
 
-function readEnv({ lineOf }: PackEntry, pack: Readonly<Record<string, unknown>>, subject: string, list: ProblemList): Record<string, string> {
+function readEnv(
+  { lineOf }: PackEntry,
+  pack: Readonly<Record<string, unknown>>,
+  subject: string,
+  list: ProblemList,
+): Record<string, string> {
   const env = pack['env'];
   if (env === undefined || env === null) return {};
   if (typeof env !== 'object' || Array.isArray(env)) {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the syntax of the file
     list.problem(lineOf('env'), subject, `env: found ${shown(env)}`, 'write {"NAME": "${VARIABLE}"}');
     return {};
   }
   const entries: [string, string][] = [];
   for (const [name, value] of Object.entries(env)) {
     const line = lineOf('env', name);
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) list.problem(line, subject, `env: ${shown(name)} cannot be the name of a variable`, 'use letters, digits and _');
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+      list.problem(line, subject, `env: ${shown(name)} cannot be the name of a variable`, 'use letters, digits and _');
     else if (typeof value === 'string') {
-      if (/\$(?!\{[A-Za-z_][A-Za-z0-9_]*\})[{(A-Za-z_]/.test(value)) list.warning(line, subject, `env: ${name} is kept as written, because only \${NAME} is replaced`, `write ${name}: "\${NAME}"`);
+      if (/\$(?!\{[A-Za-z_][A-Za-z0-9_]*\})[{(A-Za-z_]/.test(value))
+        list.warning(line, subject, `env: ${name} is kept as written, because only \${NAME} is replaced`, `write ${name}: "\${NAME}"`);
       entries.push([name, value]);
     } else if (typeof value === 'number' || typeof value === 'boolean') {
       list.warning(line, subject, `env: ${name} is ${shown(value)}, taken as text`, 'write it in quotes');

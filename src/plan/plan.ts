@@ -19,7 +19,10 @@ export interface PlanInput {
   /** What each instance should run, by GPU; absent while there is no release or no port. */
   readonly launches: ReadonlyMap<number, InstanceLaunch>;
   /** Jobs of each instance as last probed, and whether it is on its way up, by GPU. */
-  readonly health: ReadonlyMap<number, { readonly starting: boolean; readonly queue: { readonly running: number; readonly pending: number } | null }>;
+  readonly health: ReadonlyMap<
+    number,
+    { readonly starting: boolean; readonly queue: { readonly running: number; readonly pending: number } | null }
+  >;
   readonly exits: ReadonlyMap<string, readonly Exit[]>;
   readonly failedInstallation: FailedInstallation | null;
   readonly inputProblem: InstallationInput['inputProblem'];
@@ -43,7 +46,9 @@ export function plan(input: PlanInput): Planned {
   const holds: NewHold[] = [];
 
   if (input.configurationProblem !== null) {
-    holds.push(hold('configuration', 'CONFIG_INVALID', input.configurationProblem, 'correct the file; the last good configuration stays in force'));
+    holds.push(
+      hold('configuration', 'CONFIG_INVALID', input.configurationProblem, 'correct the file; the last good configuration stays in force'),
+    );
   }
   if (desired.enabled) {
     const installation = planInstallation(input);
@@ -69,15 +74,22 @@ export function plan(input: PlanInput): Planned {
     const target = `instance ${instance.gpu}`;
     if (observed.busy.has(target) || leasing.has(instance.gpu)) continue;
     const launch = input.launches.get(instance.gpu);
-    const blocked = foreign.find((candidate) => candidate.target === target) ?? leases.holds.find((candidate) => candidate.target === target) ?? null;
+    const blocked =
+      foreign.find((candidate) => candidate.target === target) ?? leases.holds.find((candidate) => candidate.target === target) ?? null;
     const step = planInstance({
       instance,
-      process: observed.processes.known ? known(observed.processes.value.find((process) => process.name === instance.name) ?? null) : unknown(observed.processes.reason),
+      process: observed.processes.known
+        ? known(observed.processes.value.find((process) => process.name === instance.name) ?? null)
+        : unknown(observed.processes.reason),
       incarnation: observed.incarnations.get(instance.name) ?? null,
       launchDigest: launch === undefined ? null : launchDigest(launch),
       missing: missingReason(observed, blocked),
       queue: input.health.get(instance.gpu)?.queue ?? null,
-      restarts: judgeRestarts(input.exits.get(instance.name) ?? [], { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow }, input.now),
+      restarts: judgeRestarts(
+        input.exits.get(instance.name) ?? [],
+        { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },
+        input.now,
+      ),
       rolling: [...away].some((gpu) => gpu !== instance.gpu),
       blocked,
       drainTimeoutMs: config.health.drainTimeoutMs,
@@ -98,7 +110,10 @@ const hasProcess = (observed: ObservedState, name: string): boolean =>
 /** On its way up: a change must not take a second instance away meanwhile. */
 function isAway(input: PlanInput, instance: DesiredInstance): boolean {
   if (instance.desired === 'stopped' || instance.quarantined !== null || instance.draining) return false;
-  return input.observed.busy.has(`instance ${instance.gpu}`) || (hasProcess(input.observed, instance.name) && input.health.get(instance.gpu)?.starting === true);
+  return (
+    input.observed.busy.has(`instance ${instance.gpu}`) ||
+    (hasProcess(input.observed, instance.name) && input.health.get(instance.gpu)?.starting === true)
+  );
 }
 
 function missingReason(observed: ObservedState, blocked: NewHold | null): string | null {
@@ -109,7 +124,10 @@ function missingReason(observed: ObservedState, blocked: NewHold | null): string
 
 function gpuHolds(config: Config, desired: DesiredState, gpus: ObservedState['gpus']): NewHold[] {
   if (config.gpu.mode !== 'actual') return [];
-  if (!gpus.known) return [hold('machine', 'GPU_QUERY_FAILED', gpus.reason, 'run nvidia-smi by hand and check the driver; running instances are left alone')];
+  if (!gpus.known)
+    return [
+      hold('machine', 'GPU_QUERY_FAILED', gpus.reason, 'run nvidia-smi by hand and check the driver; running instances are left alone'),
+    ];
   if (desired.instances.length > 0) return [];
   const reason = gpus.value.present ? 'the driver lists no GPU' : 'this machine has no NVIDIA driver';
   return [hold('machine', 'NO_GPU', reason, 'install the driver, or run on the CPU with COMFYUI_CPU_ONLY=1 (gpu.mode: cpu)')];
@@ -121,6 +139,9 @@ function strayProcesses(desired: DesiredState, observed: ObservedState): Action[
   const wanted = new Set(desired.instances.map((instance) => instance.name));
   return observed.processes.value
     .filter((process) => !wanted.has(process.name) && !observed.busy.has(`process ${process.name}`))
-    .map((process) => ({ kind: 'remove-process', name: process.name, reason: desired.enabled ? 'its GPU is no longer wanted' : 'ComfyUI is disabled' }));
+    .map((process) => ({
+      kind: 'remove-process',
+      name: process.name,
+      reason: desired.enabled ? 'its GPU is no longer wanted' : 'ComfyUI is disabled',
+    }));
 }
-

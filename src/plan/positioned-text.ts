@@ -13,19 +13,21 @@ export interface Positioned {
   readonly lineOf: (path: readonly (string | number)[]) => number | null;
 }
 
-export type PositionedResult = { readonly ok: true; readonly text: Positioned } | { readonly ok: false; readonly problems: readonly TextProblem[] };
+export type PositionedResult =
+  | { readonly ok: true; readonly text: Positioned }
+  | { readonly ok: false; readonly problems: readonly TextProblem[] };
 
 export interface YamlOptions {
   readonly path: string;
-  /** 1.1 is what Python's yaml reads: `yes` is true, `<<` merges. */
-  readonly version?: '1.1' | '1.2';
+  /** `<<` merges another mapping, as Python's yaml does. */
+  readonly merge?: boolean;
 }
 
 /** YAML with positions; JSON is a part of it. Repeated keys, several documents and alias bombs are problems. */
-export function readYaml(text: string, { path, version = '1.2' }: YamlOptions): PositionedResult {
+export function readYaml(text: string, { path, merge = false }: YamlOptions): PositionedResult {
   return guarded(text, path, (content, found) => {
     const lines = new LineCounter();
-    const document = parseDocument(content, { lineCounter: lines, version, merge: version === '1.1', prettyErrors: false });
+    const document = parseDocument(content, { lineCounter: lines, merge, prettyErrors: false });
     for (const error of document.errors) {
       const { line, col } = lines.linePos(error.pos[0]);
       found.push({ path, line, column: col, subject: null, message: firstLine(error.message), fix: null });
@@ -36,7 +38,10 @@ export function readYaml(text: string, { path, version = '1.2' }: YamlOptions): 
 }
 
 /** Strict JSON with positions. Repeated keys are problems, except comments such as `"//"`. */
-export function readJson(text: string, { path, isComment }: { readonly path: string; readonly isComment: (key: string) => boolean }): PositionedResult {
+export function readJson(
+  text: string,
+  { path, isComment }: { readonly path: string; readonly isComment: (key: string) => boolean },
+): PositionedResult {
   return guarded(text, path, (content, found) => {
     let value: unknown;
     try {
@@ -51,7 +56,15 @@ export function readJson(text: string, { path, isComment }: { readonly path: str
     for (const error of document.errors) {
       const { line, col } = lines.linePos(error.pos[0]);
       const key = /^"((?:[^"\\]|\\.)*)"/.exec(content.slice(error.pos[0]))?.[1] ?? '';
-      if (error.code === 'DUPLICATE_KEY' && !isComment(key)) found.push({ path, line, column: col, subject: null, message: `the key "${key}" stands twice in one object`, fix: 'remove one of them' });
+      if (error.code === 'DUPLICATE_KEY' && !isComment(key))
+        found.push({
+          path,
+          line,
+          column: col,
+          subject: null,
+          message: `the key "${key}" stands twice in one object`,
+          fix: 'remove one of them',
+        });
     }
     return found.length > 0 ? null : { value, lineOf: lineFinder(document.contents, lines) };
   });
@@ -99,15 +112,23 @@ function lineFinder(root: Node | null, lines: LineCounter): Positioned['lineOf']
 /** JSON.parse tells the place of some errors only; the others are the first token that cannot follow the one before. */
 function jsonProblem(text: string, path: string, reason: string): TextProblem {
   const told = /at position (\d+)/.exec(reason)?.[1];
-  const fault = told === undefined ? firstFault(text) : { at: Number(told), message: reason.replace(/ in JSON at position.*/, '') };
+  const fault = told === undefined ? firstFault(text) : { at: Number(told), message: reason.replace(/( in JSON)? at position.*/, '') };
   const before = text.slice(0, fault.at);
   const line = before.split('\n').length;
   const column = fault.at - before.lastIndexOf('\n');
   const quoted = (text.split('\n')[line - 1] ?? '').trim().slice(0, 80);
-  return { path, line, column, subject: null, message: `it is not valid JSON: ${fault.message}${quoted === '' ? '' : `: ${quoted}`}`, fix: null };
+  return {
+    path,
+    line,
+    column,
+    subject: null,
+    message: `it is not valid JSON: ${fault.message}${quoted === '' ? '' : `: ${quoted}`}`,
+    fix: null,
+  };
 }
 
-const TOKEN = /[ \t\r\n]+|"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|[{}[\],:]/y;
+/** Faults inside strings are among those whose place JSON.parse tells. */
+const TOKEN = /[ \t\r\n]+|"(?:[^"\\]|\\[\s\S])*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|[{}[\],:]/y;
 
 function firstFault(text: string): { readonly at: number; readonly message: string } {
   const token = new RegExp(TOKEN);
@@ -117,11 +138,19 @@ function firstFault(text: string): { readonly at: number; readonly message: stri
     const match = token.exec(text)?.[0];
     if (match === undefined) {
       const isComment = /^(\/\/|\/\*|#)/.test(text.slice(at));
-      return { at, message: isComment ? 'JSON has no comments' : text[at] === "'" ? 'JSON wants double quotes' : `unexpected ${JSON.stringify(text[at])}` };
+      return {
+        at,
+        message: isComment
+          ? 'JSON has no comments'
+          : text[at] === "'"
+            ? 'JSON wants double quotes'
+            : `unexpected ${JSON.stringify(text[at])}`,
+      };
     }
     if (/^[ \t\r\n]/.test(match)) continue;
     if (previous === ',' && (match === '}' || match === ']')) return { at, message: `there is a comma before this ${match}` };
-    if ((previous === '' || /^[,:[{]$/.test(previous)) && /^[,:}\]]$/.test(match) && previous + match !== '{}' && previous + match !== '[]') return { at, message: `unexpected ${match}` };
+    if ((previous === '' || /^[,:[{]$/.test(previous)) && /^[,:}\]]$/.test(match) && previous + match !== '{}' && previous + match !== '[]')
+      return { at, message: `unexpected ${match}` };
     previous = match;
   }
   return { at: text.length, message: 'it ends too early' };

@@ -3,7 +3,8 @@ import { redactGitText, redactUrl } from '../domain/git-url.ts';
 import { shown } from './text-problem.ts';
 
 const MASK = '***';
-const SECRET = /token|secret|passw|credential|private|auth(?!or)|bearer|cookie|(?:api|access|account|storage|encryption|signing|ssh)[-_]?key|[-_]key\b|^key$/i;
+const SECRET =
+  /token|secret|passw|credential|private|auth(?!or)|bearer|cookie|(?:api|access|account|storage|encryption|signing|ssh)[-_]?key|[-_]key\b|^key$/i;
 /** `tokenFile` holds a path, and paths are no secrets. */
 const HARMLESS = /(file|path|dir|directory|url|mode)$/i;
 
@@ -11,7 +12,7 @@ const HARMLESS = /(file|path|dir|directory|url|mode)$/i;
 export const looksSecret = (name: string): boolean => SECRET.test(name) && !HARMLESS.test(name);
 
 /** A copy without secrets: what stands under names that look secret, and credentials in URLs. */
-export function redactValue(name: string, value: unknown): unknown {
+function redactValue(name: string, value: unknown): unknown {
   if (value === null || value === undefined || typeof value === 'boolean') return value;
   if (looksSecret(name)) return MASK;
   if (typeof value === 'string') return redactText(value);
@@ -34,7 +35,8 @@ const redactText = (text: string): string => (/^[a-z][a-z0-9+.-]*:\/\//i.test(te
 const lastPart = (key: string): string => key.slice(key.lastIndexOf('.') + 1);
 
 /** Effective values as they may be shown: `agent config show`, the API, a support archive. */
-export const redactConfig = (values: readonly Provenance[]): Provenance[] => values.map((each) => ({ ...each, value: redactValue(lastPart(each.path), each.value) }));
+export const redactConfig = (values: readonly Provenance[]): Provenance[] =>
+  values.map((each) => ({ ...each, value: redactValue(lastPart(each.path), each.value) }));
 
 /** A value of the key for a message: masked, short, on one line. */
 export const shownSetting = (key: string, value: unknown): string => shown(redactValue(lastPart(key), value));

@@ -1,4 +1,5 @@
-import { DEFAULT_BRANCH, type Config, OFFICIAL_COMMIT } from '../domain/config.ts';
+import { type Config, DEFAULT_BRANCH, OFFICIAL_COMMIT } from '../domain/config.ts';
+import { redactUrl } from '../domain/git-url.ts';
 import type { SourceSpec } from '../domain/release.ts';
 
 const OFFICIAL = /github\.com[/:](comfyanonymous|Comfy-Org)\/ComfyUI(\.git)?\/?$/i;
@@ -9,15 +10,16 @@ export function resolveSource(comfyui: Config['comfyui']): SourceSpec {
   const { repository, commit, branch, fallbackRepository } = comfyui;
   const unpinned = branch === null && commit === null;
   return {
-    repository,
+    // What a release records and documents show has no credentials; git is given the URL as configured.
+    repository: redactUrl(repository),
     branch: unpinned && FORK.test(repository) ? DEFAULT_BRANCH : branch,
     commit: unpinned && OFFICIAL.test(repository) ? OFFICIAL_COMMIT : commit,
-    fallbackRepository,
+    fallbackRepository: fallbackRepository === null ? null : redactUrl(fallbackRepository),
   };
 }
 
 /** The fallback is another repository, so branch and commit of the first do not apply to it; its own defaults do. */
-export const fallbackSource = (source: SourceSpec, comfyui: Config['comfyui']): SourceSpec | null =>
-  source.fallbackRepository === null
+export const fallbackSource = (comfyui: Config['comfyui']): SourceSpec | null =>
+  comfyui.fallbackRepository === null
     ? null
-    : resolveSource({ ...comfyui, repository: source.fallbackRepository, branch: null, commit: null, fallbackRepository: null });
+    : resolveSource({ ...comfyui, repository: comfyui.fallbackRepository, branch: null, commit: null, fallbackRepository: null });

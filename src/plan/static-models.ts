@@ -6,7 +6,7 @@ import { readJson } from './positioned-text.ts';
 import { type ProblemList, problemList, problemsError, shown, type TextProblem } from './text-problem.ts';
 
 /** A model that lies in one place and is wanted in another, as static-models.json names it. */
-export interface StaticLink {
+interface StaticLink {
   readonly source: string;
   readonly target: string;
   readonly description: string | null;
@@ -36,12 +36,14 @@ export function readStaticModels(text: string, { path }: { readonly path: string
   }
   for (const key of Object.keys(value)) checkKey(key, TOP_KEYS, { subject: null, line: lineOf([key]) }, list);
   const { symlinks, no_index: notIndexed } = value as Readonly<Record<string, unknown>>;
-  const links = entries('symlinks', symlinks, ['source', 'target', 'description'], lineOf, list).flatMap(({ record, subject, line }): StaticLink[] => {
-    const source = required(record, 'source', subject, line, list);
-    const target = required(record, 'target', subject, line, list);
-    const description = typeof record['description'] === 'string' && record['description'] !== '' ? record['description'] : null;
-    return source === null || target === null ? [] : [{ source, target, description, line }];
-  });
+  const links = entries('symlinks', symlinks, ['source', 'target', 'description'], lineOf, list).flatMap(
+    ({ record, subject, line }): StaticLink[] => {
+      const source = required(record, 'source', subject, line, list);
+      const target = required(record, 'target', subject, line, list);
+      const description = typeof record['description'] === 'string' && record['description'] !== '' ? record['description'] : null;
+      return source === null || target === null ? [] : [{ source, target, description, line }];
+    },
+  );
   const noIndex = entries('no_index', notIndexed, ['path', 'reason'], lineOf, list).flatMap(({ record, subject, line }) => {
     const found = required(record, 'path', subject, line, list);
     return found === null ? [] : [{ path: found, reason: typeof record['reason'] === 'string' ? record['reason'] : null }];
@@ -57,7 +59,13 @@ interface Entry {
   readonly line: number | null;
 }
 
-function entries(key: string, value: unknown, known: readonly string[], lineOf: (path: readonly (string | number)[]) => number | null, list: ProblemList): Entry[] {
+function entries(
+  key: string,
+  value: unknown,
+  known: readonly string[],
+  lineOf: (path: readonly (string | number)[]) => number | null,
+  list: ProblemList,
+): Entry[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value)) {
     list.problem(lineOf([key]), null, `${key}: found ${shown(value)}, where a list is expected`, `write "${key}": [ … ]`);
@@ -67,7 +75,12 @@ function entries(key: string, value: unknown, known: readonly string[], lineOf: 
     const subject = `${key} entry ${index + 1}`;
     const line = lineOf([key, index]);
     if (item === null || typeof item !== 'object' || Array.isArray(item)) {
-      list.problem(line, subject, `found ${shown(item)}, where an object is expected`, `write {${known.map((name) => `"${name}": "…"`).join(', ')}}`);
+      list.problem(
+        line,
+        subject,
+        `found ${shown(item)}, where an object is expected`,
+        `write {${known.map((name) => `"${name}": "…"`).join(', ')}}`,
+      );
       return [];
     }
     for (const name of Object.keys(item)) checkKey(name, known, { subject, line: lineOf([key, index, name]) }, list);
@@ -75,14 +88,31 @@ function entries(key: string, value: unknown, known: readonly string[], lineOf: 
   });
 }
 
-function checkKey(key: string, known: readonly string[], { subject, line }: { readonly subject: string | null; readonly line: number | null }, list: ProblemList): void {
+function checkKey(
+  key: string,
+  known: readonly string[],
+  { subject, line }: { readonly subject: string | null; readonly line: number | null },
+  list: ProblemList,
+): void {
   if (known.includes(key) || isCommentKey(key)) return;
   const nearest = nearestName(key, known);
-  if (nearest === null) list.warning(line, subject, `the key ${shown(key)} is not known and has no effect`, 'remove it, or rename it to "//" if it is a comment');
+  if (nearest === null)
+    list.warning(
+      line,
+      subject,
+      `the key ${shown(key)} is not known and has no effect`,
+      'remove it, or rename it to "//" if it is a comment',
+    );
   else list.problem(line, subject, `there is no key ${shown(key)}`, `did you mean "${nearest}"?`);
 }
 
-function required(record: Readonly<Record<string, unknown>>, key: string, subject: string, line: number | null, list: ProblemList): string | null {
+function required(
+  record: Readonly<Record<string, unknown>>,
+  key: string,
+  subject: string,
+  line: number | null,
+  list: ProblemList,
+): string | null {
   const value = record[key];
   if (typeof value === 'string' && value.trim() !== '' && !value.includes('\0')) return value.trim();
   list.problem(line, subject, value === undefined ? `it has no ${key}` : `${key}: found ${shown(value)}`, `write "${key}": "…"`);
@@ -142,7 +172,12 @@ export function resolveStaticModels({ root, shared, models, links, exists }: Sta
   const candidates = (written: string): string[] => {
     if (written.startsWith('/')) return [posix.normalize(written)];
     const inCheckout = /^ComfyUI\/models\/(.+)$/.exec(written)?.[1];
-    return [posix.join(shared, 'sd_models', written), posix.join(root, written), posix.join(shared, written), ...(inCheckout === undefined ? [] : [posix.join(models, inCheckout)])];
+    return [
+      posix.join(shared, 'sd_models', written),
+      posix.join(root, written),
+      posix.join(shared, written),
+      ...(inCheckout === undefined ? [] : [posix.join(models, inCheckout)]),
+    ];
   };
 
   for (const link of links) {
@@ -170,4 +205,8 @@ export function resolveStaticModels({ root, shared, models, links, exists }: Sta
 }
 
 /** `./a//b/` and `a/b` are the same entry. */
-const plain = (path: string): string => path.replace(/\/{2,}/g, '/').replace(/^(\.\/)+/, '').replace(/(?<=.)\/+$/, '');
+const plain = (path: string): string =>
+  path
+    .replace(/\/{2,}/g, '/')
+    .replace(/^(\.\/)+/, '')
+    .replace(/(?<=.)\/+$/, '');

@@ -1,5 +1,15 @@
 import type { Config } from '../domain/config.ts';
-import type { ConfigurationHealth, HealthDocument, HealthStatus, Hold, InstallationDocument, InstancesDocument, ModelStatus, ModelsDocument, ReadyDocument } from '../domain/health.ts';
+import type {
+  ConfigurationHealth,
+  HealthDocument,
+  HealthStatus,
+  Hold,
+  InstallationDocument,
+  InstancesDocument,
+  ModelStatus,
+  ModelsDocument,
+  ReadyDocument,
+} from '../domain/health.ts';
 import type { InstanceDocument, LayerHealth, LayerName } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { InstallProgress, Release } from '../domain/release.ts';
@@ -22,8 +32,13 @@ export function summarizeInstallation(input: {
   const [status, reason] = ((): [InstallationDocument['status'], string | null] => {
     if (!input.enabled) return ['disabled', 'ComfyUI is disabled (ENABLE_COMFYUI)'];
     if (!seen.known) return ['unknown', seen.reason];
-    if (inPlace && release.source.fallback) return ['degraded', `the fallback repository is installed: ${release.source.fallbackReason ?? 'the first could not be reached'}`];
-    if (inPlace && failedPacks.length > 0) return ['degraded', `${failedPacks.length} node pack${failedPacks.length === 1 ? '' : 's'} failed: ${failedPacks.map((pack) => pack.name).join(', ')}`];
+    if (inPlace && release.source.fallback)
+      return ['degraded', `the fallback repository is installed: ${release.source.fallbackReason ?? 'the first could not be reached'}`];
+    if (inPlace && failedPacks.length > 0)
+      return [
+        'degraded',
+        `${failedPacks.length} node pack${failedPacks.length === 1 ? '' : 's'} failed: ${failedPacks.map((pack) => pack.name).join(', ')}`,
+      ];
     if (inPlace) return ['installed', null];
     if (installing && progress !== null) return ['installing', `step ${progress.step}, ${Math.round(progress.progress * 100)} %`];
     if (lastError !== null) return ['broken', `${lastError.message}; ${lastError.help}`];
@@ -117,7 +132,9 @@ export function summarizeHealth(input: {
   const reasons = [
     ...(input.cardsSeen || !enabled ? [] : ['the GPUs were not seen yet']),
     ...(input.installation.ok || input.installation.reason === null ? [] : [`installation: ${input.installation.reason}`]),
-    ...instances.filter((instance) => !instance.ready && instance.status !== 'disabled').map((instance) => `gpu ${instance.gpu}: ${instanceReason(instance)}`),
+    ...instances
+      .filter((instance) => !instance.ready && instance.status !== 'disabled')
+      .map((instance) => `gpu ${instance.gpu}: ${instanceReason(instance)}`),
     ...holds.filter((hold) => !hold.target.startsWith('instance ')).map((hold) => `${hold.target}: ${hold.reason}`),
   ];
   const notes = [
@@ -126,7 +143,12 @@ export function summarizeHealth(input: {
     ...(input.models.status === 'fail' && input.models.reason !== null ? [input.models.reason] : []),
     ...instances.flatMap((instance) => instance.warnings.map((warning) => `gpu ${instance.gpu}: ${warning}`)),
   ];
-  const whole = readyCount >= input.wanted && instances.every((instance) => instance.status === 'healthy') && holds.length === 0 && notes.length === 0 && input.configuration.ok;
+  const whole =
+    readyCount >= input.wanted &&
+    instances.every((instance) => instance.status === 'healthy') &&
+    holds.length === 0 &&
+    notes.length === 0 &&
+    input.configuration.ok;
   const anyUnknown = instances.some((instance) => instance.status === 'unknown');
   const status: HealthStatus = !enabled
     ? 'disabled'
@@ -176,8 +198,11 @@ export function instanceReason(instance: InstanceDocument): string {
 /** A layer over all instances: fails with the first that fails, unknown before pass. */
 function combine(instances: readonly InstanceDocument[], name: LayerName, checkedAt: string): LayerHealth {
   const wanted = instances.filter((instance) => instance.status !== 'stopped' && instance.status !== 'disabled');
-  const failing = wanted.find((instance) => instance.layers[name].status === 'fail') ?? wanted.find((instance) => instance.layers[name].status === 'unknown');
-  if (failing === undefined) return { status: wanted.length === 0 ? 'unknown' : 'pass', reason: wanted.length === 0 ? 'no instance is wanted' : null, checkedAt };
+  const failing =
+    wanted.find((instance) => instance.layers[name].status === 'fail') ??
+    wanted.find((instance) => instance.layers[name].status === 'unknown');
+  if (failing === undefined)
+    return { status: wanted.length === 0 ? 'unknown' : 'pass', reason: wanted.length === 0 ? 'no instance is wanted' : null, checkedAt };
   const health = failing.layers[name];
   return { status: health.status, reason: `gpu ${failing.gpu}: ${health.reason ?? ''}`, checkedAt };
 }

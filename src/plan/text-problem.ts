@@ -30,7 +30,14 @@ export interface ProblemList {
 export function problemList(path: string): ProblemList {
   const problems: TextProblem[] = [];
   const warnings: TextProblem[] = [];
-  const entry = (line: number | null, subject: string | null, message: string, fix?: string): TextProblem => ({ path, line, column: null, subject, message, fix: fix ?? null });
+  const entry = (line: number | null, subject: string | null, message: string, fix?: string): TextProblem => ({
+    path,
+    line,
+    column: null,
+    subject,
+    message,
+    fix: fix ?? null,
+  });
   return {
     problems,
     warnings,

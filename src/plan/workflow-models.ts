@@ -115,19 +115,27 @@ function texts(value: unknown): string[] {
 const INACTIVE = [2, 4];
 
 function editorValues(graph: JsonRecord): NodeValue[] {
-  const subgraphs = isRecord(graph['definitions']) && Array.isArray(graph['definitions']['subgraphs']) ? graph['definitions']['subgraphs'] : [];
-  return [graph, ...subgraphs.filter(isRecord)].flatMap(({ nodes }) => (Array.isArray(nodes) ? nodes.filter(isRecord).flatMap(editorNodeValues) : []));
+  const subgraphs =
+    isRecord(graph['definitions']) && Array.isArray(graph['definitions']['subgraphs']) ? graph['definitions']['subgraphs'] : [];
+  return [graph, ...subgraphs.filter(isRecord)].flatMap(({ nodes }) =>
+    Array.isArray(nodes) ? nodes.filter(isRecord).flatMap(editorNodeValues) : [],
+  );
 }
 
 function editorNodeValues(node: JsonRecord): NodeValue[] {
   const { type, mode, widgets_values: values } = node;
   if (typeof type !== 'string' || INACTIVE.includes(Number(mode ?? 0))) return [];
-  if (isRecord(values)) return Object.entries(values).flatMap(([input, value]) => texts(value).map((text) => ({ nodeClass: type, input, value: text })));
+  if (isRecord(values))
+    return Object.entries(values).flatMap(([input, value]) => texts(value).map((text) => ({ nodeClass: type, input, value: text })));
   if (!Array.isArray(values)) return [];
   const names = widgetNames(node);
   // Names are known only when there are as many as values; "control after generate" has a value and no name.
-  return values.flatMap((value: unknown, index) => texts(value).map((text) => ({ nodeClass: type, input: names.length === values.length ? (names[index] ?? null) : null, value: text })));
+  return values.flatMap((value: unknown, index) =>
+    texts(value).map((text) => ({ nodeClass: type, input: names.length === values.length ? (names[index] ?? null) : null, value: text })),
+  );
 }
 
 const widgetNames = ({ inputs }: JsonRecord): string[] =>
-  Array.isArray(inputs) ? inputs.filter(isRecord).flatMap(({ widget }) => (isRecord(widget) && typeof widget['name'] === 'string' ? [widget['name']] : [])) : [];
+  Array.isArray(inputs)
+    ? inputs.filter(isRecord).flatMap(({ widget }) => (isRecord(widget) && typeof widget['name'] === 'string' ? [widget['name']] : []))
+    : [];

@@ -20,7 +20,16 @@ export const canaryProbe: Probe = {
     return latest === undefined ? 0 : latest.outcome === 'pass' ? null : RETRY_MS;
   },
   run: (target, ports, signal) =>
-    runCanary({ baseUrl: target.baseUrl, graph: target.canary, clientId: `agent-canary-${target.incarnation}`, timeoutMs: target.config.health.canary.timeoutMs }, ports, signal),
+    runCanary(
+      {
+        baseUrl: target.baseUrl,
+        graph: target.canary,
+        clientId: `agent-canary-${target.incarnation}`,
+        timeoutMs: target.config.health.canary.timeoutMs,
+      },
+      ports,
+      signal,
+    ),
 };
 
 export interface CanaryRun {
@@ -31,7 +40,11 @@ export interface CanaryRun {
 }
 
 /** Submits the graph, waits for its history, looks at the picture, and tidies up. Also the last step of a trial start. */
-export async function runCanary(run: CanaryRun, { comfy, clock }: Pick<ProbePorts, 'comfy' | 'clock'>, signal: AbortSignal): Promise<Outcome> {
+export async function runCanary(
+  run: CanaryRun,
+  { comfy, clock }: Pick<ProbePorts, 'comfy' | 'clock'>,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const started = clock.monotonic();
   // A fresh colour each time: an equal graph would be answered from ComfyUI's cache without running.
   const graph = prepareCanary(run.graph, clock.now() % 0x1000000);
@@ -49,7 +62,8 @@ export async function runCanary(run: CanaryRun, { comfy, clock }: Pick<ProbePort
     }
     return await explainSilence(run, promptId, comfy);
   } catch (error) {
-    if (signal.aborted || !isAgentError(error)) return cannotTell(`the canary could not be asked: ${error instanceof Error ? error.message : String(error)}`);
+    if (signal.aborted || !isAgentError(error))
+      return cannotTell(`the canary could not be asked: ${error instanceof Error ? error.message : String(error)}`);
     const kind = error.details['kind'];
     // A process that went away or hangs is the runtime layer's business.
     if (kind === 'refused' || kind === 'timeout') return cannotTell(`the canary got no answer: ${error.message}`);

@@ -12,10 +12,13 @@ export const nodesProbe: Probe = {
     const lines: string[] = [];
     for await (const line of files.tail(target.logFile, { lines: LOG_LINES, follow: false }, signal)) lines.push(line);
     const report = parseImportReport(lines);
-    if (report === null) return target.expectedPacks.length === 0 ? pass() : cannotTell('the log does not tell which node packs were loaded');
+    if (report === null)
+      return target.expectedPacks.length === 0 ? pass() : cannotTell('the log does not tell which node packs were loaded');
     const lost = report.failed.filter((pack) => target.expectedPacks.includes(pack.name));
     const first = lost[0];
     if (first === undefined) return pass({ loaded: report.loaded.length });
-    return fail(`${lost.length} node pack${lost.length === 1 ? '' : 's'} loaded before and not now: ${lost.map((pack) => pack.name).join(', ')} (${first.error ?? 'see the log'})`);
+    return fail(
+      `${lost.length} node pack${lost.length === 1 ? '' : 's'} loaded before and not now: ${lost.map((pack) => pack.name).join(', ')} (${first.error ?? 'see the log'})`,
+    );
   },
 };

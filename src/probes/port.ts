@@ -17,8 +17,11 @@ export const portProbe: Probe = {
     if (holder === undefined) return fail(`nothing listens on port ${target.tcpPort} yet`, { stranger: false });
     if (holder.pid === null || ours === null) return cannotTell(`the holder of port ${target.tcpPort} may not be read`);
     if (holder.pid === target.pid || (await kernel.tree(target.pid)).includes(holder.pid)) return pass();
-    return fail(`port ${target.tcpPort} is answered by pid ${holder.pid} (${holder.command ?? 'unknown command'}), not by this instance (pid ${target.pid})`, {
-      stranger: true,
-    });
+    return fail(
+      `port ${target.tcpPort} is answered by pid ${holder.pid} (${holder.command ?? 'unknown command'}), not by this instance (pid ${target.pid})`,
+      {
+        stranger: true,
+      },
+    );
   },
 };

@@ -48,7 +48,11 @@ export interface Probe {
 }
 
 export const pass = (facts?: Outcome['facts']): Outcome => ({ outcome: 'pass', reason: null, ...(facts === undefined ? {} : { facts }) });
-export const fail = (reason: string, facts?: Outcome['facts']): Outcome => ({ outcome: 'fail', reason, ...(facts === undefined ? {} : { facts }) });
+export const fail = (reason: string, facts?: Outcome['facts']): Outcome => ({
+  outcome: 'fail',
+  reason,
+  ...(facts === undefined ? {} : { facts }),
+});
 export const cannotTell = (reason: string): Outcome => ({ outcome: 'unknown', reason });
 
 /** While an instance starts it is looked at more often, so that it is ready the moment it serves. */

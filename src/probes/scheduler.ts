@@ -95,7 +95,10 @@ export class ProbeScheduler {
     try {
       return await probe.run(track.target, this.#ports, track.abort.signal);
     } catch (error) {
-      return { outcome: 'unknown', reason: `the ${probe.name} probe itself failed: ${error instanceof Error ? error.message : String(error)}` };
+      return {
+        outcome: 'unknown',
+        reason: `the ${probe.name} probe itself failed: ${error instanceof Error ? error.message : String(error)}`,
+      };
     }
   }
 }

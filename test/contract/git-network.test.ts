@@ -20,12 +20,15 @@ describe('git over the network', () => {
     closers.push(() => server.close());
     return server;
   };
-  const processesOf = (text: string): string =>
-    execFileSync('ps', ['-eo', 'pid,args'])
-      .toString()
-      .split('\n')
+  /** Command lines that hold the text, of all processes of this machine. */
+  const processesOf = async (text: string): Promise<string> => {
+    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+    const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+    return lines
       .filter((line) => line.includes(text))
-      .join('\n');
+      .join('\n')
+      .replaceAll('\0', ' ');
+  };
 
   beforeEach(async () => {
     harness = await realGitHarness();
@@ -108,8 +111,8 @@ describe('git over the network', () => {
     const running = harness.git.resolve(source(`http://robot:s3cret-t0ken@127.0.0.1:${server.port}/x`), { signal: controller.signal });
     running.catch(() => {});
     await eventually('git asks', () => server.held() > 0);
-    expect(processesOf(`127.0.0.1:${server.port}`)).toMatch(/ls-remote/);
-    expect(processesOf(`127.0.0.1:${server.port}`)).not.toMatch(/s3cret/);
+    expect(await processesOf(`127.0.0.1:${server.port}`)).toMatch(/ls-remote/);
+    expect(await processesOf(`127.0.0.1:${server.port}`)).not.toMatch(/s3cret/);
     controller.abort();
     await expect(running).rejects.toMatchObject({ code: 'INTERRUPTED' });
   });
@@ -140,7 +143,7 @@ describe('git over the network', () => {
       retryable: true,
       message: expect.stringMatching(/said nothing/),
     });
-    expect(processesOf(`127.0.0.1:${server.port}`)).toBe('');
+    expect(await processesOf(`127.0.0.1:${server.port}`)).toBe('');
     silent = false;
     await realGit(harness.root).resolve(source(url));
   });
@@ -168,7 +171,7 @@ describe('git over the network', () => {
     controller.abort();
     await expect(running).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(await readdir(join(harness.root, 'trees'))).toEqual([]);
-    expect(processesOf(`127.0.0.1:${server.port}`)).toBe('');
+    expect(await processesOf(`127.0.0.1:${server.port}`)).toBe('');
   });
 
   it('lets no remote repository reach into the disk of this machine by a submodule', async () => {

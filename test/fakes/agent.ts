@@ -12,6 +12,7 @@ import {
   anInstallationDocument,
   anInstancesDocument,
   anOperationDocument,
+  anUnseenInstance,
   aReadyDocument,
 } from '../support/documents.ts';
 import {
@@ -105,7 +106,7 @@ export function fakeAgent(options: FakeAgentOptions = {}): FakeAgent {
     instances: constant(anInstancesDocument({ ready: health.ready, instances: health.instances, reasons: health.reasons })),
     async instance(reference) {
       const found = health.instances.find((instance) => String(instance.gpu) === reference || instance.uuid === reference);
-      if (!cardsSeen) throw new AgentError('GPU_QUERY_FAILED', 'the GPUs were not seen yet');
+      if (!cardsSeen) return anUnseenInstance(reference);
       if (found === undefined) throw new AgentError('INSTANCE_NOT_FOUND', `there is no GPU ${reference}`);
       return found;
     },

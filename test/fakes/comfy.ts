@@ -5,9 +5,9 @@ import type { Comfy, ComfyHistoryEntry } from '../../src/ports.ts';
  * What a server does: serves; `hung` accepts connections and never answers; `failing` answers 500 everywhere; `zombie`
  * accepts prompts that nobody runs (its worker thread is dead); `stuck` begins each job and never ends it.
  */
-export type FakeBehaviour = 'serving' | 'hung' | 'failing' | 'zombie' | 'stuck';
+type FakeBehaviour = 'serving' | 'hung' | 'failing' | 'zombie' | 'stuck';
 
-export interface FakeServer {
+interface FakeServer {
   behaviour: FakeBehaviour;
   version: string;
   protocol: 'fork' | 'upstream';

@@ -3,7 +3,7 @@ import type { Incarnation } from '../../src/domain/instance.ts';
 import { toTime } from '../../src/domain/observed.ts';
 import type { Kernel } from '../../src/ports.ts';
 
-export interface FakeProcess {
+interface FakeProcess {
   readonly pid: number;
   readonly parent?: number;
   readonly command?: string;

@@ -67,7 +67,11 @@ export const baseEnvironment = (): Record<string, string> => ({
   PATH: process.env['PATH'] ?? '/usr/bin:/bin',
   HOME: tmpdir(),
   LANG: 'C.UTF-8',
-  ...Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined && /^(PIP_|UV_|SSL_CERT|NODE_EXTRA_CA)/.test(entry[0]))),
+  ...Object.fromEntries(
+    Object.entries(process.env).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined && /^(PIP_|UV_|SSL_CERT|NODE_EXTRA_CA)/.test(entry[0]),
+    ),
+  ),
 });
 
 /** A run of `count` ports that nobody holds just now. */
@@ -141,12 +145,24 @@ export async function runCli(root: string, environment: Record<string, string>, 
   });
 }
 
-function describeAgent(parts: { root: string; url: string; firstPort: number; child: ChildProcess; environment: Record<string, string>; exited: Promise<number | null>; output: () => string }): TestAgent {
+function describeAgent(parts: {
+  root: string;
+  url: string;
+  firstPort: number;
+  child: ChildProcess;
+  environment: Record<string, string>;
+  exited: Promise<number | null>;
+  output: () => string;
+}): TestAgent {
   const { root, url, child, environment, exited } = parts;
   const get: TestAgent['get'] = async (path, init) => {
     const response = await fetch(`${url}${path}`, init);
     const text = await response.text();
-    return { status: response.status, headers: response.headers, body: text.startsWith('{') || text.startsWith('[') ? (JSON.parse(text) as unknown) : text };
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text.startsWith('{') || text.startsWith('[') ? (JSON.parse(text) as unknown) : text,
+    };
   };
   const instance: TestAgent['instance'] = async (gpu) => (await get(`/health/comfyui/instances/${gpu}`)).body as InstanceDocument;
   const agent: TestAgent = {
@@ -170,7 +186,9 @@ function describeAgent(parts: { root: string; url: string; firstPort: number; ch
           const { instances } = body as { instances: InstanceDocument[] };
           const wanted = gpus === undefined ? instances : instances.filter((each) => gpus.includes(each.gpu));
           if (wanted.length === 0 || wanted.some((each) => !each.ready)) {
-            throw new Error(`not ready: ${JSON.stringify(instances.map(({ gpu, status, hold, layers }) => ({ gpu, status, hold, runtime: layers.runtime.reason, functional: layers.functional.reason })))}\n${parts.output()}`);
+            throw new Error(
+              `not ready: ${JSON.stringify(instances.map(({ gpu, status, hold, layers }) => ({ gpu, status, hold, runtime: layers.runtime.reason, functional: layers.functional.reason })))}\n${parts.output()}`,
+            );
           }
           return true;
         },

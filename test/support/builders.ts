@@ -1,20 +1,21 @@
 import { Config, type ConfigInput } from '../../src/domain/config.ts';
+import { digestOf } from '../../src/domain/digest.ts';
 import type { Gpu, GpuReading } from '../../src/domain/gpu.ts';
 import type { ProbeResult } from '../../src/domain/health.ts';
 import type { DesiredInstance, Incarnation, InstanceLaunch, PortLease, ProcessState } from '../../src/domain/instance.ts';
 import { known } from '../../src/domain/observed.ts';
 import type { Release } from '../../src/domain/release.ts';
 import { type DesiredState, Intents, type ObservedState } from '../../src/domain/state.ts';
-import { installationSpec } from '../../src/plan/resolve.ts';
-import type { Planned, PlanInput } from '../../src/plan/plan.ts';
-import { digestOf } from '../../src/domain/digest.ts';
 import { launchDigest } from '../../src/plan/launch.ts';
+import type { PlanInput, Planned } from '../../src/plan/plan.ts';
+import { installationSpec } from '../../src/plan/resolve.ts';
 
 /** The date on which all tests happen. */
 export const NOW = Date.parse('2026-11-21T12:00:00.000Z');
 export const at = (offsetMs: number): string => new Date(NOW + offsetMs).toISOString();
 
-export const aConfig = (input: ConfigInput = {}): Config => Config.parse({ root: '/workspace', gpu: { mode: 'mock', mockCount: 2 }, ...input });
+export const aConfig = (input: ConfigInput = {}): Config =>
+  Config.parse({ root: '/workspace', gpu: { mode: 'mock', mockCount: 2 }, ...input });
 
 export const aGpu = (index: number, change: Partial<Gpu> = {}): Gpu => ({
   index,
@@ -61,7 +62,12 @@ export const aProcess = (gpu: number, change: Partial<ProcessState> = {}): Proce
   ...change,
 });
 
-export const anIncarnation = (gpu: number, change: Partial<Incarnation> = {}): Incarnation => ({ pid: 1_000 + gpu, startTicks: '77', startedAt: at(-60_000), ...change });
+export const anIncarnation = (gpu: number, change: Partial<Incarnation> = {}): Incarnation => ({
+  pid: 1_000 + gpu,
+  startTicks: '77',
+  startedAt: at(-60_000),
+  ...change,
+});
 
 export const aLease = (gpu: number, tcpPort = 8188 + gpu, first = 8188): PortLease => ({ gpu, tcpPort, first, since: at(-100_000) });
 
@@ -87,7 +93,13 @@ export const aRelease = (config: Config = aConfig(), change: Partial<Release> = 
     createdAt: at(-3_600_000),
     specDigest: digestOf(spec),
     spec,
-    source: { repository: spec.source.repository, branch: spec.source.branch, commit: 'a'.repeat(40), fallback: false, fallbackReason: null },
+    source: {
+      repository: spec.source.repository,
+      branch: spec.source.branch,
+      commit: 'a'.repeat(40),
+      fallback: false,
+      fallbackReason: null,
+    },
     comfyuiVersion: '0.3.12',
     pythonVersion: '3.11.7',
     torch: null,
@@ -129,7 +141,17 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
   const observed: ObservedState = {
     at: NOW,
     gpus: known(aReading()),
-    machine: known({ hostname: 'box', os: 'linux', kernel: '6', cpu: 'cpu', cores: 2, memoryTotalBytes: 1, memoryAvailableBytes: 1, diskFreeBytes: 1, diskTotalBytes: 1 }),
+    machine: known({
+      hostname: 'box',
+      os: 'linux',
+      kernel: '6',
+      cpu: 'cpu',
+      cores: 2,
+      memoryTotalBytes: 1,
+      memoryAvailableBytes: 1,
+      diskFreeBytes: 1,
+      diskTotalBytes: 1,
+    }),
     processes: known(gpus.map((gpu) => aProcess(gpu, { entryDigest: launchDigest(aLaunch(gpu)) }))),
     incarnations: new Map(gpus.map((gpu) => [`comfyui-gpu${gpu}`, anIncarnation(gpu)])),
     release: known(aRelease(config)),
@@ -157,6 +179,8 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
 
 /** "install", "start-instance 0": what a plan does, for short assertions. */
 export const actionsOf = (planned: Planned): string[] =>
-  planned.actions.map((action) => ('gpu' in action ? `${action.kind} ${action.gpu}` : 'name' in action ? `${action.kind} ${action.name}` : action.kind));
+  planned.actions.map((action) =>
+    'gpu' in action ? `${action.kind} ${action.gpu}` : 'name' in action ? `${action.kind} ${action.name}` : action.kind,
+  );
 
 export const holdsOf = (planned: Planned): string[] => planned.holds.map((hold) => `${hold.target}: ${hold.code}`);

@@ -49,6 +49,26 @@ export const anInstanceDocument = (gpu = 0, change: Partial<InstanceDocument> = 
   ...change,
 });
 
+/** What is known of a GPU before the cards were read. */
+export const anUnseenInstance = (reference: string): InstanceDocument => {
+  const layer = anUnknown('the GPUs were not looked at yet');
+  return anInstanceDocument(/^\d+$/.test(reference) ? Number(reference) : 0, {
+    uuid: /^\d+$/.test(reference) ? null : reference,
+    gpuName: 'not seen',
+    status: 'unknown',
+    ready: false,
+    url: null,
+    wsUrl: null,
+    host: null,
+    port: null,
+    pid: null,
+    startedAt: null,
+    release: null,
+    layers: { installation: layer, runtime: layer, functional: layer, models: layer },
+    queue: null,
+  });
+};
+
 /** An instance that was killed and is coming back. */
 export const aDeadInstance = (gpu = 0, change: Partial<InstanceDocument> = {}): InstanceDocument =>
   anInstanceDocument(gpu, {

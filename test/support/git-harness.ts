@@ -6,7 +6,7 @@ import type { Git, Logger } from '../../src/ports.ts';
 import { createFakeGit, type FakeCommit, type FakeGitOptions, type FakeRepository, fakeCommitId } from '../fakes/git.ts';
 import { createOrigin } from './git-origin.ts';
 
-export interface HarnessOrigin {
+interface HarnessOrigin {
   readonly url: string;
   commit(files: Readonly<Record<string, string | null>>, branch?: string): Promise<string>;
   submodule(path: string, url: string): Promise<string>;

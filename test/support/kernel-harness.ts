@@ -6,13 +6,13 @@ import type { Kernel } from '../../src/ports.ts';
 import { createFakeKernel } from '../fakes/kernel.ts';
 
 /** A process to be looked at: itself, and one child, each of which may listen on a port. */
-export interface Subject {
+interface Subject {
   readonly pid: number;
   readonly tcpPort: number | null;
   readonly child: { readonly pid: number; readonly tcpPort: number | null } | null;
 }
 
-export interface SubjectOptions {
+interface SubjectOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly listens?: boolean;
   readonly child?: { readonly listens?: boolean };

@@ -31,7 +31,12 @@ export async function buildEnvironment(context: InstallContext): Promise<BuiltEn
   const core = await coreFiles(context);
   const packs = await packFiles(context);
   const needsUv = core.length > 0 || packs.length > 0;
-  const python = await ports.python.create(`${directory}/venv`, { interpreter, version: spec.python.version, needsUv, signal: context.signal });
+  const python = await ports.python.create(`${directory}/venv`, {
+    interpreter,
+    version: spec.python.version,
+    needsUv,
+    signal: context.signal,
+  });
   const pythonVersion = await ports.python.interpreterVersion(python);
   tracker.detail(`Python ${pythonVersion}`);
   if (!needsUv) return { python, pythonVersion, constraintsFile: null };
@@ -42,7 +47,16 @@ export async function buildEnvironment(context: InstallContext): Promise<BuiltEn
   tracker.detail(`torch ${torch.pin ?? torch.backend ?? 'as the indexes have it'}: ${torch.reason}`);
   const constraints = environmentConstraints(torch, spec.python.constraints);
   const { indexUrl, extraIndexUrls, findLinks, overrides } = spec.python;
-  const common = { python, indexUrl, extraIndexUrls, findLinks, overrides, torchBackend: torch.backend, signal: context.signal, onLine: (line: string) => tracker.line(line) };
+  const common = {
+    python,
+    indexUrl,
+    extraIndexUrls,
+    findLinks,
+    overrides,
+    torchBackend: torch.backend,
+    signal: context.signal,
+    onLine: (line: string) => tracker.line(line),
+  };
 
   tracker.detail('resolving the requirements of ComfyUI');
   const corePins = await ports.python.resolve({ ...common, requirements: core, constraints });
@@ -89,7 +103,12 @@ async function packFiles(context: InstallContext): Promise<readonly RequirementF
   return found;
 }
 
-async function resolveWithPacks(context: InstallContext, core: readonly RequirementFile[], packs: readonly RequirementFile[], request: Omit<ResolveRequest, 'requirements'>): Promise<readonly string[]> {
+async function resolveWithPacks(
+  context: InstallContext,
+  core: readonly RequirementFile[],
+  packs: readonly RequirementFile[],
+  request: Omit<ResolveRequest, 'requirements'>,
+): Promise<readonly string[]> {
   const { ports, tracker } = context;
   const labels = packs.map((pack) => pack.label);
   const trials: Trial[] = [];
@@ -108,10 +127,15 @@ async function resolveWithPacks(context: InstallContext, core: readonly Requirem
   const outcome = nextTrial(labels, trials);
   if (!outcome.done) throw new Error('the trials are over');
   for (const { label, reason } of outcome.rejected) {
-    tracker.pack(label, { state: 'failed', error: `its requirements do not fit: ${reason}; override or constrain them with python.overrides` });
+    tracker.pack(label, {
+      state: 'failed',
+      error: `its requirements do not fit: ${reason}; override or constrain them with python.overrides`,
+    });
   }
   // The last trial may have failed: what counts is the set that was accepted.
-  return outcome.rejected.length === 0 ? pins : ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => outcome.accepted.includes(pack.label))] });
+  return outcome.rejected.length === 0
+    ? pins
+    : ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => outcome.accepted.includes(pack.label))] });
 }
 
 function namedPacks(error: AgentError): readonly string[] {

@@ -15,7 +15,8 @@ const MEBIBYTE = 1024 * 1024;
 const FAILURE_NOTE = 'failed.json';
 
 /** `20261121-041500-3fb07a80`: sorts by time, unique on the machine. */
-export const newReleaseId = (now: number, digest: string): string => `${toTime(now).replace(/[-:]/g, '').replace('T', '-').slice(0, 15)}-${digest.slice(0, 8)}`;
+export const newReleaseId = (now: number, digest: string): string =>
+  `${toTime(now).replace(/[-:]/g, '').replace('T', '-').slice(0, 15)}-${digest.slice(0, 8)}`;
 
 /**
  * Builds a release at its final path and makes it current: the whole installation on one page. Nothing that runs is
@@ -33,7 +34,9 @@ export async function installRelease(context: InstallContext): Promise<Release> 
     const packages = await ports.python.packages(environment.python);
     const trialRelease = { id: context.releaseId, python: environment.python.slice(directory.length + 1), flags: [...fetched.flags] };
     const trial = context.config.install.validate
-      ? await tracker.step('validate', async () => validateRelease(context, trialRelease, JSON.parse(await ports.assets.text('workflows/canary.json')) as object))
+      ? await tracker.step('validate', async () =>
+          validateRelease(context, trialRelease, JSON.parse(await ports.assets.text('workflows/canary.json')) as object),
+        )
       : { validated: null, packs: new Map() };
     return await tracker.step('activate', async () => {
       const release: Release = {
@@ -60,7 +63,12 @@ export async function installRelease(context: InstallContext): Promise<Release> 
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     if (await ports.files.exists(directory)) {
-      await ports.files.writeText(`${releaseDirectory(layout, context.releaseId)}/${FAILURE_NOTE}`, `${JSON.stringify({ at: toTime(ports.clock.now()), reason })}\n`).catch(() => undefined);
+      await ports.files
+        .writeText(
+          `${releaseDirectory(layout, context.releaseId)}/${FAILURE_NOTE}`,
+          `${JSON.stringify({ at: toTime(ports.clock.now()), reason })}\n`,
+        )
+        .catch(() => undefined);
     }
     throw error;
   }
@@ -72,9 +80,13 @@ async function prepare(context: InstallContext): Promise<void> {
   const free = await files.freeBytes(layout.root);
   const neededBytes = config.install.minFreeDiskMb * MEBIBYTE;
   if (free !== null && free < neededBytes) {
-    throw new AgentError('DISK_FULL', `${layout.root} has ${Math.round(free / MEBIBYTE)} MiB free; an installation is not begun below ${config.install.minFreeDiskMb} MiB`, {
-      help: 'free space, move the root, or lower install.minFreeDiskMb',
-    });
+    throw new AgentError(
+      'DISK_FULL',
+      `${layout.root} has ${Math.round(free / MEBIBYTE)} MiB free; an installation is not begun below ${config.install.minFreeDiskMb} MiB`,
+      {
+        help: 'free space, move the root, or lower install.minFreeDiskMb',
+      },
+    );
   }
   for (const name of await files.list(layout.releases)) {
     const abandoned = `${layout.releases}/${name}`;
@@ -89,7 +101,9 @@ async function prepare(context: InstallContext): Promise<void> {
 /** Two links, switched by rename: `current` for people, and the path the predecessor used. */
 async function activate({ ports, layout, directory, tracker }: InstallContext): Promise<void> {
   if (!(await ports.files.link(directory, layout.current))) {
-    throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, { help: 'move it away; the agent makes a link of that name' });
+    throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, {
+      help: 'move it away; the agent makes a link of that name',
+    });
   }
   if (!(await ports.files.link(`${layout.current}/ComfyUI`, layout.installPath))) {
     tracker.warn(`${layout.installPath} is no link and was left alone; the installation is at ${layout.current}/ComfyUI`);

@@ -40,11 +40,13 @@ async function writeDotEnv(context: InstallContext, pack: PackSpec): Promise<voi
     return `${name}=${quoted(expanded)}`;
   });
   await context.ports.files.writeText(`${packDirectory(context, pack.name)}/.env`, `${lines.join('\n')}\n`, 0o600);
-  if (unset.size > 0) context.tracker.packWarning(pack.name, `its .env has empty values, because these variables are not set: ${[...unset].join(', ')}`);
+  if (unset.size > 0)
+    context.tracker.packWarning(pack.name, `its .env has empty values, because these variables are not set: ${[...unset].join(', ')}`);
 }
 
 /** The form that python-dotenv and shells read alike; plain values stay bare. */
-const quoted = (value: string): string => (/^[\w@%+=:,./-]*$/.test(value) ? value : `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`);
+const quoted = (value: string): string =>
+  /^[\w@%+=:,./-]*$/.test(value) ? value : `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 
 function scriptEnvironment(context: InstallContext, python: string, constraintsFile: string | null): Record<string, string> {
   const bin = python.slice(0, python.lastIndexOf('/'));
@@ -78,7 +80,12 @@ async function runCustomScript(context: InstallContext, pack: PackSpec, environm
   return runScript(context, pack, 'custom_script', 'bash', ['-c', pack.customScript], environment);
 }
 
-async function runInstaller(context: InstallContext, pack: PackSpec, python: string, environment: Record<string, string>): Promise<string | null> {
+async function runInstaller(
+  context: InstallContext,
+  pack: PackSpec,
+  python: string,
+  environment: Record<string, string>,
+): Promise<string | null> {
   if (!(await context.ports.files.exists(`${packDirectory(context, pack.name)}/install.py`))) return null;
   const before = await context.ports.python.packages(python);
   const failure = await runScript(context, pack, 'install.py', python, ['-u', 'install.py'], environment);
@@ -91,7 +98,14 @@ async function runInstaller(context: InstallContext, pack: PackSpec, python: str
   return failure;
 }
 
-async function runScript(context: InstallContext, pack: PackSpec, label: string, file: string, args: readonly string[], environment: Record<string, string>): Promise<string | null> {
+async function runScript(
+  context: InstallContext,
+  pack: PackSpec,
+  label: string,
+  file: string,
+  args: readonly string[],
+  environment: Record<string, string>,
+): Promise<string | null> {
   const { shell } = context.ports;
   const result = await shell.run(file, args, {
     cwd: packDirectory(context, pack.name),
@@ -102,6 +116,8 @@ async function runScript(context: InstallContext, pack: PackSpec, label: string,
   });
   context.signal.throwIfAborted();
   if (result.exitCode === 0) return null;
-  const why = result.timedOut ? `took longer than ${context.config.packs.scriptTimeoutMs} ms` : `ended with ${result.signal ?? `exit code ${result.exitCode}`}`;
+  const why = result.timedOut
+    ? `took longer than ${context.config.packs.scriptTimeoutMs} ms`
+    : `ended with ${result.signal ?? `exit code ${result.exitCode}`}`;
   return `${label} ${why}: ${result.tail.trimEnd().split('\n').slice(-LAST_LINES).join(' | ')}`;
 }

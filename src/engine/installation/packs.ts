@@ -18,15 +18,20 @@ async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void>
   const directory = packDirectory(context, pack.name);
   tracker.pack(pack.name, { state: 'fetching' });
   try {
-    if (await ports.files.exists(directory)) throw new Error(`custom_nodes/${pack.name} is part of ComfyUI itself; give the pack another name`);
-    const fetched = await ports.git.checkout({ url: pack.url, branch: pack.branch, commit: keptCommit(context, pack) ?? pack.commit }, directory, {
-      recursive: pack.recursive,
-      signal,
-      onProgress: ({ stage, fraction, bytes }) => {
-        tracker.bytes(bytes);
-        tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
+    if (await ports.files.exists(directory))
+      throw new Error(`custom_nodes/${pack.name} is part of ComfyUI itself; give the pack another name`);
+    const fetched = await ports.git.checkout(
+      { url: pack.url, branch: pack.branch, commit: keptCommit(context, pack) ?? pack.commit },
+      directory,
+      {
+        recursive: pack.recursive,
+        signal,
+        onProgress: ({ stage, fraction, bytes }) => {
+          tracker.bytes(bytes);
+          tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
+        },
       },
-    });
+    );
     tracker.pack(pack.name, { state: 'fetched', commit: fetched.commit });
     if (fetched.lfsPointers.length > 0) {
       tracker.packWarning(pack.name, `${fetched.lfsPointers.length} Git LFS files were not fetched, first: ${fetched.lfsPointers[0]}`);
@@ -46,6 +51,7 @@ function keptCommit(context: InstallContext, pack: PackSpec): string | null {
   if (context.fresh || pack.commit !== null) return null;
   const before = context.previous?.spec.packs.find((candidate) => candidate.name === pack.name);
   const status = context.previous?.packs.find((candidate) => candidate.name === pack.name);
-  if (before === undefined || status === undefined || before.url !== pack.url || before.branch !== pack.branch || before.commit !== null) return null;
+  if (before === undefined || status === undefined || before.url !== pack.url || before.branch !== pack.branch || before.commit !== null)
+    return null;
   return status.commit;
 }

@@ -1,6 +1,12 @@
 import { asAgentError } from '../../domain/errors.ts';
 import { toTime } from '../../domain/observed.ts';
-import { type InstallProgress, type InstallStepName, InstallStepName as StepNames, type PackSpec, type PackStatus } from '../../domain/release.ts';
+import {
+  type InstallProgress,
+  type InstallStepName,
+  type PackSpec,
+  type PackStatus,
+  InstallStepName as StepNames,
+} from '../../domain/release.ts';
 import type { Clock } from '../../ports.ts';
 
 /** Share of each step in a typical installation, for the bar; measured on cold caches with a few packs. */
@@ -51,7 +57,15 @@ export class InstallTracker {
       progress: 0,
       bytes: 0,
       etaMs: null,
-      packs: options.packs.map((pack) => ({ name: pack.name, state: 'pending', url: pack.url, commit: null, error: null, warnings: [], generated: [] })),
+      packs: options.packs.map((pack) => ({
+        name: pack.name,
+        state: 'pending',
+        url: pack.url,
+        commit: null,
+        error: null,
+        warnings: [],
+        generated: [],
+      })),
       activity: null,
       lastError: null,
       logFile: options.logFile,

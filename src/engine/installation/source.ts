@@ -19,6 +19,8 @@ export async function fetchSource(context: InstallContext): Promise<FetchedSourc
   if (!(await files.exists(`${checkout}/main.py`))) {
     throw new AgentError('NOT_COMFYUI', `${source.repository} at ${source.commit.slice(0, 10)} has no main.py`);
   }
+  // ComfyUI lists this folder at start and ends when it is not there.
+  await files.ensureDirectory(`${checkout}/custom_nodes`);
   const comfyuiVersion = await readVersion(context, checkout);
   const flags = supportedFlags(await files.readText(`${checkout}/comfy/cli_args.py`), comfyuiVersion);
   return { source, comfyuiVersion, flags };
@@ -33,22 +35,31 @@ async function fetchTree(context: InstallContext): Promise<Release['source']> {
     return { repository: SIMULATOR_REPOSITORY, branch: null, commit: 'embedded', fallback: false, fallbackReason: null };
   }
   try {
-    return { ...(await checkout(context, spec.source)), fallback: false, fallbackReason: null };
+    return { ...(await checkout(context, spec.source, config.comfyui.repository)), fallback: false, fallbackReason: null };
   } catch (error) {
-    const fallback = fallbackSource(spec.source, config.comfyui);
+    const fallback = fallbackSource(config.comfyui);
     const unreachable = isAgentError(error) && (error.code === 'REPOSITORY_UNREACHABLE' || error.code === 'REPOSITORY_NOT_FOUND');
     if (!unreachable || fallback === null) throw error;
     tracker.warn(`${spec.source.repository}: ${error.message}; the fallback ${fallback.repository} is used`);
     await context.ports.files.remove(checkoutOf(context));
-    return { ...(await checkout(context, fallback)), fallback: true, fallbackReason: error.message };
+    return {
+      ...(await checkout(context, fallback, config.comfyui.fallbackRepository ?? fallback.repository)),
+      fallback: true,
+      fallbackReason: error.message,
+    };
   }
 }
 
-async function checkout(context: InstallContext, source: SourceSpec): Promise<Pick<Release['source'], 'repository' | 'branch' | 'commit'>> {
+/** @param url as configured, perhaps with credentials */
+async function checkout(
+  context: InstallContext,
+  source: SourceSpec,
+  url: string,
+): Promise<Pick<Release['source'], 'repository' | 'branch' | 'commit'>> {
   const { tracker, ports, signal } = context;
   const pinned = keptCommit(context, source);
   tracker.detail(`fetching ${source.repository} ${pinned ?? source.commit ?? source.branch ?? '(default branch)'}`);
-  const fetched = await ports.git.checkout({ url: source.repository, branch: source.branch, commit: pinned ?? source.commit }, checkoutOf(context), {
+  const fetched = await ports.git.checkout({ url, branch: source.branch, commit: pinned ?? source.commit }, checkoutOf(context), {
     recursive: true,
     signal,
     onProgress: ({ stage, fraction, bytes }) => {

@@ -24,7 +24,11 @@ export interface Trial {
  * which packs it could import. Judged by progress, not by the clock: it may take its time while its log moves.
  * @throws AgentError VALIDATION_FAILED with the last lines of its log
  */
-export async function validateRelease(context: InstallContext, release: Pick<Release, 'id' | 'python' | 'flags'>, canaryGraph: object): Promise<Trial> {
+export async function validateRelease(
+  context: InstallContext,
+  release: Pick<Release, 'id' | 'python' | 'flags'>,
+  canaryGraph: object,
+): Promise<Trial> {
   const { ports, config, layout, tracker, signal, trialDevice } = context;
   const directory = `${layout.instances}/.trial`;
   await ports.files.remove(directory);
@@ -75,7 +79,13 @@ export async function validateRelease(context: InstallContext, release: Pick<Rel
   }
 }
 
-async function untilServing(context: InstallContext, child: RunningCommand, baseUrl: string, log: readonly string[], movedAt: () => number): Promise<void> {
+async function untilServing(
+  context: InstallContext,
+  child: RunningCommand,
+  baseUrl: string,
+  log: readonly string[],
+  movedAt: () => number,
+): Promise<void> {
   const { ports, config, signal } = context;
   let ended = false;
   void child.finished.then(
@@ -99,7 +109,8 @@ async function untilServing(context: InstallContext, child: RunningCommand, base
       if (!isAgentError(error)) throw error;
     }
     const silentMs = ports.clock.monotonic() - movedAt();
-    if (silentMs > config.install.validateTimeoutMs) throw rejected(`it did not serve, and its log has not moved for ${Math.round(silentMs / 1_000)} s`, log);
+    if (silentMs > config.install.validateTimeoutMs)
+      throw rejected(`it did not serve, and its log has not moved for ${Math.round(silentMs / 1_000)} s`, log);
     await ports.clock.sleep(POLL_MS, signal);
   }
 }
@@ -107,7 +118,11 @@ async function untilServing(context: InstallContext, child: RunningCommand, base
 async function proveCanary(context: InstallContext, baseUrl: string, graph: object, log: readonly string[]): Promise<number | null> {
   const { ports, config, signal, releaseId } = context;
   if (!config.health.canary.enabled) return null;
-  const outcome = await runCanary({ baseUrl, graph, clientId: `agent-trial-${releaseId}`, timeoutMs: config.health.canary.timeoutMs }, ports, signal);
+  const outcome = await runCanary(
+    { baseUrl, graph, clientId: `agent-trial-${releaseId}`, timeoutMs: config.health.canary.timeoutMs },
+    ports,
+    signal,
+  );
   if (outcome.outcome !== 'pass') throw rejected(outcome.reason ?? 'the canary did not pass', log);
   const { canaryMs } = outcome.facts ?? {};
   return typeof canaryMs === 'number' ? canaryMs : null;

@@ -104,6 +104,8 @@ describe('status codes tell health', () => {
     ['degraded below minReady', { document: { ...degraded, ready: false } }, '/health/comfyui', 503],
     ['nothing known', { document: { ...dead, status: 'unknown' } }, '/health/comfyui', 503],
     ['cards not seen', { cardsSeen: false }, '/health/comfyui/instances/0', 503],
+    ['cards not seen', { cardsSeen: false }, '/health/comfyui/instances/GPU-1', 503],
+    ['cards not seen', { cardsSeen: false }, '/v1/instances/GPU-1/logs', 503],
     ['switched off', { document: off }, '/health/comfyui', 200],
     ['switched off', { document: off }, '/health/comfyui/instances', 200],
     ['switched off', { document: off }, '/health/comfyui/instances/0', 200],

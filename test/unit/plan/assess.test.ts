@@ -35,44 +35,144 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
 });
 const told = (change: Partial<InstanceAssessment>) => {
   const { status, ready, layers } = assessInstance(input(change));
-  return { status, ready, runtime: layers.runtime.status, functional: layers.functional.status, reason: layers.runtime.reason ?? layers.functional.reason };
+  return {
+    status,
+    ready,
+    runtime: layers.runtime.status,
+    functional: layers.functional.status,
+    reason: layers.runtime.reason ?? layers.functional.reason,
+  };
 };
 
 describe('assessInstance', () => {
   it('is healthy and ready when all layers pass', () => {
     const document = assessInstance(input());
-    expect(document).toMatchObject({ status: 'healthy', ready: true, url: 'http://127.0.0.1:8188', wsUrl: 'ws://127.0.0.1:8188/ws', pid: 1000, queue: { running: 1, pending: 2 } });
+    expect(document).toMatchObject({
+      status: 'healthy',
+      ready: true,
+      url: 'http://127.0.0.1:8188',
+      wsUrl: 'ws://127.0.0.1:8188/ws',
+      pid: 1000,
+      queue: { running: 1, pending: 2 },
+    });
   });
 
   it('brackets an IPv6 host', () => expect(assessInstance(input({ advertiseHost: '::1' })).url).toBe('http://[::1]:8188'));
 
   it.each<[string, Partial<InstanceAssessment>, object]>([
-    ['a stopped agent has not looked yet', { process: unknown('not looked yet'), incarnation: null, probes: new Map() }, { status: 'unknown', ready: false, runtime: 'unknown' }],
-    ['no process yet', { process: known(null), incarnation: null, probes: new Map() }, { status: 'starting', ready: false, runtime: 'fail', reason: 'no process: it was not started yet' }],
-    ['installing', { process: known(null), incarnation: null, probes: new Map(), installing: true, installation: { ...passed, status: 'fail' } }, { status: 'installing', ready: false }],
-    ['held', { process: known(null), incarnation: null, probes: new Map(), hold: 'port 8188 is held by pid 1' }, { status: 'unhealthy', ready: false }],
+    [
+      'a stopped agent has not looked yet',
+      { process: unknown('not looked yet'), incarnation: null, probes: new Map() },
+      { status: 'unknown', ready: false, runtime: 'unknown' },
+    ],
+    [
+      'no process yet',
+      { process: known(null), incarnation: null, probes: new Map() },
+      { status: 'starting', ready: false, runtime: 'fail', reason: 'no process: it was not started yet' },
+    ],
+    [
+      'installing',
+      { process: known(null), incarnation: null, probes: new Map(), installing: true, installation: { ...passed, status: 'fail' } },
+      { status: 'installing', ready: false },
+    ],
+    [
+      'held',
+      { process: known(null), incarnation: null, probes: new Map(), hold: 'port 8188 is held by pid 1' },
+      { status: 'unhealthy', ready: false },
+    ],
     [
       'dead, PM2 will start it again',
-      { process: known(aProcess(0, { pid: null, status: 'waiting restart' })), incarnation: null, probes: new Map(), restarts: { total: 1, inWindow: 1, lastReason: 'exit signal SIGKILL', quarantine: null } },
-      { status: 'unhealthy', ready: false, runtime: 'fail', reason: 'there is no process; it ended with exit signal SIGKILL; PM2 starts it again' },
+      {
+        process: known(aProcess(0, { pid: null, status: 'waiting restart' })),
+        incarnation: null,
+        probes: new Map(),
+        restarts: { total: 1, inWindow: 1, lastReason: 'exit signal SIGKILL', quarantine: null },
+      },
+      {
+        status: 'unhealthy',
+        ready: false,
+        runtime: 'fail',
+        reason: 'there is no process; it ended with exit signal SIGKILL; PM2 starts it again',
+      },
     ],
-    ['starting', { probes: records(fail('port', 'nothing listens', { stranger: false }), fail('http')) }, { status: 'starting', ready: false, runtime: 'fail', functional: 'unknown', reason: 'starting for 60 s' }],
-    ['starting without progress', { probes: records(fail('http')), lastLogAt: NOW - 400_000, incarnation: anIncarnation(0, { startedAt: at(-500_000) }) }, { status: 'unhealthy', ready: false, reason: 'starting without progress for 400 s; see `agent logs 0`' }],
-    ['starting slowly with a moving log', { probes: records(fail('http')), lastLogAt: NOW - 1_000, incarnation: anIncarnation(0, { startedAt: at(-500_000) }) }, { status: 'starting', ready: false }],
-    ['a stranger answers', { probes: records(fail('port', 'port 8188 is answered by pid 9', { stranger: true }), pass('http'), pass('canary')) }, { status: 'unhealthy', ready: false, runtime: 'fail', reason: 'port 8188 is answered by pid 9' }],
-    ['one missed answer', { probes: records(pass('port'), pass('http'), fail('http'), pass('canary')) }, { status: 'healthy', ready: true }],
-    ['hung', { probes: records(pass('port'), pass('http'), fail('http', 'hung'), fail('http', 'hung'), fail('http', 'hung'), pass('canary')) }, { status: 'unhealthy', ready: false, runtime: 'fail', functional: 'unknown', reason: 'hung' }],
-    ['HTTP cannot be asked', { probes: records(pass('port'), pass('http'), aProbeResult('http', 'unknown', { reason: 'too many open files' }), pass('canary')) }, { status: 'unknown', ready: false, runtime: 'unknown' }],
-    ['the canary has not run', { probes: records(pass('port'), pass('http')) }, { status: 'starting', ready: false, runtime: 'pass', functional: 'unknown' }],
-    ['the canary failed', { probes: records(pass('port'), pass('http'), fail('canary', 'CUDA error')) }, { status: 'unhealthy', ready: false, functional: 'fail', reason: 'CUDA error' }],
-    ['a node pack got lost', { probes: records(pass('port'), pass('http'), fail('nodes', 'pack X'), pass('canary')) }, { status: 'degraded', ready: true }],
-    ['a model is missing', { models: { ...passed, status: 'fail', reason: 'x.safetensors is missing' } }, { status: 'degraded', ready: true }],
+    [
+      'starting',
+      { probes: records(fail('port', 'nothing listens', { stranger: false }), fail('http')) },
+      { status: 'starting', ready: false, runtime: 'fail', functional: 'unknown', reason: 'starting for 60 s' },
+    ],
+    [
+      'starting without progress',
+      { probes: records(fail('http')), lastLogAt: NOW - 400_000, incarnation: anIncarnation(0, { startedAt: at(-500_000) }) },
+      { status: 'unhealthy', ready: false, reason: 'starting without progress for 400 s; see `agent logs 0`' },
+    ],
+    [
+      'starting slowly with a moving log',
+      { probes: records(fail('http')), lastLogAt: NOW - 1_000, incarnation: anIncarnation(0, { startedAt: at(-500_000) }) },
+      { status: 'starting', ready: false },
+    ],
+    [
+      'a stranger answers',
+      { probes: records(fail('port', 'port 8188 is answered by pid 9', { stranger: true }), pass('http'), pass('canary')) },
+      { status: 'unhealthy', ready: false, runtime: 'fail', reason: 'port 8188 is answered by pid 9' },
+    ],
+    [
+      'one missed answer',
+      { probes: records(pass('port'), pass('http'), fail('http'), pass('canary')) },
+      { status: 'healthy', ready: true },
+    ],
+    [
+      'hung',
+      { probes: records(pass('port'), pass('http'), fail('http', 'hung'), fail('http', 'hung'), fail('http', 'hung'), pass('canary')) },
+      { status: 'unhealthy', ready: false, runtime: 'fail', functional: 'unknown', reason: 'hung' },
+    ],
+    [
+      'HTTP cannot be asked',
+      { probes: records(pass('port'), pass('http'), aProbeResult('http', 'unknown', { reason: 'too many open files' }), pass('canary')) },
+      { status: 'unknown', ready: false, runtime: 'unknown' },
+    ],
+    [
+      'the canary has not run',
+      { probes: records(pass('port'), pass('http')) },
+      { status: 'starting', ready: false, runtime: 'pass', functional: 'unknown' },
+    ],
+    [
+      'the canary failed',
+      { probes: records(pass('port'), pass('http'), fail('canary', 'CUDA error')) },
+      { status: 'unhealthy', ready: false, functional: 'fail', reason: 'CUDA error' },
+    ],
+    [
+      'a node pack got lost',
+      { probes: records(pass('port'), pass('http'), fail('nodes', 'pack X'), pass('canary')) },
+      { status: 'degraded', ready: true },
+    ],
+    [
+      'a model is missing',
+      { models: { ...passed, status: 'fail', reason: 'x.safetensors is missing' } },
+      { status: 'degraded', ready: true },
+    ],
     ['cordoned', { instance: anInstance(0, { cordoned: true }) }, { status: 'healthy', ready: false }],
     ['draining', { instance: anInstance(0, { draining: true }) }, { status: 'draining', ready: false }],
-    ['stopped', { instance: anInstance(0, { desired: 'stopped' }), process: known(aProcess(0, { status: 'stopped', pid: null })), incarnation: null, probes: new Map() }, { status: 'stopped', ready: false }],
-    ['quarantined', { instance: anInstance(0, { quarantined: 'too often' }), process: known(null), incarnation: null, probes: new Map() }, { status: 'quarantined', ready: false }],
+    [
+      'stopped',
+      {
+        instance: anInstance(0, { desired: 'stopped' }),
+        process: known(aProcess(0, { status: 'stopped', pid: null })),
+        incarnation: null,
+        probes: new Map(),
+      },
+      { status: 'stopped', ready: false },
+    ],
+    [
+      'quarantined',
+      { instance: anInstance(0, { quarantined: 'too often' }), process: known(null), incarnation: null, probes: new Map() },
+      { status: 'quarantined', ready: false },
+    ],
     ['disabled', { config: aConfig({ comfyui: { enabled: false } }) }, { status: 'disabled' }],
-    ['without a canary by configuration', { config: aConfig({ health: { canary: { enabled: false } } }), probes: records(pass('port'), pass('http')) }, { status: 'healthy', ready: true, functional: 'pass' }],
+    [
+      'without a canary by configuration',
+      { config: aConfig({ health: { canary: { enabled: false } } }), probes: records(pass('port'), pass('http')) },
+      { status: 'healthy', ready: true, functional: 'pass' },
+    ],
   ])('%s', (_, change, expected) => expect(told(change)).toMatchObject(expected));
 });
 

@@ -1,27 +1,12 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: ${NAME} is the syntax of the files under test
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Config } from '../../../src/domain/config.ts';
 import { configurationFile } from '../../../src/plan/config-location.ts';
-import { type ConfigurationInput, readConfiguration, toError } from '../../../src/plan/configuration.ts';
-import { ENVIRONMENT_NAMES, namesOf } from '../../../src/plan/environment-names.ts';
+import { readConfiguration, toError } from '../../../src/plan/configuration.ts';
 import { layoutOf } from '../../../src/plan/layout.ts';
-import { describeConfigProblem } from '../../../src/plan/setting.ts';
-
-const FILE = '/etc/comfy-agent/agent.yaml';
-const read = (text: string | null, environment: ConfigurationInput['environment'] = {}, flags: ConfigurationInput['flags'] = []) =>
-  readConfiguration({ file: text === null ? null : { path: FILE, text }, environment, flags });
-
-const good = (...args: Parameters<typeof read>) => {
-  const result = read(...args);
-  if (!result.ok) throw new Error(result.problems.map(describeConfigProblem).join('\n'));
-  return result;
-};
-const problems = (...args: Parameters<typeof read>): string[] => {
-  const result = read(...args);
-  return result.ok ? [] : result.problems.map(describeConfigProblem);
-};
+import { FILE, acceptedConfig as good, configProblems as problems, readConfig as read } from '../../support/configuration.ts';
 
 describe('readConfiguration', () => {
   it('gives the defaults when nobody says anything', () => {
@@ -34,12 +19,19 @@ describe('readConfiguration', () => {
 
   it('merges key by key: defaults < file < environment < flags', () => {
     const text = 'root: /file\nports: { first: 9000, onConflict: next }\napi:\n  port: 1111\n  host: 0.0.0.0\n';
-    const { config, provenance } = good(text, { AGENT_ROOT: '/environment', AGENT_PORT: '2222' }, [{ key: 'root', value: '/flag', flag: '--root' }]);
+    const { config, provenance } = good(text, { AGENT_ROOT: '/environment', AGENT_PORT: '2222' }, [
+      { key: 'root', value: '/flag', flag: '--root' },
+    ]);
     expect(config.root).toBe('/flag');
     expect(config.api).toMatchObject({ port: 2222, host: '0.0.0.0' });
     expect(config.ports).toEqual({ first: 9000, onConflict: 'next' });
     const origins = Object.fromEntries(provenance.map(({ path, source, origin }) => [path, [source, origin]]));
-    expect(origins).toMatchObject({ root: ['flag', '--root'], 'api.port': ['environment', 'AGENT_PORT'], 'api.host': ['file', FILE], 'api.maxStreams': ['default', null] });
+    expect(origins).toMatchObject({
+      root: ['flag', '--root'],
+      'api.port': ['environment', 'AGENT_PORT'],
+      'api.host': ['file', FILE],
+      'api.maxStreams': ['default', null],
+    });
   });
 
   it('replaces lists as a whole', () => {
@@ -53,23 +45,41 @@ describe('readConfiguration', () => {
     ['gpu:\n  mode: mock\n  modee: mock\n', [`${FILE}:3: gpu.modee: there is no such key in gpu; did you mean gpu.mode?`]],
     ['tokenFile: /x\n', [`${FILE}:1: tokenFile: there is no such key; did you mean api.tokenFile?`]],
     ['COMFYUI_REPO: x\n', [`${FILE}:1: COMFYUI_REPO: is the name of an environment variable; the key is comfyui.repository`]],
-    ['api:\n  token: hunter2\n', [`${FILE}:2: api.token: there is no such key in api: secrets are given by environment (AGENT_TOKEN) or in files of their own (api.tokenFile, ssh.keyFile)`]],
+    [
+      'api:\n  token: hunter2\n',
+      [
+        `${FILE}:2: api.token: there is no such key in api: secrets are given by environment (AGENT_TOKEN) or in files of their own (api.tokenFile, ssh.keyFile)`,
+      ],
+    ],
     ['log:\n  level:\n', [`${FILE}:2: log.level: is empty; allowed: debug, info, warn, error`]],
     ['packs: 5\n', [`${FILE}:1: packs: found 5; allowed: a section with file, names, directories, testMode, customScripts…`]],
     ['comfyui:\n  commit: zz\n', [`${FILE}:2: comfyui.commit: found "zz"; allowed: a commit is 7 to 40 hexadecimal digits`]],
-    ['models:\n  required:\n    - a.safetensors\n    - { path: b, sha256: q }\n', [`${FILE}:4: models.required[1].sha256: found "q"; allowed: invalid string: must match pattern /^[0-9a-f]{64}$/i`]],
-    ['models:\n  required:\n    - { path: b, size: 1 }\n', [`${FILE}:3: models.required[0]: there is no such key: size; allowed: a list of text or {path, sha256?, sizeBytes?}`]],
-    ['comfyui:\n  arguments: [--listen]\n', [`${FILE}:2: comfyui.arguments: --listen is set by the agent; use comfyui.listen (COMFYUI_LISTEN)`]],
-    ['comfyui: { arguments: [--port=8000] }\n', [`${FILE}:1: comfyui.arguments: --port is set by the agent; use ports.first (COMFYUI_PORT_START)`]],
-    ['ports: { first: 65535 }\ngpu: { count: 2 }\n', [`${FILE}:1: ports.first: found 65535; with 2 GPUs the last port would be 65536, and 65535 is the highest`]],
+    [
+      'models:\n  required:\n    - a.safetensors\n    - { path: b, sha256: q }\n',
+      [`${FILE}:4: models.required[1].sha256: found "q"; allowed: invalid string: must match pattern /^[0-9a-f]{64}$/i`],
+    ],
+    [
+      'models:\n  required:\n    - { path: b, size: 1 }\n',
+      [`${FILE}:3: models.required[0]: there is no such key: size; allowed: a list of text or {path, sha256?, sizeBytes?}`],
+    ],
+    [
+      'comfyui:\n  arguments: [--listen]\n',
+      [`${FILE}:2: comfyui.arguments: --listen is set by the agent; use comfyui.listen (COMFYUI_LISTEN)`],
+    ],
+    [
+      'comfyui: { arguments: [--port=8000] }\n',
+      [`${FILE}:1: comfyui.arguments: --port is set by the agent; use ports.first (COMFYUI_PORT_START)`],
+    ],
+    [
+      'ports: { first: 65535 }\ngpu: { count: 2 }\n',
+      [`${FILE}:1: ports.first: found 65535; with 2 GPUs the last port would be 65536, and 65535 is the highest`],
+    ],
     ['ports: { first: 70000 }\n', [`${FILE}:1: ports.first: found 70000; allowed: a whole number from 1 to 65535`]],
     ['api: { port: 8188 }\n', [`${FILE}:1: api.port: found 8188, which is the port of GPU 0; choose another`]],
     ['root: relative/path\n', [`${FILE}:1: root: found "relative/path"; allowed: an absolute path`]],
     ['root: /\n', [`${FILE}:1: root: the root cannot be / itself; choose a directory of its own`]],
     ['[1, 2]', [`${FILE}:1: found [1,2]; allowed: a section with root, stateDir, runDir, comfyui, gpu…`]],
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: that is the syntax of the file
     ['root: ${NOWHERE}/x\n', [`${FILE}:1: root: names the variable NOWHERE, which is not set; set it, or write \${NOWHERE:-default}`]],
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: that is the syntax of the file
     ['root: /a/${B C}\n', [`${FILE}:1: root: \${B C} names no variable; write \${NAME}, or $\${ for the characters themselves`]],
     ['comfyui: { branch: -x }\n', [`${FILE}:1: comfyui.branch: "-x" cannot be the name of a branch or tag`]],
   ])('refuses %j', (text, expected) => {
@@ -79,7 +89,10 @@ describe('readConfiguration', () => {
   it('refuses what is no YAML, repeated keys, alias bombs and large files, with the place', () => {
     expect(problems('a: [\n')[0]).toMatch(/agent\.yaml:2: /);
     expect(problems('root: /a\nroot: /b\n')).toEqual([`${FILE}:2: Map keys must be unique`]);
-    const bomb = ['a: &a [x,x,x,x,x,x,x,x,x,x]', ...['b', 'c', 'd'].map((name, index) => `${name}: &${name} [${Array(10).fill(`*${'abc'[index]}`).join(',')}]`)].join('\n');
+    const bomb = [
+      'a: &a [x,x,x,x,x,x,x,x,x,x]',
+      ...['b', 'c', 'd'].map((name, index) => `${name}: &${name} [${Array(10).fill(`*${'abc'[index]}`).join(',')}]`),
+    ].join('\n');
     expect(problems(bomb)[0]).toMatch(/cannot be read: Excessive alias count/);
     expect(problems(`root: /a\n#${'x'.repeat(1024 * 1024)}`)[0]).toMatch(/larger than 1048576 bytes/);
     expect(problems('['.repeat(200_000))).not.toEqual([]);
@@ -95,22 +108,32 @@ describe('readConfiguration', () => {
   });
 
   it('expands variables, with defaults and an escape, and reads numbers out of them', () => {
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: that is the syntax of the file
-    const text = 'root: ${DATA:-/data}/agent\napi: { port: "${PORT}" }\ncomfyui:\n  enabled: ${ON:-false}\n  environment: { A: "$${B}", C: "${D}-${E:-e}" }\n';
+    const text =
+      'root: ${DATA:-/data}/agent\napi: { port: "${PORT}" }\ncomfyui:\n  enabled: ${ON:-false}\n  environment: { A: "$${B}", C: "${D}-${E:-e}" }\n';
     const { config } = good(text, { PORT: '1234', D: 'd' });
     expect(config.root).toBe('/data/agent');
     expect(config.api.port).toBe(1234);
     expect(config.comfyui.enabled).toBe(false);
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the escaped form
     expect(config.comfyui.environment).toEqual({ A: '${B}', C: 'd-e' });
   });
 
   it('makes paths absolute, from the root, and leaves URLs and program names alone', () => {
-    const text = 'root: /data/\nmodels: { path: ../models }\nssh: { keyFile: ~/.ssh/id }\npython: { interpreter: python3.11, findLinks: [./wheels, "https://x.example/w"] }\ncomfyui: { repository: ./src/ComfyUI }\n';
+    const text =
+      'root: /data/\nmodels: { path: ../models }\nssh: { keyFile: ~/.ssh/id }\npython: { interpreter: python3.11, findLinks: [./wheels, "https://x.example/w"] }\ncomfyui: { repository: ./src/ComfyUI }\n';
     const { config } = good(text, { HOME: '/home/me' });
-    expect(config).toMatchObject({ root: '/data', models: { path: '/models' }, ssh: { keyFile: '/home/me/.ssh/id' }, comfyui: { repository: '/data/src/ComfyUI' } });
+    expect(config).toMatchObject({
+      root: '/data',
+      models: { path: '/models' },
+      ssh: { keyFile: '/home/me/.ssh/id' },
+      comfyui: { repository: '/data/src/ComfyUI' },
+    });
     expect(config.python).toMatchObject({ interpreter: 'python3.11', findLinks: ['/data/wheels', 'https://x.example/w'] });
-    const relative = readConfiguration({ file: null, environment: {}, flags: [{ key: 'root', value: '.quickstart', flag: '--root' }], workingDirectory: '/repo' });
+    const relative = readConfiguration({
+      file: null,
+      environment: {},
+      flags: [{ key: 'root', value: '.quickstart', flag: '--root' }],
+      workingDirectory: '/repo',
+    });
     expect(relative.ok && relative.config.root).toBe('/repo/.quickstart');
   });
 
@@ -124,127 +147,9 @@ describe('readConfiguration', () => {
   });
 });
 
-describe('environment', () => {
-  it.each<[Record<string, string>, Record<string, unknown>]>([
-    [{ MOCK_GPU: '1' }, { mode: 'mock', count: null, mockCount: null }],
-    [{ MOCK_GPU: '0' }, { mode: 'actual' }],
-    [{ GPU_MODE: 'mock', NUM_GPUS: '10' }, { mode: 'mock', count: 10 }],
-    [{ GPU_MODE: 'actual', COMFYUI_CPU_ONLY: 'true' }, { mode: 'cpu' }],
-    [{ GPU_MODE: 'actual' }, { mode: 'actual' }],
-    [{ TEST_GPUS: '3' }, { mode: 'mock', mockCount: 3 }],
-    [{ COMFYUI_CPU_MODE: 'yes' }, { mode: 'cpu' }],
-    [{ MOCK_GPU: '1', COMFYUI_CPU_ONLY: '1' }, { mode: 'mock' }],
-    [{ TEST_MODE: 'true' }, { mode: 'mock' }],
-    [{ NUM_GPUS: 'all' }, { mode: 'actual', count: null }],
-    [{ NUM_GPUS: '' }, { count: null }],
-    [{ COMFYUI_PIN: 'INDEX' }, { pin: 'index' }],
-  ])('%j gives gpu %j', (environment, expected) => {
-    expect(good(null, environment).config.gpu).toMatchObject(expected);
-  });
-
-  it.each<[Record<string, string>, string]>([
-    [{ NUM_GPUS: 'two' }, 'NUM_GPUS: gpu.count: found "two"; allowed: a whole number'],
-    [{ NUM_GPUS: '0' }, 'NUM_GPUS: gpu.count: found "0"; allowed: a whole number from 1 to 64, or null'],
-    [{ MOCK_GPU: 'perhaps' }, 'MOCK_GPU: gpu.mode: found "perhaps"; allowed: true or false (1, 0, yes, no, on, off)'],
-    [{ GPU_MODE: 'real' }, 'GPU_MODE: gpu.mode: found "real"; allowed: actual, mock, cpu'],
-    [{ ENABLE_COMFYUI: 'si' }, 'ENABLE_COMFYUI: comfyui.enabled: found "si"; allowed: true or false (1, 0, yes, no, on, off)'],
-    [{ COMFY_ARGS: '--x "open' }, 'COMFY_ARGS: comfyui.arguments: found "--x \\"open"; allowed: words as a shell would read them; a quote is not closed'],
-    [{ COMFYUI_PORT_START: '99999' }, 'COMFYUI_PORT_START: ports.first: found "99999"; allowed: a whole number from 1 to 65535'],
-    [{ AGENT_PM2: 'mine' }, 'AGENT_PM2: pm2.mode: found "mine"; allowed: owned, external'],
-    [{ LOG_LEVEL: 'loud' }, 'LOG_LEVEL: log.level: found "loud"; allowed: debug, info, warn, error'],
-    [{ COMFYUI_COMMIT: 'HEAD' }, 'COMFYUI_COMMIT: comfyui.commit: found "HEAD"; allowed: a commit is 7 to 40 hexadecimal digits'],
-    [{ AGENT_ROOT: 'relative' }, 'AGENT_ROOT: root: found "relative"; allowed: an absolute path'],
-  ])('%j is refused by name', (environment, expected) => {
-    expect(problems(null, environment)).toEqual([expected]);
-  });
-
-  it('refuses a repository that git could not be given, without its password', () => {
-    const [problem] = problems(null, { COMFYUI_REPO: 'ext::sh -c "x"' });
-    expect(problem).toMatch(/^COMFYUI_REPO: comfyui.repository: .*is not a repository URL; name a repository as/);
-    expect(problems(null, { COMFYUI_REPO: 'ftp://me:hunter2@h/x' }).join()).not.toContain('hunter2');
-  });
-
-  it('reads the other kinds of values', () => {
-    const { config } = good(null, {
-      COMFY_ARGS: `--highvram --x 'a b' "c \\"d\\"" e\\ f`,
-      COMFYUI_CUSTOM_NODES: ' A, B ,,C',
-      PIP_EXTRA_INDEX_URL: 'https://a.example https://b.example',
-      UV_FIND_LINKS: '/w1,/w2',
-      UV_INDEX_URL: 'https://i.example/simple',
-      LOG_LEVEL: 'WARNING',
-      LOG_MAX_SIZE: '20m',
-      MACHINE_HEALTH_PORT: '9191',
-      STORAGE_TEST_MODE: 'true',
-      COMFYUI_BASE_PORT: '3188',
-    });
-    expect(config.comfyui.arguments).toEqual(['--highvram', '--x', 'a b', 'c "d"', 'e f']);
-    expect(config.packs).toMatchObject({ names: ['A', 'B', 'C'], testMode: true });
-    expect(config.python).toMatchObject({ indexUrl: 'https://i.example/simple', extraIndexUrls: ['https://a.example', 'https://b.example'], findLinks: ['/w1', '/w2'] });
-    expect(config.log).toEqual({ level: 'warn', maxFileMb: 20 });
-    expect(config).toMatchObject({ api: { port: 9191 }, ports: { first: 3188 } });
-  });
-
-  it('warns of ignored and misspelt names', () => {
-    expect(good(null, { AGENT_ROOT: '/a', ROOT: '/b', WORKSPACE_PATH: '/a' }).warnings).toEqual(['ROOT is ignored, because AGENT_ROOT is set and comes first']);
-    expect(good(null, { COMFYUI_BRNACH: 'x', COMFYUI_TIMEOUT_SECONDS: '3' }).warnings).toEqual(['COMFYUI_BRNACH is no variable of the agent; did you mean COMFYUI_BRANCH?']);
-  });
-
-  it('the first name of a setting wins, whatever else is set', () => {
-    const multiple = [...new Set(ENVIRONMENT_NAMES.map(([key]) => key))].filter((key) => namesOf(key).length > 1 && ENVIRONMENT_NAMES.some(([k, , value]) => k === key && value.name === 'text'));
-    expect(multiple).toEqual(['root', 'comfyui.repository', 'python.indexUrl']);
-    fc.assert(
-      fc.property(fc.constantFrom(...multiple), fc.subarray([0, 1, 2, 3], { minLength: 1 }), (key, chosen) => {
-        const names = namesOf(key).filter((_, index) => chosen.includes(index));
-        fc.pre(names.length > 0);
-        const { provenance } = good(null, Object.fromEntries(names.map((name) => [name, `/${name}`])));
-        expect(provenance.find(({ path }) => path === key)).toMatchObject({ value: `/${names[0]}`, source: 'environment', origin: names[0] });
-      }),
-    );
-  });
-
-  it('every name leads to a key of the schema', () => {
-    const { provenance } = good(null);
-    const keys = provenance.map(({ path }) => path);
-    expect(ENVIRONMENT_NAMES.map(([key]) => key).filter((key) => !keys.includes(key))).toEqual([]);
-  });
-});
-
-describe('secrets', () => {
-  it('are kept apart from the configuration, and the agent’s own from packs', () => {
-    const { secrets, provenance, config } = good(null, { AGENT_TOKEN: ' t0ken ', AWS_SECRET_ACCESS_KEY_ENCODED: 'a_SLASH_b_SLASH_', HF_TOKEN: 'hf' });
-    expect(secrets).toMatchObject({ token: 't0ken', tokenFile: null, sshKey: null });
-    expect(secrets.environment).toEqual({ AWS_SECRET_ACCESS_KEY_ENCODED: 'a_SLASH_b_SLASH_', AWS_SECRET_ACCESS_KEY: 'a/b/', HF_TOKEN: 'hf' });
-    expect(JSON.stringify([provenance, config])).not.toMatch(/t0ken|a\/b/);
-    expect(good(null, { AGENT_TOKEN_FILE: '/run/token' }).secrets.tokenFile).toBe('/run/token');
-  });
-
-  it('a missing part of the SSH key is told by name; a key file wins', () => {
-    const result = read(null, { CUT_PK_1: 'AAAA', CUT_PK_3: 'CCCC' });
-    if (result.ok) throw new Error('accepted');
-    expect(toError(result.problems).code).toBe('SSH_KEY_INVALID');
-    expect(toError(result.problems).message).toContain('CUT_PK_2');
-    expect(good(null, { CUT_PK_1: 'AAAA', SSH_KEY_FILE: '/k' }).warnings).toEqual(['CUT_PK_1..3 are ignored, because ssh.keyFile (SSH_KEY_FILE) names a key']);
-  });
-
-  it('provenance masks them wherever they stand', () => {
-    const text = [
-      'comfyui:',
-      '  repository: https://me:hunter2@git.example/x.git',
-      // biome-ignore lint/suspicious/noTemplateCurlyInString: that is the syntax of the file
-      '  environment: { API_KEY: hunter2, MODE: x, DEEP: "${HF_TOKEN}" }',
-      '  arguments: [--api-key, hunter2, --auth-token=hunter2, --fast]',
-      'python: { extraRequirements: ["x @ https://u:hunter2@h.example/x.whl"], indexUrl: "https://h.example/simple?token=hunter2" }',
-    ].join('\n');
-    const { provenance, config } = good(text, { HF_TOKEN: 'hunter2' });
-    expect(config.comfyui.environment['DEEP']).toBe('hunter2');
-    expect(JSON.stringify(provenance)).not.toContain('hunter2');
-    expect(provenance.find(({ path }) => path === 'comfyui.environment')?.value).toMatchObject({ API_KEY: '***', MODE: 'x' });
-    expect(provenance.find(({ path }) => path === 'comfyui.arguments')?.value).toEqual(['--api-key', '***', '--auth-token=***', '--fast']);
-  });
-});
-
 describe('configurationFile', () => {
-  const at = (change: Partial<Parameters<typeof configurationFile>[0]>) => configurationFile({ flag: null, root: null, environment: {}, workingDirectory: '/here', ...change });
+  const at = (change: Partial<Parameters<typeof configurationFile>[0]>) =>
+    configurationFile({ flag: null, root: null, environment: {}, workingDirectory: '/here', ...change });
   it('goes by --config, AGENT_CONFIG, the system’s, the root’s; never by the working directory', () => {
     expect(at({ flag: 'a.yaml', environment: { AGENT_CONFIG: '/b.yaml' } })).toEqual([{ path: '/here/a.yaml', required: true }]);
     expect(at({ environment: { AGENT_CONFIG: '/b.yaml' } })).toEqual([{ path: '/b.yaml', required: true }]);
@@ -257,13 +162,25 @@ describe('configurationFile', () => {
 describe('layoutOf', () => {
   it('puts everything below the root', () => {
     const layout = layoutOf(good(null).config);
-    expect(layout).toMatchObject({ releases: '/workspace/releases', installPath: '/workspace/ComfyUI', models: '/workspace/shared/models', socket: '/workspace/run/agent.sock', socketFallback: false });
+    expect(layout).toMatchObject({
+      releases: '/workspace/releases',
+      installPath: '/workspace/ComfyUI',
+      models: '/workspace/shared/models',
+      socket: '/workspace/run/agent.sock',
+      socketFallback: false,
+    });
     expect(layout.configNodes).toBe('/workspace/shared/config_nodes.json');
   });
 
   it('follows the keys that move things', () => {
     const { config } = good('stateDir: /var/lib/a\nrunDir: /run/a\npacks: { testMode: true }\nmodels: { path: /mnt/models }\n');
-    expect(layoutOf(config)).toMatchObject({ database: '/var/lib/a/agent.db', pm2Home: '/var/lib/a/pm2', socket: '/run/a/agent.sock', models: '/mnt/models', configNodes: '/workspace/shared/config_nodes_test.json' });
+    expect(layoutOf(config)).toMatchObject({
+      database: '/var/lib/a/agent.db',
+      pm2Home: '/var/lib/a/pm2',
+      socket: '/run/a/agent.sock',
+      models: '/mnt/models',
+      configNodes: '/workspace/shared/config_nodes_test.json',
+    });
     expect(layoutOf(good('packs: { testMode: true, file: mine.json }').config).configNodes).toBe('/workspace/mine.json');
   });
 

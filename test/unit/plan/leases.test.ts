@@ -15,10 +15,15 @@ const input = (change: Partial<LeaseInput> = {}): LeaseInput => ({
 });
 const next = aConfig({ ports: { onConflict: 'next' } }).ports;
 const stranger = (tcpPort: number) => ({ tcpPort, pid: 4711, command: 'nginx' });
-const leased = (result: ReturnType<typeof planLeases>) => result.actions.map((action) => (action.kind === 'lease-port' ? [action.gpu, action.tcpPort] : []));
+const leased = (result: ReturnType<typeof planLeases>) =>
+  result.actions.map((action) => (action.kind === 'lease-port' ? [action.gpu, action.tcpPort] : []));
 
 describe('planLeases', () => {
-  it('gives first + n', () => expect(leased(planLeases(input()))).toEqual([[0, 8188], [1, 8189]]));
+  it('gives first + n', () =>
+    expect(leased(planLeases(input()))).toEqual([
+      [0, 8188],
+      [1, 8189],
+    ]));
 
   it('keeps what was given', () => {
     const result = planLeases(input({ leases: [aLease(0, 9_999), aLease(1)] }));
@@ -26,7 +31,10 @@ describe('planLeases', () => {
   });
 
   it('moves when ports.first changed', () => {
-    expect(leased(planLeases(input({ setting: aConfig({ ports: { first: 9000 } }).ports, leases: [aLease(0), aLease(1)] })))).toEqual([[0, 9000], [1, 9001]]);
+    expect(leased(planLeases(input({ setting: aConfig({ ports: { first: 9000 } }).ports, leases: [aLease(0), aLease(1)] })))).toEqual([
+      [0, 9000],
+      [1, 9001],
+    ]);
   });
 
   it('names the stranger and holds', () => {
@@ -42,18 +50,31 @@ describe('planLeases', () => {
   });
 
   it('takes the next free port when configured to, also away from a lease', () => {
-    expect(leased(planLeases(input({ setting: next, holders: known([stranger(8188)]) })))).toEqual([[0, 8190], [1, 8189]]);
-    expect(leased(planLeases(input({ setting: next, leases: [aLease(0), aLease(1)], holders: known([stranger(8188), stranger(8190)]) })))).toEqual([[0, 8191]]);
+    expect(leased(planLeases(input({ setting: next, holders: known([stranger(8188)]) })))).toEqual([
+      [0, 8190],
+      [1, 8189],
+    ]);
+    expect(
+      leased(planLeases(input({ setting: next, leases: [aLease(0), aLease(1)], holders: known([stranger(8188), stranger(8190)]) }))),
+    ).toEqual([[0, 8191]]);
   });
 
   it('does not take our own process for a stranger', () => {
-    const result = planLeases(input({ leases: [aLease(0), aLease(1)], holders: known([{ tcpPort: 8188, pid: 1000, command: 'python' }]), ownPids: new Set([1000]) }));
+    const result = planLeases(
+      input({
+        leases: [aLease(0), aLease(1)],
+        holders: known([{ tcpPort: 8188, pid: 1000, command: 'python' }]),
+        ownPids: new Set([1000]),
+      }),
+    );
     expect(result.actions).toEqual([]);
     expect(result.holds).toEqual([]);
   });
 
   it('leaves a running instance alone whoever answers on its port', () => {
-    const result = planLeases(input({ setting: next, leases: [aLease(0), aLease(1)], holders: known([stranger(8188)]), running: new Set([0, 1]) }));
+    const result = planLeases(
+      input({ setting: next, leases: [aLease(0), aLease(1)], holders: known([stranger(8188)]), running: new Set([0, 1]) }),
+    );
     expect(result.actions).toEqual([]);
   });
 
@@ -69,13 +90,24 @@ describe('planLeases', () => {
 
   it('never gives one port twice, and none that a stranger holds', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 8 }), fc.uniqueArray(fc.integer({ min: 8180, max: 8210 })), fc.boolean(), (count, held, isNext) => {
-        const result = planLeases(input({ setting: isNext ? next : aConfig().ports, instances: Array.from({ length: count }, (_, gpu) => anInstance(gpu)), holders: known(held.map(stranger)) }));
-        const given = leased(result).map(([, tcpPort]) => tcpPort);
-        expect(new Set(given).size).toBe(given.length);
-        for (const tcpPort of given) expect(held).not.toContain(tcpPort);
-        expect(given.length + result.blocked.size).toBe(count);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 8 }),
+        fc.uniqueArray(fc.integer({ min: 8180, max: 8210 })),
+        fc.boolean(),
+        (count, held, isNext) => {
+          const result = planLeases(
+            input({
+              setting: isNext ? next : aConfig().ports,
+              instances: Array.from({ length: count }, (_, gpu) => anInstance(gpu)),
+              holders: known(held.map(stranger)),
+            }),
+          );
+          const given = leased(result).map(([, tcpPort]) => tcpPort);
+          expect(new Set(given).size).toBe(given.length);
+          for (const tcpPort of given) expect(held).not.toContain(tcpPort);
+          expect(given.length + result.blocked.size).toBe(count);
+        },
+      ),
     );
   });
 });

@@ -3,13 +3,31 @@ import { describe, expect, it } from 'vitest';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { launchDigest } from '../../../src/plan/launch.ts';
 import { type PlanInput, plan } from '../../../src/plan/plan.ts';
-import { actionsOf, aGpu, aHealthyMachine, aLaunch, anInstance, aProcess, aReading, aRelease, at, holdsOf, NOW } from '../../support/builders.ts';
+import {
+  actionsOf,
+  aGpu,
+  aHealthyMachine,
+  aLaunch,
+  anInstance,
+  aProcess,
+  aReading,
+  aRelease,
+  at,
+  holdsOf,
+  NOW,
+} from '../../support/builders.ts';
 
 const machine = aHealthyMachine;
-const withObserved = (input: PlanInput, change: Partial<PlanInput['observed']>): PlanInput => ({ ...input, observed: { ...input.observed, ...change } });
+const withObserved = (input: PlanInput, change: Partial<PlanInput['observed']>): PlanInput => ({
+  ...input,
+  observed: { ...input.observed, ...change },
+});
 const withInstance = (input: PlanInput, gpu: number, change: Parameters<typeof anInstance>[1]): PlanInput => ({
   ...input,
-  desired: { ...input.desired, instances: input.desired.instances.map((instance) => (instance.gpu === gpu ? { ...instance, ...change } : instance)) },
+  desired: {
+    ...input.desired,
+    instances: input.desired.instances.map((instance) => (instance.gpu === gpu ? { ...instance, ...change } : instance)),
+  },
 });
 const processes = (...list: ReturnType<typeof aProcess>[]) => known(list);
 const running = (gpu: number, change = {}) => aProcess(gpu, { entryDigest: launchDigest(aLaunch(gpu)), ...change });
@@ -46,7 +64,9 @@ describe('plan', () => {
     });
 
     it('replaces it when configured to, or when asked to', () => {
-      const other = withObserved(machine({ install: { onChange: 'install' } }), { release: known(aRelease(undefined, { specDigest: 'another' })) });
+      const other = withObserved(machine({ install: { onChange: 'install' } }), {
+        release: known(aRelease(undefined, { specDigest: 'another' })),
+      });
       expect(actionsOf(plan(other))).toEqual(['install']);
       const asked = machine();
       expect(actionsOf(plan({ ...asked, intents: { ...asked.intents, reinstallRequestedAt: NOW } }))).toEqual(['install']);
@@ -57,17 +77,36 @@ describe('plan', () => {
       { retryable: true, ago: 16_000, attempts: 1, installs: true },
       { retryable: true, ago: 16_000, attempts: 3, installs: false },
       { retryable: false, ago: 9_999_999, attempts: 1, installs: false },
-    ])('after a failure (retryable $retryable, $ago ms ago, attempt $attempts): installs $installs', ({ retryable, ago, attempts, installs }) => {
-      const bare = withObserved(machine(), { release: known(null) });
-      const failedInstallation = { specDigest: bare.desired.specDigest, at: NOW - ago, attempts, code: 'REPOSITORY_UNREACHABLE', message: 'no route', help: 'check', retryable };
-      const planned = plan({ ...bare, failedInstallation });
-      expect(actionsOf(planned).includes('install')).toBe(installs);
-      expect(holdsOf(planned).includes('installation: REPOSITORY_UNREACHABLE')).toBe(!installs);
-    });
+    ])(
+      'after a failure (retryable $retryable, $ago ms ago, attempt $attempts): installs $installs',
+      ({ retryable, ago, attempts, installs }) => {
+        const bare = withObserved(machine(), { release: known(null) });
+        const failedInstallation = {
+          specDigest: bare.desired.specDigest,
+          at: NOW - ago,
+          attempts,
+          code: 'REPOSITORY_UNREACHABLE',
+          message: 'no route',
+          help: 'check',
+          retryable,
+        };
+        const planned = plan({ ...bare, failedInstallation });
+        expect(actionsOf(planned).includes('install')).toBe(installs);
+        expect(holdsOf(planned).includes('installation: REPOSITORY_UNREACHABLE')).toBe(!installs);
+      },
+    );
 
     it('tries again at once when the configuration changed', () => {
       const bare = withObserved(machine(), { release: known(null) });
-      const failedInstallation = { specDigest: 'of another configuration', at: NOW, attempts: 9, code: 'X', message: '', help: '', retryable: false };
+      const failedInstallation = {
+        specDigest: 'of another configuration',
+        at: NOW,
+        attempts: 9,
+        code: 'X',
+        message: '',
+        help: '',
+        retryable: false,
+      };
       expect(actionsOf(plan({ ...bare, failedInstallation }))).toContain('install');
     });
   });
@@ -125,9 +164,21 @@ describe('plan', () => {
       const changed: PlanInput = { ...machine(), launches: new Map([0, 1].map((gpu) => [gpu, aLaunch(gpu, { release: 'r2' })])) };
       expect(actionsOf(plan(changed))).toEqual(['restart-instance 0']);
       expect(holdsOf(plan(changed))).toEqual(['instance 1: ROLLING']);
-      const busy: PlanInput = { ...changed, health: new Map([[0, { starting: false, queue: { running: 1, pending: 0 } }], [1, { starting: false, queue: { running: 0, pending: 0 } }]]) };
+      const busy: PlanInput = {
+        ...changed,
+        health: new Map([
+          [0, { starting: false, queue: { running: 1, pending: 0 } }],
+          [1, { starting: false, queue: { running: 0, pending: 0 } }],
+        ]),
+      };
       expect(actionsOf(plan(busy))).toEqual(['restart-instance 1']);
-      const starting: PlanInput = { ...changed, health: new Map([[0, { starting: true, queue: null }], [1, { starting: false, queue: { running: 0, pending: 0 } }]]) };
+      const starting: PlanInput = {
+        ...changed,
+        health: new Map([
+          [0, { starting: true, queue: null }],
+          [1, { starting: false, queue: { running: 0, pending: 0 } }],
+        ]),
+      };
       expect(actionsOf(plan(starting))).toEqual(['restart-instance 0']);
     });
 
@@ -161,7 +212,10 @@ describe('plan', () => {
     const onCards = (processesOnCard: ReturnType<typeof aGpu>['processes'], foreignProcess: 'hold' | 'warn' = 'hold') => {
       const input = machine({ gpu: { mode: 'actual', foreignProcess } }, [0]);
       return withObserved(
-        { ...input, desired: { ...input.desired, instances: [anInstance(0, { mode: 'gpu', uuid: 'GPU-00000000', visibleDevices: 'GPU-00000000' })] } },
+        {
+          ...input,
+          desired: { ...input.desired, instances: [anInstance(0, { mode: 'gpu', uuid: 'GPU-00000000', visibleDevices: 'GPU-00000000' })] },
+        },
         { gpus: known(aReading(aGpu(0, { processes: processesOnCard }))), processes: processes(), ownPids: new Set() },
       );
     };
@@ -213,22 +267,39 @@ describe('plan', () => {
     const status = fc.constantFrom('online', 'stopped', 'errored', 'missing');
     const desired = fc.constantFrom<'running' | 'stopped'>('running', 'stopped');
     fc.assert(
-      fc.property(fc.array(fc.record({ status, desired, draining: fc.boolean(), cordoned: fc.boolean(), stale: fc.boolean(), leased: fc.boolean() }), { minLength: 1, maxLength: 6 }), (rows) => {
-        const gpus = rows.map((_, index) => index);
-        let input = machine({}, gpus);
-        for (const [gpu, row] of rows.entries()) input = withInstance(input, gpu, { desired: row.desired, draining: row.draining, cordoned: row.cordoned });
-        const list = rows.flatMap((row, gpu) => (row.status === 'missing' ? [] : [running(gpu, { status: row.status, pid: row.status === 'online' ? 1_000 + gpu : null, ...(row.stale ? { entryDigest: 'old' } : {}) })]));
-        input = withObserved(input, { processes: known(list), leases: input.observed.leases.filter((lease) => rows[lease.gpu]?.leased) });
-        for (let round = 0; round < 30; round++) {
-          const launches = new Map(input.observed.leases.map((lease) => [lease.gpu, aLaunch(lease.gpu)]));
-          const planned = plan({ ...input, launches });
-          const targets = actionsOf(planned).map((action) => action.split(' ').at(-1));
-          expect(new Set(targets).size).toBe(targets.length);
-          if (planned.actions.length === 0) return;
-          input = carryOut({ ...input, launches }, planned);
-        }
-        throw new Error('it did not settle within 30 rounds');
-      }),
+      fc.property(
+        fc.array(
+          fc.record({ status, desired, draining: fc.boolean(), cordoned: fc.boolean(), stale: fc.boolean(), leased: fc.boolean() }),
+          { minLength: 1, maxLength: 6 },
+        ),
+        (rows) => {
+          const gpus = rows.map((_, index) => index);
+          let input = machine({}, gpus);
+          for (const [gpu, row] of rows.entries())
+            input = withInstance(input, gpu, { desired: row.desired, draining: row.draining, cordoned: row.cordoned });
+          const list = rows.flatMap((row, gpu) =>
+            row.status === 'missing'
+              ? []
+              : [
+                  running(gpu, {
+                    status: row.status,
+                    pid: row.status === 'online' ? 1_000 + gpu : null,
+                    ...(row.stale ? { entryDigest: 'old' } : {}),
+                  }),
+                ],
+          );
+          input = withObserved(input, { processes: known(list), leases: input.observed.leases.filter((lease) => rows[lease.gpu]?.leased) });
+          for (let round = 0; round < 30; round++) {
+            const launches = new Map(input.observed.leases.map((lease) => [lease.gpu, aLaunch(lease.gpu)]));
+            const planned = plan({ ...input, launches });
+            const targets = actionsOf(planned).map((action) => action.split(' ').at(-1));
+            expect(new Set(targets).size).toBe(targets.length);
+            if (planned.actions.length === 0) return;
+            input = carryOut({ ...input, launches }, planned);
+          }
+          throw new Error('it did not settle within 30 rounds');
+        },
+      ),
       { numRuns: 200 },
     );
   });
@@ -240,8 +311,10 @@ function carryOut(input: PlanInput, planned: ReturnType<typeof plan>): PlanInput
   let leases = [...input.observed.leases];
   for (const action of planned.actions) {
     if (action.kind === 'lease-port') leases = [...leases, { gpu: action.gpu, tcpPort: action.tcpPort, first: 8188, since: at(0) }];
-    if (action.kind === 'start-instance' || action.kind === 'restart-instance') list = [...list.filter((process) => process.name !== action.name), running(action.gpu, { startedAt: NOW })];
-    if (action.kind === 'stop-instance') list = list.map((process) => (process.name === action.name ? { ...process, status: 'stopped', pid: null } : process));
+    if (action.kind === 'start-instance' || action.kind === 'restart-instance')
+      list = [...list.filter((process) => process.name !== action.name), running(action.gpu, { startedAt: NOW })];
+    if (action.kind === 'stop-instance')
+      list = list.map((process) => (process.name === action.name ? { ...process, status: 'stopped', pid: null } : process));
     if (action.kind === 'remove-process') list = list.filter((process) => process.name !== action.name);
   }
   return withObserved(input, { processes: known(list), leases });

@@ -26,8 +26,12 @@ describe('source', () => {
 
   it('gives the fallback its own defaults', () => {
     const { comfyui } = aConfig({ comfyui: { branch: 'mine', fallbackRepository: 'https://github.com/comfyanonymous/ComfyUI' } });
-    expect(fallbackSource(resolveSource(comfyui), comfyui)).toMatchObject({ branch: null, commit: OFFICIAL_COMMIT });
-    expect(fallbackSource(source({}), aConfig().comfyui)).toBeNull();
+    expect(fallbackSource(comfyui)).toMatchObject({ branch: null, commit: OFFICIAL_COMMIT });
+    expect(fallbackSource(aConfig().comfyui)).toBeNull();
+  });
+
+  it('keeps credentials out of what is recorded', () => {
+    expect(source({ repository: 'https://me:secret@example.org/x.git' }).repository).toBe('https://example.org/x.git');
   });
 });
 
@@ -51,15 +55,22 @@ describe('cards', () => {
   });
 
   it('pins by UUID, by index, and by MIG device', () => {
-    const pinned = (gpu: object, card = aGpu(0)) => resolve({ config: aConfig({ gpu }), packs: [], gpus: known(aReading(card)), intents: Intents.parse({}), generation: 1 }).instances[0];
-    expect(pinned({ mode: 'actual' })).toMatchObject({ visibleDevices: 'GPU-00000000', uuid: 'GPU-00000000', mode: 'gpu', name: 'comfyui-gpu0' });
+    const pinned = (gpu: object, card = aGpu(0)) =>
+      resolve({ config: aConfig({ gpu }), packs: [], gpus: known(aReading(card)), intents: Intents.parse({}), generation: 1 }).instances[0];
+    expect(pinned({ mode: 'actual' })).toMatchObject({
+      visibleDevices: 'GPU-00000000',
+      uuid: 'GPU-00000000',
+      mode: 'gpu',
+      name: 'comfyui-gpu0',
+    });
     expect(pinned({ mode: 'actual', pin: 'index' })?.visibleDevices).toBe('0');
     expect(pinned({ mode: 'actual' }, aGpu(0, { migMode: 'enabled', migDevices: ['MIG-1', 'MIG-2'] }))?.visibleDevices).toBe('MIG-1');
     expect(pinned({ mode: 'mock' })).toMatchObject({ visibleDevices: '', uuid: null, mode: 'cpu' });
   });
 
   it('a change of port or probe asks for no other installation, a change of branch does', () => {
-    const digest = (input: object) => resolve({ config: aConfig(input), packs: [], gpus: known(aReading()), intents: Intents.parse({}), generation: 1 }).specDigest;
+    const digest = (input: object) =>
+      resolve({ config: aConfig(input), packs: [], gpus: known(aReading()), intents: Intents.parse({}), generation: 1 }).specDigest;
     expect(digest({ ports: { first: 9_000 }, health: { minReady: 0 } })).toBe(digest({}));
     expect(digest({ comfyui: { branch: 'x' } })).not.toBe(digest({}));
   });
@@ -76,22 +87,44 @@ describe('restart policy', () => {
     expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 4 }, NOW).quarantine).toBeNull();
     expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 3 }, NOW).quarantine).toContain('ended 4 times');
   });
-  it.each([[0, null, 'exit code 0'], [null, 'SIGKILL', 'exit signal SIGKILL'], [0, 'SIGSEGV', 'exit signal SIGSEGV'], [null, null, 'exit, cause unknown']])('%s %s -> %s', (code, signal, text) => expect(exitReason(code, signal)).toBe(text));
+  it.each([
+    [0, null, 'exit code 0'],
+    [null, 'SIGKILL', 'exit signal SIGKILL'],
+    [0, 'SIGSEGV', 'exit signal SIGSEGV'],
+    [null, null, 'exit, cause unknown'],
+  ])('%s %s -> %s', (code, signal, text) => expect(exitReason(code, signal)).toBe(text));
 });
 
 describe('flags', () => {
-  it('are read from the tree', () => expect(supportedFlags('parser.add_argument("--port", type=int)\ngroup.add_argument(\n  "--cpu")', '9.9')).toEqual(['--cpu', '--port']));
+  it('are read from the tree', () =>
+    expect(supportedFlags('parser.add_argument("--port", type=int)\ngroup.add_argument(\n  "--cpu")', '9.9')).toEqual(['--cpu', '--port']));
   it('else follow the version', () => {
     expect(supportedFlags(null, '0.3.12')).not.toContain('--database-url');
     expect(supportedFlags(null, '0.3.64')).toContain('--database-url');
     expect(supportedFlags(null, null)).toContain('--port');
   });
-  it.each([['0.3.12', '0.3.9', 1], ['0.3.64', '0.3.64', 0], ['0.3', '0.3.1', -1], ['1.0-rc', '1.0', 0]])('%s against %s', (a, b, sign) => expect(Math.sign(compareVersions(a, b))).toBe(sign));
+  it.each([
+    ['0.3.12', '0.3.9', 1],
+    ['0.3.64', '0.3.64', 0],
+    ['0.3', '0.3.1', -1],
+    ['1.0-rc', '1.0', 0],
+  ])('%s against %s', (a, b, sign) => expect(Math.sign(compareVersions(a, b))).toBe(sign));
 });
 
 describe('import report', () => {
   it('reads the newest block and the reasons above it', () => {
-    const lines = ['Import times for custom nodes:', '   0.1 seconds: /c/old', '', 'Cannot import /c/bad module for custom nodes: No module named x', '', 'Import times for custom nodes:', '   0.0 seconds: /c/good', '   0.2 seconds (IMPORT FAILED): /c/bad', '', 'Starting server'];
+    const lines = [
+      'Import times for custom nodes:',
+      '   0.1 seconds: /c/old',
+      '',
+      'Cannot import /c/bad module for custom nodes: No module named x',
+      '',
+      'Import times for custom nodes:',
+      '   0.0 seconds: /c/good',
+      '   0.2 seconds (IMPORT FAILED): /c/bad',
+      '',
+      'Starting server',
+    ];
     expect(parseImportReport(lines)).toEqual({ loaded: ['good'], failed: [{ name: 'bad', error: 'No module named x' }] });
   });
   it('is null without a block', () => expect(parseImportReport(['Starting server'])).toBeNull());
@@ -104,7 +137,12 @@ describe('others', () => {
   });
   it('holds keep the time of their first appearance', () => {
     const first = datedHolds([hold('instance 0', 'X', 'a', 'h')], [], '2026-01-01T00:00:00.000Z');
-    expect(datedHolds([hold('instance 0', 'X', 'changed', 'h'), hold('instance 1', 'X', 'a', 'h')], first, '2026-01-02T00:00:00.000Z').map((each) => each.since)).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z']);
+    expect(
+      datedHolds([hold('instance 0', 'X', 'changed', 'h'), hold('instance 1', 'X', 'a', 'h')], first, '2026-01-02T00:00:00.000Z').map(
+        (each) => each.since,
+      ),
+    ).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z']);
   });
-  it('retries wait longer and longer, up to a quarter of an hour', () => expect([1, 2, 3, 20].map(retryDelayMs)).toEqual([15_000, 30_000, 60_000, 900_000]));
+  it('retries wait longer and longer, up to a quarter of an hour', () =>
+    expect([1, 2, 3, 20].map(retryDelayMs)).toEqual([15_000, 30_000, 60_000, 900_000]));
 });

@@ -1,0 +1,56 @@
+import { readFile } from 'node:fs/promises';
+import type { StatusDocument } from '../../domain/agent.ts';
+import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { createRemoteAgent } from '../client.ts';
+import { notRunning } from '../connect.ts';
+import type { Command, Context } from '../context.ts';
+import { locate } from '../locate.ts';
+import { statusLines } from '../render/status.ts';
+import { healthVerdict } from '../verdict.ts';
+
+/** `agent status`: of the running agent, else what was last written down. This path is measured: it loads little. */
+export const status: Command = async (context) => {
+  const { root, state, socket } = await locate(context.host, context.selection);
+  const document = await ask(socket);
+  if (document !== null) {
+    show(context, document);
+    tellOtherVersion(context, document);
+    return healthVerdict(document.health);
+  }
+  const last = await lastKnown(`${state}/status.json`);
+  if (last === null) throw notRunning(context, root);
+  show(context, { ...last, agent: { ...last.agent, running: false, pid: null, startedAt: null, url: null }, operations: [] });
+  if (!context.json) context.note(`start it with \`${context.commandLine('run')}\` or \`systemctl start comfy-agent\``);
+  return ExitCode.noAgent;
+};
+
+async function ask(socketPath: string): Promise<StatusDocument | null> {
+  try {
+    return await createRemoteAgent({ socketPath }).status();
+  } catch (error) {
+    if (error instanceof AgentError && error.code === 'AGENT_NOT_RUNNING') return null;
+    throw error;
+  }
+}
+
+function show(context: Context, document: StatusDocument): void {
+  if (context.json) return context.printJson(document);
+  const { style, host, verbose, quiet } = context;
+  const lines = statusLines(document, { style, columns: host.stdout.isTty ? host.stdout.columns : 0, now: Date.now(), verbose });
+  context.print(quiet ? lines.slice(0, 1) : lines);
+}
+
+/** An upgrade that forgot to restart the agent explains many riddles. */
+function tellOtherVersion({ host, warn, json }: Context, { agent }: StatusDocument): void {
+  if (!json && agent.version !== host.version.agent) warn(`note: the running agent is version ${agent.version}, this command is ${host.version.agent}; restart the agent to use the new one`);
+}
+
+/** What the last agent on this root wrote; null when there is nothing usable. */
+async function lastKnown(path: string): Promise<StatusDocument | null> {
+  try {
+    const document = JSON.parse(await readFile(path, 'utf8')) as Partial<StatusDocument> | null;
+    return document?.health?.instances === undefined || document.agent === undefined || document.installation === undefined ? null : (document as StatusDocument);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,31 @@
+import type { OperationDocument } from '../../domain/operation.ts';
+import type { InstallProgress } from '../../domain/release.ts';
+import { describeDuration } from '../duration.ts';
+import type { Style } from './style.ts';
+import { clean } from './text.ts';
+
+/** `████████░░░░░░░░`: `width` columns. */
+export function bar(progress: number, width: number, { symbols }: Style): string {
+  const full = Math.round(Math.min(1, Math.max(0, progress)) * width);
+  return symbols.barFull.repeat(full) + symbols.barEmpty.repeat(width - full);
+}
+
+export const percent = (progress: number): string => `${Math.floor(Math.min(1, Math.max(0, progress)) * 100)} %`;
+
+/** `step 3 of 8, packs`. */
+export function stepText({ step, steps }: InstallProgress): string {
+  const index = steps.findIndex((each) => each.name === step);
+  return index === -1 ? `step ${step}` : `step ${index + 1} of ${steps.length}, ${step}`;
+}
+
+/** One operation on one line: what, how far, how long still. */
+export function operationLine(operation: OperationDocument, style: Style, now: number): string {
+  const { kind, target, progress, install, startedAt } = operation;
+  const parts = [
+    target === 'installation' ? kind : `${kind} ${target.replace(`${kind} `, '')}`,
+    ...(progress === null ? [] : [`${bar(progress, 12, style)} ${percent(progress)}`]),
+    install === null ? clean(operation.message) : stepText(install),
+    ...(install?.etaMs == null ? [`for ${describeDuration(now - Date.parse(startedAt))}`] : [`about ${describeDuration(install.etaMs)} left`]),
+  ];
+  return parts.filter((part) => part !== '').join('  ');
+}

@@ -1,0 +1,91 @@
+import { createFiles } from './adapters/files.ts';
+import type { CliConfiguration, LocalAgent, Selection } from './cli/host.ts';
+import { connectPorts, type PortOptions } from './connect-ports.ts';
+import type { VersionDocument } from './domain/agent.ts';
+import type { DoctorDocument } from './domain/doctor.ts';
+import { ConfigurationSource } from './engine/configuration.ts';
+import { createCore } from './engine/core.ts';
+import { prepareRoot } from './engine/prepare-root.ts';
+import type { Logger } from './ports.ts';
+
+export interface LocalContext {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly workingDirectory: string;
+  readonly version: VersionDocument;
+  readonly pid: number;
+  readonly daemonCommand: PortOptions['daemonCommand'];
+}
+
+const source = (selection: Selection, context: LocalContext): ConfigurationSource =>
+  new ConfigurationSource(createFiles(), {
+    file: selection.configFile,
+    flags: selection.flags,
+    environment: context.environment,
+    workingDirectory: context.workingDirectory,
+  });
+
+export const readConfiguration = (selection: Selection, context: LocalContext): Promise<CliConfiguration> =>
+  source(selection, context).load();
+
+/** Verbs print what matters to their caller; there is no log of their own. */
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+
+/**
+ * The engine without daemon, for verbs that work while no agent runs. It looks once and plans, and carries nothing out
+ * but the operation it is asked for: no instance is started or stopped.
+ */
+export async function startInProcess(
+  options: Selection & { readonly purpose: 'read' | 'change' },
+  context: LocalContext,
+): Promise<LocalAgent> {
+  const files = createFiles();
+  const configuration = await source(options, context).load();
+  const { config, layout, secrets } = configuration;
+  const isChange = options.purpose === 'change';
+  if (isChange) await prepareRoot(files, layout);
+  const lock = isChange ? await files.lock(layout.lockFile, `a command (pid ${context.pid})`) : null;
+  const { ports, close } = await connectPorts({
+    config,
+    layout,
+    secrets,
+    log: silent,
+    daemonCommand: context.daemonCommand,
+    mayStartPm2: false,
+    readOnly: !isChange,
+  });
+  const machineName = (await ports.hardware.machine(layout.root)).hostname;
+  const core = await createCore({
+    ports,
+    log: silent,
+    configuration,
+    version: context.version,
+    machineName,
+    pid: context.pid,
+    isDaemon: false,
+    url: () => null,
+  });
+  await ports.processes.connect().catch(() => undefined);
+  if (isChange) await core.refreshInputs();
+  await Promise.all([core.surveys.gpus(), core.surveys.machine(), core.surveys.models()]);
+  await core.reconciler.trigger();
+  return {
+    agent: core.agent,
+    close: async () => {
+      await core.close();
+      await ports.processes.disconnect();
+      await close();
+      await lock?.release();
+    },
+  };
+}
+
+export async function doctor(selection: Selection, context: LocalContext): Promise<DoctorDocument> {
+  const { examine } = await import('./engine/examine.ts');
+  return examine(selection, context);
+}
