@@ -1,13 +1,15 @@
-import { execFileSync } from 'node:child_process';
-import { chmod, cp, mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { build } from 'esbuild';
+import { type BuildOptions, build } from 'esbuild';
 import { bundlePm2 } from './bundle-pm2.ts';
+import { bundleZod } from './bundle-zod.ts';
 
 /**
- * Makes `dist/`: the program as one file (`agent.cjs`) and, in `assets/`, the files that it reads at run time.
- * `--entry FILE --out DIR` bundle another program the same way (tests).
+ * Makes `dist/`: `agent.cjs` (starts the rest), `agent.main.js` with its compiled code, `agent.pm2.js`, and in `assets/` the
+ * files that are read at run time. `--entry FILE --out DIR` bundle another program the same way (tests).
  */
 
 const root = resolve(import.meta.dirname, '..');
@@ -26,15 +28,16 @@ function commit(): string {
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim();
   } catch {
-    return 'unknown';
+    return '';
   }
 }
 
+async function versionOf(manifest: string): Promise<string> {
+  return (JSON.parse(await readFile(join(root, manifest), 'utf8')) as { version: string }).version;
+}
+
 async function bundle(): Promise<void> {
-  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
-  await build({
-    entryPoints: [resolve(values.entry)],
-    outfile: join(work, 'agent.cjs'),
+  const common: BuildOptions = {
     absWorkingDir: root,
     bundle: true,
     platform: 'node',
@@ -43,18 +46,54 @@ async function bundle(): Promise<void> {
     minifySyntax: true,
     minifyWhitespace: true,
     keepNames: true,
-    sourcemap: 'external',
-    sourcesContent: false,
     legalComments: 'external',
-    // Native add-ons that packages ask for and do without.
-    external: ['fsevents'],
-    define: { __AGENT_VERSION__: JSON.stringify(version), __AGENT_COMMIT__: JSON.stringify(commit()), 'import.meta.url': 'bundleUrl' },
-    // A function of the URL costs nothing at start; `import.meta` does not exist in this format.
-    banner: { js: "#!/usr/bin/env node\nconst bundleUrl=require('node:url').pathToFileURL(__filename).href;" },
-    plugins: [bundlePm2()],
+    define: {
+      __AGENT_VERSION__: JSON.stringify(await versionOf('package.json')),
+      __AGENT_COMMIT__: JSON.stringify(commit()),
+      __PM2_VERSION__: JSON.stringify(await versionOf('node_modules/pm2/package.json')),
+      // `import.meta` does not exist in this format; the wrapper below has the address of the file.
+      'import.meta.url': 'bundleUrl',
+    },
     logLevel: 'warning',
-  });
+  };
+  const main = join(work, 'agent.main.js');
+  await Promise.all([
+    build({
+      ...common,
+      entryPoints: [resolve(values.entry)],
+      outfile: main,
+      sourcemap: 'external',
+      sourcesContent: false,
+      banner: { js: '(function(exports,require,module,__filename,__dirname,bundleUrl){' },
+      footer: { js: '})' },
+      // A native add-on for another system, which chokidar does without.
+      external: ['fsevents'],
+      plugins: [bundlePm2(), bundleZod()],
+    }),
+    build({
+      ...common,
+      entryPoints: [join(root, 'src/adapters/pm2-daemon.ts')],
+      outfile: join(work, 'agent.pm2.js'),
+      plugins: [bundlePm2()],
+    }),
+    build({
+      ...common,
+      entryPoints: [join(root, 'scripts/launcher.cjs')],
+      outfile: join(work, 'agent.cjs'),
+      bundle: false,
+      target: 'node20',
+      legalComments: 'none',
+    }),
+  ]);
   await chmod(join(work, 'agent.cjs'), 0o755);
+  // The repository's own package.json says that .js files are modules; these are not.
+  await writeFile(join(work, 'package.json'), '{"type":"commonjs"}\n');
+  // Plain ASCII is read at once and held at one byte for each character; esbuild leaves others in regular expressions.
+  const code = await readFile(main, 'utf8');
+  await writeFile(
+    main,
+    code.replace(/[^\0-\x7f]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  );
 }
 
 async function copyAssets(): Promise<void> {
@@ -68,6 +107,19 @@ async function copyAssets(): Promise<void> {
     await cp(join(root, 'node_modules/swagger-ui-dist', file), join(assets, file));
 }
 
+/** Runs one short command, so that what it needed is kept compiled beside the bundle. Without it the program only starts slower. */
+async function warm(): Promise<void> {
+  const empty = await mkdtemp(join(tmpdir(), 'comfy-agent-build-'));
+  const file = join(out, 'agent.main.js');
+  spawnSync(process.execPath, [join(root, 'scripts/compile.cjs'), file, 'status', '--root', empty], {
+    env: { PATH: process.env['PATH'] },
+    stdio: 'ignore',
+    timeout: 30_000,
+  });
+  await rm(empty, { recursive: true, force: true });
+  await stat(`${file}.cache`).catch(() => console.error('note: the program could not be compiled ahead; it starts slower'));
+}
+
 const started = performance.now();
 try {
   await rm(work, { recursive: true, force: true });
@@ -75,7 +127,8 @@ try {
   await copyAssets();
   await rm(out, { recursive: true, force: true });
   await rename(work, out);
-  const { size } = await stat(join(out, 'agent.cjs'));
+  await warm();
+  const { size } = await stat(join(out, 'agent.main.js'));
   console.log(`${join(out, 'agent.cjs')}: ${(size / 1e6).toFixed(2)} MB in ${((performance.now() - started) / 1_000).toFixed(1)} s`);
 } catch (error) {
   // esbuild has told its own errors already.

@@ -54,7 +54,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const machineName = (await ports.hardware.machine(layout.root)).hostname;
   let url: string | null = null;
   const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, url: () => url });
-  const { reconciler, journal, knowledge } = core;
+  const { reconciler, journal } = core;
   journal.record({
     type: 'agent.start',
     target: 'agent',
@@ -95,11 +95,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await aborted(stop);
     journal.record({ type: 'agent.stop', target: 'agent', level: 'info', message: 'the agent stops', data: {} });
     await watch.close();
-    if (config.pm2.mode === 'owned') await drained(core, config.health.drainTimeoutMs, stopNow);
+    // Owned: what this agent started ends with it, after its jobs. External: instances outlive it.
+    if (config.pm2.mode === 'owned')
+      await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(config.health.drainTimeoutMs)]));
     silence();
     await core.close();
-    // Owned: what this agent started ends with it. External: instances outlive it.
-    if (knowledge.configuration.config.pm2.mode === 'owned') await ports.processes.shutdown();
+    if (config.pm2.mode === 'owned') await ports.processes.shutdown();
     else await ports.processes.disconnect();
   } finally {
     await api.close();
@@ -141,17 +142,6 @@ async function reload(source: ConfigurationSource, core: Core, log: Logger): Pro
     log.error({ cause: error instanceof Error ? error.message : String(error) }, 'the configuration cannot be read again');
   }
   await reconciler.trigger();
-}
-
-/** Running jobs may end before their instances do; a second signal cuts it short. */
-async function drained(core: Core, timeoutMs: number, stopNow: AbortSignal): Promise<void> {
-  const deadline = AbortSignal.any([stopNow, AbortSignal.timeout(timeoutMs)]);
-  for await (const documents of core.changes(deadline)) {
-    const busy = documents.instances.instances.filter(
-      (instance) => (instance.queue?.running ?? 0) + (instance.queue?.pending ?? 0) > 0 && instance.pid !== null,
-    );
-    if (busy.length === 0) return;
-  }
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>

@@ -1,11 +1,19 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { createFiles } from './adapters/files.ts';
 import type { CliConfiguration, LocalAgent, Selection } from './cli/host.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
+import { Config } from './domain/config.ts';
 import type { DoctorDocument } from './domain/doctor.ts';
+import { asAgentError } from './domain/errors.ts';
 import { ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
+import { examine } from './engine/doctor.ts';
+import type { LoadedConfiguration } from './engine/knowledge.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
+import { layoutOf } from './plan/layout.ts';
+import { quickLocation } from './plan/quick-location.ts';
 import type { Logger } from './ports.ts';
 
 export interface LocalContext {
@@ -85,7 +93,54 @@ export async function startInProcess(
   };
 }
 
+/**
+ * Looks without a usable root and with a bad configuration too. git gets a directory of its own for the one question it is
+ * asked, so that nothing is left in a root that may belong to another user.
+ */
 export async function doctor(selection: Selection, context: LocalContext): Promise<DoctorDocument> {
-  const { examine } = await import('./engine/examine.ts');
-  return examine(selection, context);
+  const scratch = await mkdtemp(`${tmpdir()}/agent-doctor-`);
+  try {
+    const { configuration, problems } = await usableConfiguration(selection, context);
+    const { layout } = configuration;
+    const { ports, close } = await connectPorts({
+      ...configuration,
+      layout: { ...layout, cache: scratch, state: scratch },
+      log: silent,
+      daemonCommand: context.daemonCommand,
+      mayStartPm2: false,
+      readOnly: true,
+    });
+    try {
+      return await examine(ports, { ...configuration, problems, agentPid: null });
+    } finally {
+      ports.journal.close();
+      await ports.processes.disconnect();
+      await close();
+    }
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** What was asked for, or the defaults and why they had to do. */
+async function usableConfiguration(
+  selection: Selection,
+  context: LocalContext,
+): Promise<{ readonly configuration: LoadedConfiguration; readonly problems: readonly string[] }> {
+  try {
+    return { configuration: await source(selection, context).load(), problems: [] };
+  } catch (thrown) {
+    const { message, details } = asAgentError(thrown);
+    const problems = Array.isArray(details['problems']) ? details['problems'].map(String) : [message];
+    const flag = selection.flags.find(({ key }) => key === 'root')?.value;
+    const { environment, workingDirectory } = context;
+    const location = quickLocation({ rootFlag: typeof flag === 'string' ? flag : null, environment, workingDirectory, fileText: null });
+    const config = Config.parse(location === null ? {} : { root: location.root });
+    const strings = Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined);
+    const secrets = { token: null, tokenFile: null, sshKey: null, environment: Object.fromEntries(strings) };
+    return {
+      configuration: { config, layout: layoutOf(config), secrets, provenance: [], file: null, warnings: [], generation: 0, problem: null },
+      problems,
+    };
+  }
 }

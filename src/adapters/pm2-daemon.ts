@@ -1,7 +1,6 @@
 import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import { BUS_EXIT, DAEMON_EXIT_TAKEN, type DaemonReport, pm2Paths } from './pm2-paths.ts';
 import { endTree, processTree, signalAll } from './pm2-tree.ts';
 
@@ -87,8 +86,6 @@ function prepareProcess(home: string): void {
     PM2_DISABLE_VERSION_CHECK: 'true',
   });
   process.title = `comfy-agent: pm2 ${home}`;
-  // The daemon allocates little and seldom; a small young generation halves what it holds on to.
-  setFlagsFromString('--max-semi-space-size=1');
   const report = (error: unknown) =>
     process.stderr.write(`${new Date().toISOString()} ${error instanceof Error ? error.stack : String(error)}\n`);
   // A malformed request must not end the host of all instances.

@@ -9,6 +9,7 @@ import {
   StatusDocument,
   VersionDocument,
 } from '../domain/agent.ts';
+import { DoctorDocument } from '../domain/doctor.ts';
 import { ErrorDocument } from '../domain/error-document.ts';
 import { JournalEvent } from '../domain/journal.ts';
 import { StateDocument } from '../domain/state.ts';
@@ -74,6 +75,17 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
       },
     },
     () => agent.config(),
+  );
+  app.get(
+    '/v1/doctor',
+    {
+      config: read,
+      schema: {
+        ...says('getDoctor', 'What would keep it from working, each with a remedy'),
+        response: { 200: DoctorDocument, ...refusals.read },
+      },
+    },
+    () => agent.doctor(),
   );
   app.get(
     '/v1/version',

@@ -8,7 +8,8 @@ import { call, events } from './http.ts';
  */
 export function createRemoteAgent({ socketPath }: { readonly socketPath: string }): Agent {
   const get = async <T>(path: string): Promise<T> => document<T>(path, await call({ socketPath, method: 'GET', path }));
-  const change = async <T>(method: 'POST' | 'PATCH', path: string, body: unknown): Promise<T> => document<T>(path, await call({ socketPath, method, path, body }));
+  const change = async <T>(method: 'POST' | 'PATCH', path: string, body: unknown): Promise<T> =>
+    document<T>(path, await call({ socketPath, method, path, body }));
   const stream = <T>(path: string, signal: AbortSignal): AsyncIterable<T> => events<T>(socketPath, path, signal);
   return {
     version: () => get('/v1/version'),
@@ -38,11 +39,15 @@ export function createRemoteAgent({ socketPath }: { readonly socketPath: string 
     events: ({ backlog, follow }, signal) => stream(`/v1/events?backlog=${backlog}&follow=${follow}`, signal),
     discoveryEvents: (signal) => stream('/v1/discovery/events', signal),
     logs: ({ source, lines, follow, since }, signal) =>
-      stream(`/v1/logs?source=${encodeURIComponent(source)}&lines=${lines}&follow=${follow}${since === undefined ? '' : `&since=${since}`}`, signal),
+      stream(
+        `/v1/logs?source=${encodeURIComponent(source)}&lines=${lines}&follow=${follow}${since === undefined ? '' : `&since=${since}`}`,
+        signal,
+      ),
   };
 }
 
 function document<T>(path: string, value: unknown): T {
-  if (typeof value !== 'object' || value === null) throw new AgentError('INTERNAL', `the agent answered ${path} with something that is no document`);
+  if (typeof value !== 'object' || value === null)
+    throw new AgentError('INTERNAL', `the agent answered ${path} with something that is no document`);
   return value as T;
 }

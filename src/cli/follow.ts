@@ -22,13 +22,21 @@ const RESUMES = 5;
  * Starts an operation, or joins the one that runs, and shows it until it ends.
  * @throws AgentError of a failed operation; HELD when another kind of work runs; INTERRUPTED, TIMED_OUT
  */
-export async function runOperation(context: Context, connection: Connection, request: OperationRequest, options: FollowOptions): Promise<OperationDocument> {
+export async function runOperation(
+  context: Context,
+  connection: Connection,
+  request: OperationRequest,
+  options: FollowOptions,
+): Promise<OperationDocument> {
   const { agent, isLocal } = connection;
   const askedAt = Date.now();
   const first = await agent.startOperation(request);
   refuseOther(first, request, context);
   const isJoined = Date.parse(first.startedAt) < askedAt - TICK_MS;
-  if (isJoined && first.state === 'running') context.note(`this was asked for before and has been running for ${describeDuration(askedAt - Date.parse(first.startedAt))}; following it`);
+  if (isJoined && first.state === 'running')
+    context.note(
+      `this was asked for before and has been running for ${describeDuration(askedAt - Date.parse(first.startedAt))}; following it`,
+    );
   // In this program there is nobody else who would go on with it.
   if (!options.wait && !isLocal) return first;
   const limit = patience(context.host, options.timeoutMs);
@@ -72,7 +80,11 @@ async function follow(agent: Agent, first: OperationDocument, limit: Patience, v
     return last;
   } catch (error) {
     if (limit.signal.aborted) return last;
-    if (isAgentError(error) && error.code === 'OPERATION_NOT_FOUND') throw new AgentError('AGENT_NOT_RUNNING', 'the agent was restarted meanwhile', { help: 'see `agent status`; run the command again to continue', cause: error });
+    if (isAgentError(error) && error.code === 'OPERATION_NOT_FOUND')
+      throw new AgentError('AGENT_NOT_RUNNING', 'the agent was restarted meanwhile', {
+        help: 'see `agent status`; run the command again to continue',
+        cause: error,
+      });
     throw error;
   } finally {
     clearInterval(timer);
@@ -80,7 +92,13 @@ async function follow(agent: Agent, first: OperationDocument, limit: Patience, v
   }
 }
 
-function endedEarly(limit: Patience, last: OperationDocument, context: Context, { verb, timeoutMs }: FollowOptions, isLocal: boolean): AgentError {
+function endedEarly(
+  limit: Patience,
+  last: OperationDocument,
+  context: Context,
+  { verb, timeoutMs }: FollowOptions,
+  isLocal: boolean,
+): AgentError {
   const again = context.commandLine(verb);
   const goesOn = isLocal ? `what was done so far is kept; \`${again}\` goes on` : `it goes on in the agent; \`${again}\` attaches again`;
   const details = { operation: last.id };

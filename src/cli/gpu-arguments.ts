@@ -18,8 +18,13 @@ export async function readGpus(agent: Agent, args: readonly string[]): Promise<r
 
 function find(instances: readonly InstanceDocument[], reference: string): number {
   const index = /^(?:comfyui-)?(?:gpu)?(\d{1,3})$/i.exec(reference)?.[1];
-  const found = instances.find((instance) => (index === undefined ? instance.uuid?.toLowerCase() === reference.toLowerCase() : instance.gpu === Number(index)));
+  const found = instances.find((instance) =>
+    index === undefined ? instance.uuid?.toLowerCase() === reference.toLowerCase() : instance.gpu === Number(index),
+  );
   if (found !== undefined) return found.gpu;
   const present = instances.map((instance) => instance.gpu).join(', ');
-  throw new AgentError('INSTANCE_NOT_FOUND', `there is no GPU ${reference}${present === '' ? '; no instance is known yet' : `; there ${instances.length === 1 ? 'is' : 'are'} ${present}`}`);
+  throw new AgentError(
+    'INSTANCE_NOT_FOUND',
+    `there is no GPU ${reference}${present === '' ? '; no instance is known yet' : `; there ${instances.length === 1 ? 'is' : 'are'} ${present}`}`,
+  );
 }

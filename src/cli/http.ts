@@ -106,13 +106,25 @@ export function readEvent(block: string): { readonly name: string; readonly data
   return data.length === 0 ? null : { name, data: parse(data.join('\n')) };
 }
 
-function send({ socketPath, method, path, body }: SocketRequest, timeoutMs: number, accept = 'application/json'): Promise<{ readonly request: ClientRequest; readonly response: IncomingMessage }> {
+function send(
+  { socketPath, method, path, body }: SocketRequest,
+  timeoutMs: number,
+  accept = 'application/json',
+): Promise<{ readonly request: ClientRequest; readonly response: IncomingMessage }> {
   return new Promise((resolve, reject) => {
     const text = body === undefined ? null : JSON.stringify(body);
-    const headers = { accept, host: 'localhost', ...(text === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }) };
+    const headers = {
+      accept,
+      host: 'localhost',
+      ...(text === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+    };
     const sent = request({ socketPath, method, path, headers, agent: false });
     const timer = setTimeout(() => {
-      reject(new AgentError('TIMED_OUT', `the agent does not answer (${socketPath})`, { help: 'it hangs or the machine is overloaded; see logs/agent.log, and `systemctl restart comfy-agent`' }));
+      reject(
+        new AgentError('TIMED_OUT', `the agent does not answer (${socketPath})`, {
+          help: 'it hangs or the machine is overloaded; see logs/agent.log, and `systemctl restart comfy-agent`',
+        }),
+      );
       sent.destroy();
     }, timeoutMs);
     sent.once('response', (response) => {
@@ -121,7 +133,8 @@ function send({ socketPath, method, path, body }: SocketRequest, timeoutMs: numb
     });
     sent.on('error', (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') reject(new AgentError('AGENT_NOT_RUNNING', `no agent is running (nothing listens on ${socketPath})`, { cause: error }));
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')
+        reject(new AgentError('AGENT_NOT_RUNNING', `no agent is running (nothing listens on ${socketPath})`, { cause: error }));
       else if (error.code === 'EACCES' || error.code === 'EPERM') reject(forbidden(socketPath, error));
       else reject(lost(error));
     });
@@ -130,9 +143,16 @@ function send({ socketPath, method, path, body }: SocketRequest, timeoutMs: numb
 }
 
 const forbidden = (socketPath: string, cause: unknown): AgentError =>
-  new AgentError('UNAUTHORIZED', `this user may not use the agent's socket ${socketPath}`, { help: 'run the command as the user of the agent, or with sudo', cause });
+  new AgentError('UNAUTHORIZED', `this user may not use the agent's socket ${socketPath}`, {
+    help: 'run the command as the user of the agent, or with sudo',
+    cause,
+  });
 
-const lost = (cause: unknown): AgentError => new AgentError('AGENT_NOT_RUNNING', 'the connection to the agent was lost: it stopped or was restarted', { help: 'see `agent status`; run the command again once it runs', cause });
+const lost = (cause: unknown): AgentError =>
+  new AgentError('AGENT_NOT_RUNNING', 'the connection to the agent was lost: it stopped or was restarted', {
+    help: 'see `agent status`; run the command again once it runs',
+    cause,
+  });
 
 async function textOf(response: IncomingMessage): Promise<string> {
   response.setEncoding('utf8');
@@ -148,7 +168,10 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new AgentError('INTERNAL', 'the agent answered with something that is not JSON', { help: 'is another program listening on its socket?', cause: error });
+    throw new AgentError('INTERNAL', 'the agent answered with something that is not JSON', {
+      help: 'is another program listening on its socket?',
+      cause: error,
+    });
   }
 }
 
@@ -159,7 +182,13 @@ function throwIfError(document: unknown, status: number): void {
     if (status >= 400 && status !== 503) throw new AgentError('INTERNAL', `the agent answered with status ${status}`);
     return;
   }
-  const { code, message, help, retryable, details } = error as { code: string; message: string; help?: string; retryable?: boolean; details?: Record<string, unknown> };
+  const { code, message, help, retryable, details } = error as {
+    code: string;
+    message: string;
+    help?: string;
+    retryable?: boolean;
+    details?: Record<string, unknown>;
+  };
   // An operation document carries its error without being one.
   if ('state' in (document as object)) return;
   const known = Object.hasOwn(errorRegistry, code) ? (code as ErrorCode) : 'INTERNAL';

@@ -16,7 +16,8 @@ export async function locate(host: CliHost, selection: Selection): Promise<Locat
   const question = { rootFlag, environment: host.environment, workingDirectory: host.workingDirectory };
   const named = selection.configFile ?? (host.environment['AGENT_CONFIG']?.trim() || null);
   const root = quickLocation({ ...question, fileText: null })?.root ?? null;
-  const candidates = named !== null ? [posix.resolve(host.workingDirectory, named)] : [SYSTEM_FILE, ...(root === null ? [] : [`${root}/agent.yaml`])];
+  const candidates =
+    named !== null ? [posix.resolve(host.workingDirectory, named)] : [SYSTEM_FILE, ...(root === null ? [] : [`${root}/agent.yaml`])];
   const quick = root === null ? null : quickLocation({ ...question, fileText: await firstText(candidates, named !== null) });
   if (quick !== null) return quick;
   const { layout } = await host.readConfiguration(selection);

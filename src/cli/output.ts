@@ -29,7 +29,12 @@ export function createContext(host: CliHost, global: GlobalValues): Context {
     style: styleFor(host.stdout.isTty),
     errorStyle: styleFor(host.stderr.isTty),
     commandLine: (verb) =>
-      ['agent', verb, ...(global.config === null ? [] : ['--config', quoted(global.config)]), ...(global.root === null ? [] : ['--root', quoted(global.root)])].join(' '),
+      [
+        'agent',
+        verb,
+        ...(global.config === null ? [] : ['--config', quoted(global.config)]),
+        ...(global.root === null ? [] : ['--root', quoted(global.root)]),
+      ].join(' '),
     print: (lines) => {
       const text = typeof lines === 'string' ? lines : lines.join('\n');
       host.stdout.write(text.endsWith('\n') || text === '' ? text : `${text}\n`);

@@ -5,7 +5,7 @@ import { parseDuration } from './duration.ts';
 import type { CliHost } from './host.ts';
 import { createContext, type GlobalValues } from './output.ts';
 import { reportError } from './report-error.ts';
-import { type OptionKind, type Verb, VERBS } from './verbs.ts';
+import { type OptionKind, VERBS, type Verb } from './verbs.ts';
 
 interface Parsed {
   readonly verb: Verb;
@@ -60,8 +60,14 @@ function parse(argv: readonly string[], host: CliHost): Parsed | null {
 
 function describe(host: CliHost, onVerb: (verb: Verb, command: Commander) => void): Commander {
   const program = new Commander('agent');
-  const output = { writeOut: (text: string) => host.stdout.write(text), writeErr: () => undefined, outputError: () => undefined, getOutHelpWidth: () => host.stdout.columns || 100 };
-  const settle = (command: Commander): Commander => command.exitOverride().configureOutput(output).showHelpAfterError(false).allowExcessArguments(false);
+  const output = {
+    writeOut: (text: string) => host.stdout.write(text),
+    writeErr: () => undefined,
+    outputError: () => undefined,
+    getOutHelpWidth: () => host.stdout.columns || 100,
+  };
+  const settle = (command: Commander): Commander =>
+    command.exitOverride().configureOutput(output).showHelpAfterError(false).allowExcessArguments(false);
   settle(program)
     .description('Installs ComfyUI, runs one instance per GPU, and tells the truth about their health.')
     .usage('<verb> [options]')
@@ -74,9 +80,15 @@ function describe(host: CliHost, onVerb: (verb: Verb, command: Commander) => voi
     .option('--no-color', 'no colours')
     .option('-q, --quiet', 'results and errors only')
     .option('-v, --verbose', 'more detail')
-    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 4 no agent, 5 held, 6 timed out, 130 interrupted.\n`agent <verb> --help` tells more of each.');
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 4 no agent, 5 held, 6 timed out, 130 interrupted.\n`agent <verb> --help` tells more of each.',
+    );
   for (const verb of VERBS) {
-    const command = settle(program.command(verb.name)).description(verb.about).helpGroup(verb.group).configureHelp({ showGlobalOptions: true });
+    const command = settle(program.command(verb.name))
+      .description(verb.about)
+      .helpGroup(verb.group)
+      .configureHelp({ showGlobalOptions: true });
     for (const { name, about, choices } of verb.arguments ?? []) {
       const argument = new Argument(name, about);
       command.addArgument(choices === undefined ? argument : argument.choices([...choices]));
@@ -85,7 +97,8 @@ function describe(host: CliHost, onVerb: (verb: Verb, command: Commander) => voi
       const option = new Option(flags, about);
       command.addOption(kind === undefined ? option : option.argParser(readers[kind]));
     }
-    if (verb.examples !== undefined) command.addHelpText('after', `\nExamples:\n${verb.examples.map((example) => `  ${example}`).join('\n')}`);
+    if (verb.examples !== undefined)
+      command.addHelpText('after', `\nExamples:\n${verb.examples.map((example) => `  ${example}`).join('\n')}`);
     command.action(() => onVerb(verb, command));
   }
   return program;
@@ -108,7 +121,15 @@ function globalsOf(all: Options): GlobalValues {
     ...(typeof all['port'] === 'number' ? [{ key: 'api.port', value: all['port'], flag: '--port' }] : []),
     ...(text('host') === null ? [] : [{ key: 'api.host', value: text('host'), flag: '--host' }]),
   ];
-  return { json: all['json'] === true, config: text('config'), root: text('root'), color: all['color'] !== false, quiet: all['quiet'] === true, verbose: all['verbose'] === true, flags };
+  return {
+    json: all['json'] === true,
+    config: text('config'),
+    root: text('root'),
+    color: all['color'] !== false,
+    quiet: all['quiet'] === true,
+    verbose: all['verbose'] === true,
+    flags,
+  };
 }
 
 /** commander's words as one error of ours: what is wrong, and what was probably meant. */
@@ -124,7 +145,11 @@ function usageError(error: CommanderError, argv: readonly string[]): AgentError 
     .replace(/^Allowed choices are (.*)\.$/, 'possible: $1')
     .replace(/; Allowed choices are (.*)\.$/, '; possible: $1')
     .replace(/\.$/, '');
-  const look = verb === undefined || error.code === 'commander.unknownCommand' ? '`agent --help` lists all verbs' : `\`agent ${verb} --help\` tells how`;
-  const nearest = meant === undefined ? '' : error.code === 'commander.unknownCommand' ? `did you mean \`agent ${meant}\`? ` : `did you mean ${meant}? `;
+  const look =
+    verb === undefined || error.code === 'commander.unknownCommand'
+      ? '`agent --help` lists all verbs'
+      : `\`agent ${verb} --help\` tells how`;
+  const nearest =
+    meant === undefined ? '' : error.code === 'commander.unknownCommand' ? `did you mean \`agent ${meant}\`? ` : `did you mean ${meant}? `;
   return new AgentError('USAGE', message, { help: `${nearest}${look}` });
 }

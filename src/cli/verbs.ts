@@ -36,7 +36,11 @@ const AGENT = 'The agent itself:';
 
 const gpus: VerbArgument = { name: '[gpu...]', about: 'GPU indexes or UUIDs; none, or "all": every instance' };
 const namedGpus: VerbArgument = { name: '<gpu...>', about: 'GPU indexes or UUIDs, or "all"' };
-const timeout: VerbOption = { flags: '--timeout <duration>', about: 'give up waiting after this long (90s, 10m); exit 6', kind: 'duration' };
+const timeout: VerbOption = {
+  flags: '--timeout <duration>',
+  about: 'give up waiting after this long (90s, 10m); exit 6',
+  kind: 'duration',
+};
 const noWait: VerbOption = { flags: '--no-wait', about: 'ask for it and come back at once' };
 const drain: VerbOption = { flags: '--drain', about: 'let running jobs finish first' };
 
@@ -58,9 +62,19 @@ export const VERBS: readonly Verb[] = [
     examples: ['agent health', 'agent health instance 0', 'agent health installation --json'],
     load: async () => (await import('./commands/health.ts')).health,
   },
-  { name: 'plan', group: LOOK, about: 'what the agent would do now, and what holds it', load: async () => (await import('./commands/plan.ts')).plan },
+  {
+    name: 'plan',
+    group: LOOK,
+    about: 'what the agent would do now, and what holds it',
+    load: async () => (await import('./commands/plan.ts')).plan,
+  },
   { name: 'gpus', group: LOOK, about: 'cards with UUID, memory and owner', load: async () => (await import('./commands/tables.ts')).gpus },
-  { name: 'ports', group: LOOK, about: 'port leases, and who holds the ports', load: async () => (await import('./commands/tables.ts')).ports },
+  {
+    name: 'ports',
+    group: LOOK,
+    about: 'port leases, and who holds the ports',
+    load: async () => (await import('./commands/tables.ts')).ports,
+  },
   { name: 'discovery', group: LOOK, about: 'what workers are told', load: async () => (await import('./commands/tables.ts')).discovery },
   { name: 'releases', group: LOOK, about: 'installations on disk', load: async () => (await import('./commands/tables.ts')).releases },
   {
@@ -71,8 +85,16 @@ export const VERBS: readonly Verb[] = [
     options: [
       { flags: '-f, --follow', about: 'stay and show new lines' },
       { flags: '-n, --lines <count>', about: 'how many of the newest lines of each log (default: 50)', kind: 'count' },
-      { flags: '--since <time>', about: 'only lines known to be newer: 10m, or an ISO time (lines without a time count with those before them)', kind: 'text' },
-      { flags: '--export <file>', about: 'write one .tar.gz for a support request: logs, documents and journal, secrets masked', kind: 'text' },
+      {
+        flags: '--since <time>',
+        about: 'only lines known to be newer: 10m, or an ISO time (lines without a time count with those before them)',
+        kind: 'text',
+      },
+      {
+        flags: '--export <file>',
+        about: 'write one .tar.gz for a support request: logs, documents and journal, secrets masked',
+        kind: 'text',
+      },
     ],
     examples: ['agent logs 0 -f', 'agent logs agent --since 10m', 'agent logs --export support.tar.gz'],
     load: async () => (await import('./commands/logs.ts')).logs,
@@ -82,20 +104,70 @@ export const VERBS: readonly Verb[] = [
     group: LOOK,
     about: 'block until it is so; waits for the agent too',
     arguments: [
-      { name: '<state>', about: 'ready: jobs can be taken; healthy: nothing is wrong; installed: a release is in place', choices: ['ready', 'healthy', 'installed'] },
+      {
+        name: '<state>',
+        about: 'ready: jobs can be taken; healthy: nothing is wrong; installed: a release is in place',
+        choices: ['ready', 'healthy', 'installed'],
+      },
       { name: '[gpu]', about: 'GPU index or UUID; none: the machine' },
     ],
     options: [timeout],
     examples: ['agent wait ready --timeout 10m', 'agent wait healthy 0'],
     load: async () => (await import('./commands/wait.ts')).wait,
   },
-  { name: 'start', group: ACT, about: 'start instances, and wait until they serve', arguments: [gpus], options: [noWait, timeout], load: async () => (await import('./commands/instances.ts')).start },
-  { name: 'stop', group: ACT, about: 'stop instances; they stay stopped', arguments: [gpus], options: [drain, noWait, timeout], load: async () => (await import('./commands/instances.ts')).stop },
-  { name: 'restart', group: ACT, about: 'restart instances, and wait until they serve', arguments: [gpus], options: [drain, noWait, timeout], load: async () => (await import('./commands/instances.ts')).restart },
-  { name: 'drain', group: ACT, about: 'finish running jobs, then stop', arguments: [namedGpus], options: [noWait, timeout], load: async () => (await import('./commands/instances.ts')).drain },
-  { name: 'cordon', group: ACT, about: 'let running jobs go on, take no new ones', arguments: [namedGpus], load: async () => (await import('./commands/cordon.ts')).cordon },
-  { name: 'uncordon', group: ACT, about: 'take jobs again', arguments: [namedGpus], load: async () => (await import('./commands/cordon.ts')).uncordon },
-  { name: 'unquarantine', group: ACT, about: 'try again an instance that ended too often', arguments: [namedGpus], load: async () => (await import('./commands/cordon.ts')).unquarantine },
+  {
+    name: 'start',
+    group: ACT,
+    about: 'start instances, and wait until they serve',
+    arguments: [gpus],
+    options: [noWait, timeout],
+    load: async () => (await import('./commands/instances.ts')).start,
+  },
+  {
+    name: 'stop',
+    group: ACT,
+    about: 'stop instances; they stay stopped',
+    arguments: [gpus],
+    options: [drain, noWait, timeout],
+    load: async () => (await import('./commands/instances.ts')).stop,
+  },
+  {
+    name: 'restart',
+    group: ACT,
+    about: 'restart instances, and wait until they serve',
+    arguments: [gpus],
+    options: [drain, noWait, timeout],
+    load: async () => (await import('./commands/instances.ts')).restart,
+  },
+  {
+    name: 'drain',
+    group: ACT,
+    about: 'finish running jobs, then stop',
+    arguments: [namedGpus],
+    options: [noWait, timeout],
+    load: async () => (await import('./commands/instances.ts')).drain,
+  },
+  {
+    name: 'cordon',
+    group: ACT,
+    about: 'let running jobs go on, take no new ones',
+    arguments: [namedGpus],
+    load: async () => (await import('./commands/cordon.ts')).cordon,
+  },
+  {
+    name: 'uncordon',
+    group: ACT,
+    about: 'take jobs again',
+    arguments: [namedGpus],
+    load: async () => (await import('./commands/cordon.ts')).uncordon,
+  },
+  {
+    name: 'unquarantine',
+    group: ACT,
+    about: 'try again an instance that ended too often',
+    arguments: [namedGpus],
+    load: async () => (await import('./commands/cordon.ts')).unquarantine,
+  },
   {
     name: 'install',
     group: INSTALL,
@@ -107,10 +179,20 @@ export const VERBS: readonly Verb[] = [
     name: 'reinstall',
     group: INSTALL,
     about: 'build a new release from scratch; the present one serves until the new one is proved',
-    options: [{ flags: '--clean', about: 'drop all caches first' }, { flags: '--dry-run', about: 'show what would be done, and do nothing' }, noWait, timeout],
+    options: [
+      { flags: '--clean', about: 'drop all caches first' },
+      { flags: '--dry-run', about: 'show what would be done, and do nothing' },
+      noWait,
+      timeout,
+    ],
     load: async () => (await import('./commands/install.ts')).reinstall,
   },
-  { name: 'doctor', group: INSTALL, about: 'look for what would keep it from working, each with a remedy', load: async () => (await import('./commands/doctor.ts')).doctor },
+  {
+    name: 'doctor',
+    group: INSTALL,
+    about: 'look for what would keep it from working, each with a remedy',
+    load: async () => (await import('./commands/doctor.ts')).doctor,
+  },
   {
     name: 'run',
     group: AGENT,
@@ -125,8 +207,19 @@ export const VERBS: readonly Verb[] = [
     name: 'config',
     group: AGENT,
     about: 'effective values and where each came from',
-    arguments: [{ name: '[action]', about: 'show: values, secrets masked (default); check: read all files and list every problem; schema: JSON Schema', choices: ['show', 'check', 'schema'] }],
+    arguments: [
+      {
+        name: '[action]',
+        about: 'show: values, secrets masked (default); check: read all files and list every problem; schema: JSON Schema',
+        choices: ['show', 'check', 'schema'],
+      },
+    ],
     load: async () => (await import('./commands/config.ts')).config,
   },
-  { name: 'version', group: AGENT, about: 'versions of the agent and what it is made of', load: async () => (await import('./commands/version.ts')).version },
+  {
+    name: 'version',
+    group: AGENT,
+    about: 'versions of the agent and what it is made of',
+    load: async () => (await import('./commands/version.ts')).version,
+  },
 ];

@@ -7,7 +7,8 @@ import type { InstanceDocument } from '../domain/instance.ts';
 const verdict = (fine: boolean): ExitCode => (fine ? ExitCode.done : ExitCode.unhealthy);
 
 /** Healthy, disabled on purpose, or degraded while enough instances serve. */
-export const healthVerdict = ({ status, ready }: HealthDocument): ExitCode => verdict(status === 'healthy' || status === 'disabled' || (status === 'degraded' && ready));
+export const healthVerdict = ({ status, ready }: HealthDocument): ExitCode =>
+  verdict(status === 'healthy' || status === 'disabled' || (status === 'degraded' && ready));
 
 export const instanceVerdict = ({ ready, status }: InstanceDocument): ExitCode => verdict(ready || status === 'disabled');
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { PlanDocument } from './action.ts';
 import { Provenance } from './config.ts';
 import type { DiscoveryDocument, PrometheusTargets } from './discovery.ts';
+import type { DoctorDocument } from './doctor.ts';
 import { Gpu, MachineFacts } from './gpu.ts';
 import {
   HealthDocument,
@@ -110,6 +111,8 @@ export interface Agent {
   prometheusTargets(): Promise<PrometheusTargets>;
   releases(): Promise<ReleasesDocument>;
   config(): Promise<ConfigDocument>;
+  /** Looks afresh: takes up to 15 s where a remote does not answer. */
+  doctor(): Promise<DoctorDocument>;
   metrics(): Promise<string>;
   operations(): Promise<readonly OperationDocument[]>;
   operation(id: string): Promise<OperationDocument>;

@@ -14,6 +14,7 @@ import { emptyKnowledge, type Knowledge, type LoadedConfiguration } from './know
 import { LastStatus } from './last-status.ts';
 import { Operations } from './operations.ts';
 import { Reconciler } from './reconciler.ts';
+import { recallExits } from './records.ts';
 import { setUpShared } from './shared-setup.ts';
 import { createStateFiles } from './state-files.ts';
 import { Surveys } from './surveys.ts';
@@ -43,6 +44,8 @@ export interface Core {
   readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
   /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
   readonly refreshInputs: () => Promise<void>;
+  /** Drains and stops every instance; resolves when none has a process or at the abort. */
+  readonly stopInstances: (signal: AbortSignal) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -60,9 +63,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     }),
   );
   const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
+  if (options.isDaemon) recallExits(journal, knowledge, ports.clock.now());
   const changes = new Broadcast<Documents>(64);
   const discovery = new DiscoveryPublisher(ports.files, layout, log);
-  const operations = new Operations(ports.clock, () => changes.publish(reconciler.documents));
+  // Instance operations follow the documents; were they to make new ones, they would follow themselves.
+  const operations = new Operations(ports.clock, (operation) => {
+    if (operation.target === 'installation') reconciler.refresh();
+  });
   const surveys = new Surveys(ports, knowledge, () => void reconciler.trigger());
   const inherited = () => inheritedEnvironment(knowledge.configuration);
   const refreshInputs = () => setUpShared(ports, knowledge, journal);
@@ -139,6 +146,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     documents: () => reconciler.documents,
     changes: instanceOperations.changes,
     refreshInputs,
+    stopInstances: async (signal) => {
+      knowledge.stopping = true;
+      await reconciler.trigger();
+      for await (const documents of instanceOperations.changes(signal)) {
+        if (documents.instances.instances.every((instance) => instance.pid === null)) return;
+      }
+    },
     close: async () => {
       await operations.stop();
       await surveys.stop();

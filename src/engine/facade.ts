@@ -6,6 +6,7 @@ import type { StateDocument } from '../domain/state.ts';
 import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
+import { examine } from './doctor.ts';
 import type { Installer } from './installer.ts';
 import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
 import type { Journal } from './journal.ts';
@@ -35,7 +36,12 @@ export interface FacadeParts {
 export function createFacade(parts: FacadeParts): Agent {
   const { ports, knowledge, reconciler, operations, journal, discovery, instanceOperations } = parts;
   const documents = () => reconciler.documents;
-  const gpuOf = (reference: string): number => findInstance(parts, reference).gpu;
+  /** Only a card that was seen can be given a wish. */
+  const gpuOf = (reference: string): number => {
+    const { gpu, status, layers } = findInstance(parts, reference);
+    if (documents().instances.instances.some((instance) => instance.gpu === gpu)) return gpu;
+    throw new AgentError('HELD', `GPU ${reference} is ${status}: ${layers.runtime.reason ?? 'ComfyUI is disabled'}`);
+  };
 
   return {
     version: async () => parts.version,
@@ -65,6 +71,12 @@ export function createFacade(parts: FacadeParts): Agent {
       values: [...knowledge.configuration.provenance],
       problem: documents().configuration.problem,
     }),
+    doctor: () =>
+      examine(ports, {
+        ...knowledge.configuration,
+        problems: problemsOf(knowledge.configuration.problem),
+        agentPid: parts.process.running ? parts.process.pid : null,
+      }),
     metrics: () => ports.metrics.render(metricSamples(knowledge, documents())),
     operations: async () => operations.list(),
     operation: async (id) => operations.get(id),
@@ -104,6 +116,8 @@ export function createFacade(parts: FacadeParts): Agent {
       ),
   };
 }
+
+const problemsOf = (problem: string | null): readonly string[] => (problem === null ? [] : [problem]);
 
 function findInstance({ knowledge, reconciler }: FacadeParts, reference: string): InstanceDocument {
   const { instances } = reconciler.documents.instances;

@@ -10,7 +10,7 @@ import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { observe } from './observe.ts';
 import type { OperationHandle } from './operations.ts';
-import { readCurrent, releaseDirectory } from './releases.ts';
+import { collectReleases, readCurrent, releaseDirectory } from './releases.ts';
 
 export interface InstallerOptions {
   readonly ports: Ports;
@@ -69,6 +69,7 @@ export class Installer {
     try {
       const release = await installRelease(context);
       knowledge.failedInstallation = null;
+      await this.#collect();
       const seconds = ((ports.clock.monotonic() - started) / 1_000).toFixed(1);
       const failed = release.packs.filter((pack) => pack.state === 'failed').map((pack) => pack.name);
       const message = `release ${release.id} is in place after ${seconds} s${failed.length === 0 ? '' : `; failed node packs: ${failed.join(', ')}`}`;
@@ -93,6 +94,31 @@ export class Installer {
         data: { code, help, release: context.releaseId },
       });
       throw thrown;
+    }
+  }
+
+  /** Old releases go when a new one is in place; that they cannot be removed is told and fails nothing. */
+  async #collect(): Promise<void> {
+    const { ports, knowledge, journal } = this.#options;
+    const { config, layout } = knowledge.configuration;
+    const { processes } = knowledge.observed ?? { processes: { known: false } as const };
+    // Without a look at the processes any release may be in use.
+    if (!processes.known) return;
+    const inUse = new Set(processes.value.flatMap((process) => (process.release === null ? [] : [process.release])));
+    try {
+      const removed = await collectReleases(ports.files, layout, config.releases.keep, inUse);
+      if (removed.length > 0) {
+        journal.record({
+          type: 'releases.collected',
+          target: 'installation',
+          level: 'info',
+          message: `removed old releases: ${removed.join(', ')}`,
+          data: { removed },
+        });
+      }
+    } catch (error) {
+      const message = `old releases could not be removed: ${asAgentError(error).message}`;
+      journal.record({ type: 'releases.collected', target: 'installation', level: 'warn', message, data: {} });
     }
   }
 

@@ -66,6 +66,7 @@ async function follow(
     kind === 'start' || kind === 'restart'
       ? (instance: InstanceDocument) => isUp(instance, kind === 'restart' ? requestedAt : 0)
       : (instance: InstanceDocument) => instance.status === 'stopped';
+  let told = '';
   for await (const documents of context.changes(handle.signal)) {
     const wanted = documents.instances.instances.filter((instance) => gpus.includes(instance.gpu));
     const done = wanted.filter(isDone);
@@ -73,7 +74,10 @@ async function follow(
     if (first === undefined) return `${kind} done: ${gpus.length} instance${gpus.length === 1 ? '' : 's'}`;
     if (kind === 'start' || kind === 'restart') refuseHopeless(documents, first, requestedAt);
     const waitsFor = `gpu ${first.gpu} ${first.hold ?? first.layers.runtime.reason ?? first.layers.functional.reason ?? first.status}`;
-    handle.update({ progress: done.length / gpus.length, message: `${done.length}/${gpus.length} done, ${waitsFor}` });
+    const message = `${done.length}/${gpus.length} done, ${waitsFor}`;
+    if (message === told) continue;
+    told = message;
+    handle.update({ progress: done.length / gpus.length, message });
   }
   throw new AgentError('INTERRUPTED', 'the agent is stopping');
 }

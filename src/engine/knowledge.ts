@@ -70,6 +70,8 @@ export interface Knowledge {
   readonly exits: Map<string, Exit[]>;
   /** Last time the log of an instance moved, epoch ms, while it starts. */
   readonly logMovedAt: Map<string, number>;
+  /** The agent is ending and takes its instances with it: all drain, none is started. */
+  stopping: boolean;
   installProgress: InstallProgress | null;
   failedInstallation: FailedInstallation | null;
   modelPathsFile: string;
@@ -96,6 +98,7 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     probes: new Map(),
     exits: new Map(),
     logMovedAt: new Map(),
+    stopping: false,
     installProgress: null,
     failedInstallation: null,
     modelPathsFile: `${configuration.layout.instances}/extra_model_paths.yaml`,

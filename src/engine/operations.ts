@@ -55,6 +55,11 @@ export class Operations {
       entry.changes.publish(entry.document);
       this.#onChange(entry.document);
     };
+    /** What says nothing new wakes nobody: whoever follows the documents and reports here would wake itself without end. */
+    const report = (change: Partial<OperationDocument>) => {
+      const { document } = entry;
+      if ((Object.keys(change) as (keyof OperationDocument)[]).some((key) => change[key] !== document[key])) update(change);
+    };
     const finish = (change: Partial<OperationDocument>) => {
       update({ ...change, finishedAt: toTime(this.#clock.now()) });
       entry.changes.close();
@@ -65,7 +70,7 @@ export class Operations {
       changes: new Broadcast(),
       abort,
       finished: Promise.resolve()
-        .then(() => run({ signal: abort.signal, update }))
+        .then(() => run({ signal: abort.signal, update: report }))
         .then(
           (closing) => finish({ state: 'succeeded', message: closing, progress: 1 }),
           (thrown: unknown) => {

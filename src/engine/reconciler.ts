@@ -1,13 +1,13 @@
 import { type Action, actionTarget } from '../domain/action.ts';
 import { asAgentError } from '../domain/errors.ts';
-import type { Hold, ProbeResult } from '../domain/health.ts';
-import { incarnationKey, type ProcessEvent } from '../domain/instance.ts';
+import type { ProbeResult } from '../domain/health.ts';
+import type { ProcessEvent } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
+import type { DesiredState } from '../domain/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
 import { type Planned, plan } from '../plan/plan.ts';
 import { resolve } from '../plan/resolve.ts';
-import { type Exit, exitReason } from '../plan/restart-policy.ts';
 import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
@@ -18,11 +18,11 @@ import type { Knowledge } from './knowledge.ts';
 import { launchesOf } from './launches.ts';
 import { observe } from './observe.ts';
 import { probeTargets } from './probe-targets.ts';
+import { recordHolds, recordProcessEvent } from './records.ts';
+import { watchStartingLogs } from './starting-logs.ts';
 
 /** The loop looks again at least this often, whatever was or was not told to it. */
 const PERIOD_MS = 2_000;
-/** Exits kept for each instance: more than any window counts. */
-const KEPT_EXITS = 200;
 
 export interface ReconcilerOptions {
   readonly ports: Ports;
@@ -50,6 +50,7 @@ export class Reconciler {
   #planned: Planned = { actions: [], holds: [] };
   #turn: Promise<void> | null = null;
   #again = false;
+  #connecting: Promise<void> | null = null;
   #acting = false;
   #loop: Promise<void> = Promise.resolve();
 
@@ -92,34 +93,13 @@ export class Reconciler {
     await this.#probes.stop();
     await this.#loop;
     await this.#turn;
-    await Promise.allSettled([...this.#lanes.values()]);
+    await Promise.allSettled([...this.#lanes.values(), this.#connecting]);
   }
 
   onProcessEvent(event: ProcessEvent): void {
     const { journal, knowledge } = this.#options;
-    if (event.kind === 'daemon-lost') {
-      journal.record({
-        type: 'pm2.lost',
-        target: 'machine',
-        level: 'error',
-        message: 'the PM2 daemon is gone; instances are left alone until it can be asked again',
-        data: {},
-      });
-    } else if (event.kind === 'exit') {
-      const reason = exitReason(event.exitCode, event.signal);
-      const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
-      const wanted = gpu === undefined || this.#lanes.has(`instance ${gpu}`);
-      const exits: Exit[] = [...(knowledge.exits.get(event.name) ?? []), { at: event.at, reason, wanted }];
-      knowledge.exits.set(event.name, exits.slice(-KEPT_EXITS));
-      this.#forgetProcess(event.name);
-      journal.record({
-        type: 'instance.exit',
-        target: gpu === undefined ? event.name : `instance ${gpu}`,
-        level: wanted ? 'info' : 'warn',
-        message: wanted ? `ended as asked (${reason})` : `ended by itself: ${reason}`,
-        data: { name: event.name, exitCode: event.exitCode, signal: event.signal, wanted },
-      });
-    }
+    recordProcessEvent(journal, knowledge, event, (target) => this.#lanes.has(target));
+    if (event.kind === 'exit') this.#forgetProcess(event.name);
     void this.trigger();
   }
 
@@ -130,7 +110,7 @@ export class Reconciler {
     const incarnations = new Map(knowledge.observed.incarnations);
     incarnations.set(name, null);
     knowledge.observed = { ...knowledge.observed, incarnations };
-    this.#refresh();
+    this.refresh();
   }
 
   async #repeat(): Promise<void> {
@@ -164,14 +144,9 @@ export class Reconciler {
   async #once(): Promise<void> {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
     const { configuration, inputs } = knowledge;
-    knowledge.desired = resolve({
-      config: configuration.config,
-      packs: inputs.packs,
-      gpus: knowledge.cards,
-      intents: knowledge.intents,
-      generation: configuration.generation,
-    });
+    knowledge.desired = this.#desired();
     knowledge.observed = await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()]));
+    if (!knowledge.observed.processes.known && this.#acting) this.#reconnect();
     knowledge.launches = launchesOf(knowledge, inherited);
     this.#planned = plan({
       config: configuration.config,
@@ -191,11 +166,33 @@ export class Reconciler {
       configurationProblem: configuration.problem,
       now: ports.clock.now(),
     });
-    this.#setHolds(datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now())));
+    const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
+    recordHolds(this.#options.journal, knowledge.holds, holds);
+    knowledge.holds = holds;
     this.#probes.setTargets(probeTargets(knowledge, canary));
-    await this.#watchStartingLogs();
-    this.#refresh();
+    await watchStartingLogs(ports.files, knowledge);
+    this.refresh();
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
+  }
+
+  /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. */
+  #reconnect(): void {
+    this.#connecting ??= this.#options.ports.processes
+      .connect()
+      .then(
+        () => void this.trigger(),
+        () => undefined,
+      )
+      .finally(() => {
+        this.#connecting = null;
+      });
+  }
+
+  #desired(): DesiredState {
+    const { configuration, inputs, cards, intents, stopping } = this.#options.knowledge;
+    const { config, generation } = configuration;
+    const desired = resolve({ config, packs: inputs.packs, gpus: cards, intents, generation });
+    return stopping ? { ...desired, instances: desired.instances.map((instance) => ({ ...instance, draining: true })) } : desired;
   }
 
   #begin(action: Action): void {
@@ -226,12 +223,13 @@ export class Reconciler {
     records.set(result.probe, recordResult(records.get(result.probe), result));
     knowledge.probes.set(target.name, records);
     const before = this.#documents;
-    this.#refresh();
+    this.refresh();
     // Queues and states that the planner waits for.
     if (this.#documents.health.status !== before.health.status || knowledge.holds.length > 0) void this.trigger();
   }
 
-  #refresh(): void {
+  /** Makes the documents anew from what is known. */
+  refresh(): void {
     const before = this.#documents;
     this.#documents = this.#build(before);
     this.#options.onDocuments(this.#documents, before);
@@ -245,43 +243,5 @@ export class Reconciler {
       installing: busyOperations().includes('installation'),
       before,
     });
-  }
-
-  #setHolds(holds: readonly Hold[]): void {
-    const { knowledge, journal } = this.#options;
-    const same = (a: Hold, b: Hold) => a.target === b.target && a.code === b.code;
-    for (const hold of holds) {
-      if (knowledge.holds.some((old) => same(old, hold))) continue;
-      journal.record({
-        type: 'hold.set',
-        target: hold.target,
-        level: 'warn',
-        message: hold.reason,
-        data: { code: hold.code, help: hold.help },
-      });
-    }
-    for (const old of knowledge.holds) {
-      if (holds.some((hold) => same(old, hold))) continue;
-      journal.record({
-        type: 'hold.cleared',
-        target: old.target,
-        level: 'info',
-        message: `no longer: ${old.reason}`,
-        data: { code: old.code },
-      });
-    }
-    knowledge.holds = holds;
-  }
-
-  /** A start is judged by progress: whether the log of a starting instance moves. */
-  async #watchStartingLogs(): Promise<void> {
-    const { knowledge, ports } = this.#options;
-    for (const launch of knowledge.launches.values()) {
-      const incarnation = knowledge.observed?.incarnations.get(launch.name) ?? null;
-      const served = knowledge.probes.get(launch.name)?.get('http');
-      if (incarnation === null || (served?.everPassed && served.latest.incarnation === incarnationKey(incarnation))) continue;
-      const movedAt = await ports.files.modifiedAt(launch.logFile).catch(() => null);
-      if (movedAt !== null) knowledge.logMovedAt.set(launch.name, movedAt);
-    }
   }
 }

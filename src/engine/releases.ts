@@ -54,3 +54,12 @@ export async function listReleases(files: Files, layout: Layout, withSizes: bool
   );
   return { current, releases };
 }
+
+/** Removes old releases beyond `keep`, oldest first; never the current one, and none that an instance runs from. */
+export async function collectReleases(files: Files, layout: Layout, keep: number, inUse: ReadonlySet<string>): Promise<readonly string[]> {
+  const { current, releases } = await listReleases(files, layout, false);
+  const whole = releases.filter((release) => release.complete).map((release) => release.id);
+  const surplus = whole.slice(0, Math.max(0, whole.length - keep)).filter((id) => id !== current && !inUse.has(id));
+  for (const id of surplus) await files.remove(releaseDirectory(layout, id));
+  return surplus;
+}

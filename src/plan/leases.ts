@@ -97,7 +97,12 @@ const describe = (holder: PortHolder | undefined): string =>
     ? 'another instance'
     : holder.pid === null
       ? 'a process of another user'
-      : `pid ${holder.pid} (${holder.command ?? 'unknown command'})`;
+      : `pid ${holder.pid} (${shortCommand(holder.command)})`;
+
+const COMMAND_LENGTH = 60;
+/** Enough to know the program by. */
+const shortCommand = (command: string | null): string =>
+  command === null ? 'unknown command' : command.length > COMMAND_LENGTH ? `${command.slice(0, COMMAND_LENGTH - 1)}…` : command;
 
 const portHold = (instance: DesiredInstance, tcpPort: number, stranger: PortHolder | undefined): NewHold =>
   hold(

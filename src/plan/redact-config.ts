@@ -12,7 +12,7 @@ const HARMLESS = /(file|path|dir|directory|url|mode)$/i;
 export const looksSecret = (name: string): boolean => SECRET.test(name) && !HARMLESS.test(name);
 
 /** A copy without secrets: what stands under names that look secret, and credentials in URLs. */
-function redactValue(name: string, value: unknown): unknown {
+export function redactValue(name: string, value: unknown): unknown {
   if (value === null || value === undefined || typeof value === 'boolean') return value;
   if (looksSecret(name)) return MASK;
   if (typeof value === 'string') return redactText(value);

@@ -17,6 +17,7 @@ import {
 } from '../support/documents.ts';
 import {
   aConfigDocument,
+  aDoctorDocument,
   aDiscoveryDocument,
   aGpusDocument,
   aPortsDocument,
@@ -120,6 +121,7 @@ export function fakeAgent(options: FakeAgentOptions = {}): FakeAgent {
     prometheusTargets: constant(somePrometheusTargets()),
     releases: constant(aReleasesDocument()),
     config: constant(aConfigDocument()),
+    doctor: constant(aDoctorDocument()),
     metrics: constant('# TYPE comfy_agent_up gauge\ncomfy_agent_up 1\n'),
     operations: async () => [...operations.values()],
     async operation(id) {

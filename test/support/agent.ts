@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -48,12 +49,34 @@ export interface AgentOptions {
 const started = new Set<TestAgent>();
 const roots = new Set<string>();
 
-/** For afterEach: ends every agent of the file, and removes the roots. */
+const STOP_LIMIT_MS = 30_000;
+
+/** For afterEach: ends every agent of the file and what a killed one left behind, and removes the roots. */
 export async function stopAgents(): Promise<void> {
-  await Promise.all([...started].map((agent) => agent.stop().catch(() => agent.kill())));
+  await Promise.all([...started].map(stopOrKill));
   started.clear();
+  await Promise.all([...roots].map(endLeftPm2));
   await Promise.all([...roots].map((root) => rm(root, { recursive: true, force: true, maxRetries: 5 })));
   roots.clear();
+}
+
+async function stopOrKill(agent: TestAgent): Promise<void> {
+  const timer = setTimeout(() => void agent.kill(), STOP_LIMIT_MS);
+  await agent.stop();
+  clearTimeout(timer);
+}
+
+/** A killed agent leaves its PM2 daemon, which stops its instances when it is asked to end. */
+async function endLeftPm2(root: string): Promise<void> {
+  const pid = Number(await readFile(join(root, 'state/pm2/pm2.pid'), 'utf8').catch(() => 'none'));
+  const title = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  if (!title.includes(root)) return;
+  process.kill(pid, 'SIGTERM');
+  const end = performance.now() + STOP_LIMIT_MS;
+  while (existsSync(`/proc/${pid}`)) {
+    if (performance.now() > end) throw new Error(`the PM2 daemon ${pid} of ${root} does not end`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 export async function newRoot(): Promise<string> {

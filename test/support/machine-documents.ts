@@ -7,6 +7,7 @@ import type {
   VersionDocument,
 } from '../../src/domain/agent.ts';
 import type { DiscoveryDocument, PrometheusTargets } from '../../src/domain/discovery.ts';
+import type { DoctorDocument } from '../../src/domain/doctor.ts';
 import type { MachineFacts } from '../../src/domain/gpu.ts';
 import type { StateDocument } from '../../src/domain/state.ts';
 import { aGpu, aProcess, aRelease, at } from './builders.ts';
@@ -113,6 +114,17 @@ export const aConfigDocument = (change: Partial<ConfigDocument> = {}): ConfigDoc
     { path: 'api.port', value: 9090, source: 'environment', origin: 'AGENT_PORT' },
   ],
   problem: null,
+  ...change,
+});
+
+export const aDoctorDocument = (change: Partial<DoctorDocument> = {}): DoctorDocument => ({
+  ok: true,
+  root: '/workspace',
+  findings: [
+    { check: 'root', status: 'ok', message: '/workspace can be written by this user', help: null },
+    { check: 'disk', status: 'warn', message: '20 GB free', help: 'free space' },
+  ],
+  checkedAt: at(0),
   ...change,
 });
 

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -151,4 +151,12 @@ export async function realHarness(options: { readonly mode?: 'owned' | 'external
   };
 }
 
-const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
+/** A zombie has ended; whoever should collect it is slow on some machines. */
+const isAlive = (pid: number): boolean => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !'ZX'.includes(stat[stat.lastIndexOf(')') + 2] ?? 'X');
+  } catch {
+    return false;
+  }
+};

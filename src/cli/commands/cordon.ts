@@ -17,6 +17,10 @@ const verb =
     return ExitCode.done;
   };
 
-export const cordon = verb({ cordoned: true }, ({ queue }) => `cordoned: it takes no new jobs${queue !== null && queue.running + queue.pending > 0 ? `; ${queue.running + queue.pending} still run or wait` : ''}`);
+export const cordon = verb(
+  { cordoned: true },
+  ({ queue }) =>
+    `cordoned: it takes no new jobs${queue !== null && queue.running + queue.pending > 0 ? `; ${queue.running + queue.pending} still run or wait` : ''}`,
+);
 export const uncordon = verb({ cordoned: false }, () => 'uncordoned: it takes jobs again');
 export const unquarantine = verb({ quarantined: false }, () => 'out of quarantine: it is started again');

@@ -15,9 +15,14 @@ const verb =
     const gpus = await readGpus(connection.agent, args);
     const wait = options['wait'] !== false;
     const request = { kind, ...(gpus === null ? {} : { gpus: [...gpus] }), ...(isSet(options, 'drain') ? { drain: true } : {}) };
-    const operation = await runOperation(context, connection, request, { verb: [kind, ...args].join(' '), wait, timeoutMs: numberOf(options, 'timeout') });
+    const operation = await runOperation(context, connection, request, {
+      verb: [kind, ...args].join(' '),
+      wait,
+      timeoutMs: numberOf(options, 'timeout'),
+    });
     if (context.json) context.printJson(operation);
-    else if (!wait) context.print(`${operation.kind} was begun (${operation.id}); \`${context.commandLine('status')}\` shows how far it is`);
+    else if (!wait)
+      context.print(`${operation.kind} was begun (${operation.id}); \`${context.commandLine('status')}\` shows how far it is`);
     else {
       const { instances } = await connection.agent.instances();
       context.print(instances.filter(({ gpu }) => gpus === null || gpus.includes(gpu)).map((instance) => instanceLine(instance, context)));

@@ -34,7 +34,10 @@ async function ask(socketPath: string): Promise<StatusDocument | null> {
 }
 
 function show(context: Context, document: StatusDocument): void {
-  if (context.json) return context.printJson(document);
+  if (context.json) {
+    context.printJson(document);
+    return;
+  }
   const { style, host, verbose, quiet } = context;
   const lines = statusLines(document, { style, columns: host.stdout.isTty ? host.stdout.columns : 0, now: Date.now(), verbose });
   context.print(quiet ? lines.slice(0, 1) : lines);
@@ -42,14 +45,19 @@ function show(context: Context, document: StatusDocument): void {
 
 /** An upgrade that forgot to restart the agent explains many riddles. */
 function tellOtherVersion({ host, warn, json }: Context, { agent }: StatusDocument): void {
-  if (!json && agent.version !== host.version.agent) warn(`note: the running agent is version ${agent.version}, this command is ${host.version.agent}; restart the agent to use the new one`);
+  if (!json && agent.version !== host.version.agent)
+    warn(
+      `note: the running agent is version ${agent.version}, this command is ${host.version.agent}; restart the agent to use the new one`,
+    );
 }
 
 /** What the last agent on this root wrote; null when there is nothing usable. */
 async function lastKnown(path: string): Promise<StatusDocument | null> {
   try {
     const document = JSON.parse(await readFile(path, 'utf8')) as Partial<StatusDocument> | null;
-    return document?.health?.instances === undefined || document.agent === undefined || document.installation === undefined ? null : (document as StatusDocument);
+    return document?.health?.instances === undefined || document.agent === undefined || document.installation === undefined
+      ? null
+      : (document as StatusDocument);
   } catch {
     return null;
   }

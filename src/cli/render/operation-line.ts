@@ -21,11 +21,12 @@ export function stepText({ step, steps }: InstallProgress): string {
 /** One operation on one line: what, how far, how long still. */
 export function operationLine(operation: OperationDocument, style: Style, now: number): string {
   const { kind, target, progress, install, startedAt } = operation;
+  const so = `for ${describeDuration(now - Date.parse(startedAt))}`;
   const parts = [
     target === 'installation' ? kind : `${kind} ${target.replace(`${kind} `, '')}`,
     ...(progress === null ? [] : [`${bar(progress, 12, style)} ${percent(progress)}`]),
-    install === null ? clean(operation.message) : stepText(install),
-    ...(install?.etaMs == null ? [`for ${describeDuration(now - Date.parse(startedAt))}`] : [`about ${describeDuration(install.etaMs)} left`]),
+    install !== null ? stepText(install) : clean(operation.message),
+    install?.etaMs == null ? `(${so})` : `(${so}, about ${describeDuration(install.etaMs)} left)`,
   ];
   return parts.filter((part) => part !== '').join('  ');
 }

@@ -47,11 +47,13 @@ export function plainView({ output, style, now }: ViewOptions): ProgressView {
       if (install === null) {
         // Waiting texts count seconds; only what changes in substance is a new line.
         const substance = (text: string): string => text.replace(/\d+(\.\d+)? ?m?s\b/g, '');
-        if (operation.state === 'running' && (before === null || substance(before.message) !== substance(operation.message))) line(clean(operation.message));
+        if (operation.state === 'running' && (before === null || substance(before.message) !== substance(operation.message)))
+          line(clean(operation.message));
         return;
       }
       if (before?.install?.step !== install.step) line(`${stepText(install)} (${percent(install.progress)})`);
-      const stepDetail = (document: OperationDocument | null): string | null => document?.install?.steps.find((step) => step.name === install.step)?.detail ?? null;
+      const stepDetail = (document: OperationDocument | null): string | null =>
+        document?.install?.steps.find((step) => step.name === install.step)?.detail ?? null;
       const detail = stepDetail(operation);
       if (detail !== null && detail !== stepDetail(before)) line(`  ${clean(detail)}`);
       for (const pack of install.packs) {
@@ -101,8 +103,8 @@ export function liveView({ output, style, now }: ViewOptions): ProgressView {
 /** The live region, no line wider than `width`. */
 export function liveLines(operation: OperationDocument, style: Style, now: number, width: number): string[] {
   const { install, startedAt, progress } = operation;
-  const fit = (text: string): string => cut(text, width, style.symbols.ellipsis);
-  if (install === null) return [fit(operationLine(operation, style, now))];
+  const fitted = (text: string): string => cut(text, width, style.symbols.ellipsis);
+  if (install === null) return [fitted(operationLine(operation, style, now))];
   const facts = [
     percent(progress ?? install.progress),
     stepText(install),
@@ -111,28 +113,50 @@ export function liveLines(operation: OperationDocument, style: Style, now: numbe
     ...(install.bytes === 0 ? [] : [describeBytes(install.bytes)]),
   ].join(', ');
   const barWidth = Math.max(10, Math.min(30, width - widthOf(operation.kind) - widthOf(facts) - 4));
-  const first = fit(`${operation.kind}  ${bar(progress ?? install.progress, barWidth, style)}  ${facts}`);
-  const activity = install.activity === null ? [] : [style.paint('dim', fit(`  ${clean(install.activity)}`))];
-  return [first, ...activity, ...packLines(install.packs, style, fit)];
+  const first = fitted(`${operation.kind}  ${bar(progress ?? install.progress, barWidth, style)}  ${facts}`);
+  const activity = install.activity === null ? [] : [style.paint('dim', fitted(`  ${clean(install.activity)}`))];
+  return [first, ...activity, ...packLines(install.packs, style, fitted)];
 }
 
-const PACK_ORDER: Readonly<Record<PackStatus['state'], number>> = { failed: 0, fetching: 1, installing: 1, fetched: 2, pending: 3, installed: 4, loaded: 4 };
+const PACK_ORDER: Readonly<Record<PackStatus['state'], number>> = {
+  failed: 0,
+  fetching: 1,
+  installing: 1,
+  fetched: 2,
+  pending: 3,
+  installed: 4,
+  loaded: 4,
+};
 
-/** What failed and what moves first; what does not fit is counted. */
-function packLines(packs: readonly PackStatus[], style: Style, fit: (text: string) => string): string[] {
+/** What failed and what moves first; what does not fitted is counted. */
+function packLines(packs: readonly PackStatus[], style: Style, fitted: (text: string) => string): string[] {
   if (packs.length === 0) return [];
-  const shown = packs.length <= PACK_ROWS ? packs : packs.toSorted((a, b) => PACK_ORDER[a.state] - PACK_ORDER[b.state]).slice(0, PACK_ROWS - 1);
+  const shown =
+    packs.length <= PACK_ROWS ? packs : packs.toSorted((a, b) => PACK_ORDER[a.state] - PACK_ORDER[b.state]).slice(0, PACK_ROWS - 1);
   const nameWidth = Math.min(32, Math.max(...shown.map((pack) => widthOf(clean(pack.name)))));
   const lines = shown.map((pack) => {
     const { symbol, tone } = packLook(pack.state, style);
-    const text = fit(`  ${symbol} ${padEnd(cut(clean(pack.name), nameWidth, style.symbols.ellipsis), nameWidth)}  ${pack.state}${pack.error === null ? '' : `: ${clean(pack.error)}`}`);
+    const text = fitted(
+      `  ${symbol} ${padEnd(cut(clean(pack.name), nameWidth, style.symbols.ellipsis), nameWidth)}  ${pack.state}${pack.error === null ? '' : `: ${clean(pack.error)}`}`,
+    );
     return style.paint(tone, text);
   });
   const done = packs.filter((pack) => pack.state === 'installed' || pack.state === 'loaded').length;
-  return shown.length === packs.length ? lines : [...lines, style.paint('dim', fit(`  ${style.symbols.ellipsis} and ${packs.length - shown.length} more; ${done} of ${packs.length} node packs are done`))];
+  return shown.length === packs.length
+    ? lines
+    : [
+        ...lines,
+        style.paint(
+          'dim',
+          fitted(`  ${style.symbols.ellipsis} and ${packs.length - shown.length} more; ${done} of ${packs.length} node packs are done`),
+        ),
+      ];
 }
 
-export const packLook = (state: PackStatus['state'], { symbols }: Style): { readonly symbol: string; readonly tone: 'good' | 'bad' | 'info' | 'dim' } => {
+export const packLook = (
+  state: PackStatus['state'],
+  { symbols }: Style,
+): { readonly symbol: string; readonly tone: 'good' | 'bad' | 'info' | 'dim' } => {
   if (state === 'failed') return { symbol: symbols.bad, tone: 'bad' };
   if (state === 'installed' || state === 'loaded') return { symbol: symbols.good, tone: 'good' };
   return state === 'pending' ? { symbol: symbols.off, tone: 'dim' } : { symbol: symbols.moving, tone: 'info' };

@@ -39,18 +39,30 @@ function headline(status: StatusDocument, { style, columns, now }: StatusScreen)
   const { health, agent, machine, installation } = status;
   const ready = health.status === 'disabled' ? 'ComfyUI is switched off (ENABLE_COMFYUI, comfyui.enabled)' : `${health.capacity} ready`;
   const name = style.paint('bold', clean(machine?.hostname ?? status.root));
-  const left = agent.running ? `${name}  ${statusText(health.status, style)}  ${style.paint('bold', ready)}` : `${name}  ${style.paint('bad', `${style.symbols.bad} no agent is running`)}`;
+  const left = agent.running
+    ? `${name}  ${statusText(health.status, style)}  ${style.paint('bold', ready)}`
+    : `${name}  ${style.paint('bad', `${style.symbols.bad} no agent is running`)}`;
   const up = agent.startedAt === null ? '' : `, up ${describeDuration(now - Date.parse(agent.startedAt))}`;
   const right = `agent ${agent.version}${up}`;
   const gap = columns > 0 ? Math.max(2, columns - widthOf(left) - widthOf(right)) : 2;
   const { installed, failed } = installation.packs;
-  const packs = installed + failed === 0 ? '' : `, ${plural(installed, 'node pack')}${failed === 0 ? '' : style.paint('bad', `, ${failed} failed`)}`;
+  const packs =
+    installed + failed === 0 ? '' : `, ${plural(installed, 'node pack')}${failed === 0 ? '' : style.paint('bad', `, ${failed} failed`)}`;
   const release = installation.release === null ? '' : `release ${installation.release}${packs}`;
   const disk = machine?.diskFreeBytes ?? null;
   const place = `${status.root}${disk === null ? '' : `, ${Math.floor(disk / 1024 ** 3)} GB free`}`;
   return [
     `${left}${' '.repeat(gap)}${style.paint('dim', right)}`,
-    ...(agent.running ? [] : hanging('', style.paint('warn', `no agent is running; this was true at ${status.asOf}, ${describeDuration(now - Date.parse(status.asOf))} ago: ${health.status}, ${ready}`), columns)),
+    ...(agent.running
+      ? []
+      : hanging(
+          '',
+          style.paint(
+            'warn',
+            `no agent is running; this was true at ${status.asOf}, ${describeDuration(now - Date.parse(status.asOf))} ago: ${health.status}, ${ready}`,
+          ),
+          columns,
+        )),
     ...hanging('', clean(installation.summary), columns),
     [release, place].filter((part) => part !== '').join('; '),
   ];
@@ -85,7 +97,8 @@ function instanceLines(instances: readonly InstanceDocument[], screen: StatusScr
 }
 
 /** Running, and waiting behind it: `1+3`. */
-const jobs = ({ queue }: InstanceDocument): string => (queue === null ? '-' : queue.pending === 0 ? String(queue.running) : `${queue.running}+${queue.pending}`);
+const jobs = ({ queue }: InstanceDocument): string =>
+  queue === null ? '-' : queue.pending === 0 ? String(queue.running) : `${queue.running}+${queue.pending}`;
 
 const restarts = ({ restarts: { total, inWindow } }: InstanceDocument, style: Style): Cell =>
   inWindow === 0 ? String(total) : { text: `${total} (${inWindow} new)`, paint: (text) => style.paint('warn', text) };
@@ -94,19 +107,22 @@ const restarts = ({ restarts: { total, inWindow } }: InstanceDocument, style: St
 function below(instance: InstanceDocument | undefined, { style, columns, verbose }: StatusScreen): string[] {
   if (instance === undefined) return [];
   const indent = `     ${style.symbols.arrow} `;
-  const reason = rowReason(instance);
+  // What the installation lacks is the same for all and told once.
+  const reason = instance.layers.installation.status === 'pass' ? rowReason(instance, ['runtime', 'functional']) : null;
   const texts = [
     ...(reason === null ? [] : [reason]),
     ...(instance.cordoned ? [`cordoned: it takes no new jobs until \`agent uncordon ${instance.gpu}\``] : []),
     ...instance.warnings.map(clean),
-    ...(instance.restarts.lastReason !== null && (instance.restarts.inWindow > 0 || verbose) && reason === null ? [`last ended with ${clean(instance.restarts.lastReason)}`] : []),
+    ...(instance.restarts.lastReason !== null && (instance.restarts.inWindow > 0 || verbose) && reason === null
+      ? [`last ended with ${clean(instance.restarts.lastReason)}`]
+      : []),
     ...(verbose && instance.url !== null ? [`${instance.url}  ${instance.uuid ?? 'no card'}`] : []),
   ];
   return texts.flatMap((text) => hanging(indent, text, columns));
 }
 
 /** Holds with their remedies, then everything else that keeps the machine from being whole. */
-function troubleLines({ health }: StatusDocument, { style, columns, now }: StatusScreen): string[] {
+function troubleLines({ health, installation }: StatusDocument, { style, columns, now }: StatusScreen): string[] {
   const lines: string[] = [];
   for (const hold of health.holds) {
     const label = `${style.paint('warn', 'held')}  ${style.paint('bold', hold.target)}: `;
@@ -115,23 +131,32 @@ function troubleLines({ health }: StatusDocument, { style, columns, now }: Statu
   }
   const heldReasons = new Set(health.holds.map((hold) => `${hold.target}: ${hold.reason}`));
   const { problem } = health.configuration;
-  const isShown = (reason: string): boolean => heldReasons.has(reason) || /^gpu \d+: /.test(reason) || (problem !== null && reason.includes(problem));
+  const isShown = (reason: string): boolean =>
+    heldReasons.has(reason) || reason === `installation: ${installation.summary}` || /^gpu \d+: /.test(reason) || (problem !== null && reason.includes(problem));
   const isHeld = (text: string): boolean => health.holds.some((hold) => hold.reason === text);
-  if (problem !== null && !isHeld(problem)) lines.push(...hanging(`${style.paint('bad', 'config')}  `, `${clean(problem)}; the last good configuration stays in force`, columns));
-  for (const reason of new Set(health.reasons)) if (!isShown(reason)) lines.push(...hanging(`${style.paint('warn', 'note')}  `, clean(reason), columns));
+  if (problem !== null && !isHeld(problem))
+    lines.push(...hanging(`${style.paint('bad', 'config')}  `, `${clean(problem)}; the last good configuration stays in force`, columns));
+  for (const reason of new Set(health.reasons))
+    if (!isShown(reason)) lines.push(...hanging(`${style.paint('warn', 'note')}  `, clean(reason), columns));
   const models = health.layers.models;
-  if (models.status === 'fail' && models.reason !== null && !health.reasons.includes(models.reason)) lines.push(...hanging(`${style.paint('warn', 'models')}  `, clean(models.reason), columns));
+  if (models.status === 'fail' && models.reason !== null && !health.reasons.includes(models.reason))
+    lines.push(...hanging(`${style.paint('warn', 'models')}  `, clean(models.reason), columns));
   return lines;
 }
 
 function recentLines({ recent }: StatusDocument, { style, columns, now }: StatusScreen, count: number): string[] {
   // The newest last, next to the prompt.
-  const newest = recent.toSorted((a, b) => b.id - a.id).slice(0, count).reverse();
+  const newest = recent
+    .toSorted((a, b) => b.id - a.id)
+    .slice(0, count)
+    .reverse();
   if (newest.length === 0) return [];
   const lines = newest.flatMap((event) => {
     const age = `${describeDuration(now - Date.parse(event.at))} ago`.padStart(10);
     const text = `${clean(event.target)}: ${clean(event.message)}`;
-    return hanging(`${style.paint('dim', age)}  `, text, columns).map((line) => (event.level === 'error' ? style.paint('bad', line) : line));
+    return hanging(`${style.paint('dim', age)}  `, text, columns).map((line) =>
+      event.level === 'error' ? style.paint('bad', line) : line,
+    );
   });
   return ['', style.paint('dim', 'LAST WARNINGS'), ...lines];
 }

@@ -14,7 +14,11 @@ const GAP = 2;
 const LEAST = 8;
 
 /** Aligned lines, title first. `columns` 0: as wide as it needs. */
-export function table(columns: readonly Column[], rows: readonly (readonly Cell[])[], screen: { readonly columns: number; readonly ellipsis: string }): string[] {
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly Cell[])[],
+  screen: { readonly columns: number; readonly ellipsis: string },
+): string[] {
   const cells = rows.map((row) => columns.map((_, index) => plainCell(row[index] ?? '')));
   const widths = columns.map(({ title }, index) => Math.max(widthOf(title), ...cells.map((row) => widthOf(row[index]?.text ?? ''))));
   shrink(columns, widths, screen.columns);

@@ -3,9 +3,10 @@ import { stripVTControlCharacters } from 'node:util';
 /** Text in columns of a terminal: how wide it is, where it breaks, where it is cut. */
 
 /** Wide in every terminal: CJK, Hangul, full-width forms, emoji. */
-const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
+const WIDE =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
 /** Takes no column of its own: combining marks, joiners, variation selectors. */
-const NARROW = /[\p{Mn}\p{Me}\u200b-\u200d\ufe00-\ufe0f]/u;
+const NARROW = /\p{Mn}|\p{Me}|\p{Cf}/u;
 
 /** Columns that a text takes; colours take none. */
 export function widthOf(text: string): number {
@@ -58,7 +59,9 @@ export function wrap(text: string, width: number): string[] {
 /** A paragraph whose lines all begin below each other: `prefix` first, then as many spaces. */
 export function hanging(prefix: string, text: string, columns: number): string[] {
   const indent = widthOf(prefix);
-  return wrap(text, columns > indent + 20 ? columns - indent : 0).map((line, index) => `${index === 0 ? prefix : ' '.repeat(indent)}${line}`);
+  return wrap(text, columns > indent + 20 ? columns - indent : 0).map(
+    (line, index) => `${index === 0 ? prefix : ' '.repeat(indent)}${line}`,
+  );
 }
 
 export const plural = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;

@@ -23,7 +23,10 @@ const LOOKS: Readonly<Record<InstanceStatus | HealthStatus, Look>> = {
   quarantined: { symbol: 'alarm', tone: 'bad' },
 };
 
-export const statusCell = (status: InstanceStatus | HealthStatus, style: Style): { readonly text: string; readonly paint: (text: string) => string } => {
+export const statusCell = (
+  status: InstanceStatus | HealthStatus,
+  style: Style,
+): { readonly text: string; readonly paint: (text: string) => string } => {
   const { symbol, tone } = LOOKS[status] ?? LOOKS.unknown;
   return { text: `${style.symbols[symbol]} ${status}`, paint: (text) => style.paint(tone, text) };
 };
@@ -34,22 +37,28 @@ export const statusText = (status: InstanceStatus | HealthStatus, style: Style):
 };
 
 const LAYER_TONES: Readonly<Record<LayerHealth['status'], Tone>> = { pass: 'good', fail: 'bad', unknown: 'warn' };
-export const layerCell = (status: LayerHealth['status'], style: Style): { readonly text: string; readonly paint: (text: string) => string } => ({
+export const layerCell = (
+  status: LayerHealth['status'],
+  style: Style,
+): { readonly text: string; readonly paint: (text: string) => string } => ({
   text: status,
   paint: (text) => style.paint(LAYER_TONES[status] ?? 'warn', text),
 });
 
 /** The maker's name says nothing in a column where all cards have it. */
-export const cardName = (name: string): string => clean(name).replace(/^NVIDIA\s+/i, '').replace(/^GeForce\s+/i, '');
+export const cardName = (name: string): string =>
+  clean(name)
+    .replace(/^NVIDIA\s+/i, '')
+    .replace(/^GeForce\s+/i, '');
 
 /** `20261121-041500-3fb07a80` -> `3fb07a80`: what tells two releases of one machine apart at a glance. */
 export const shortRelease = (id: string | null): string => (id === null ? '-' : (id.split('-').at(-1) ?? id));
 
 /** Why an instance is not as it should be, shown below its row; null when there is nothing to say. */
-export function rowReason(instance: InstanceDocument): string | null {
+export function rowReason(instance: InstanceDocument, layers: readonly ('installation' | 'runtime' | 'functional')[] = ['installation', 'runtime', 'functional']): string | null {
   if (instance.hold !== null) return null;
   if (instance.status === 'stopped' || instance.status === 'disabled') return null;
-  for (const name of ['installation', 'runtime', 'functional'] as const) {
+  for (const name of layers) {
     const { status, reason } = instance.layers[name];
     if (status !== 'pass') return clean(reason ?? `${name} is ${status}`);
   }

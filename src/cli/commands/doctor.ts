@@ -1,0 +1,19 @@
+import type { DoctorDocument } from '../../domain/doctor.ts';
+import { ExitCode } from '../../domain/errors.ts';
+import { findAgent } from '../connect.ts';
+import type { Command, Context } from '../context.ts';
+import { doctorLines } from '../render/doctor.ts';
+
+/** `agent doctor`: what would keep it from working, each with a remedy. Exit 1 when something fails. */
+export const doctor: Command = async (context) => {
+  const document = await examine(context);
+  if (context.json) context.printJson(document);
+  else context.print(doctorLines(document, context));
+  return document.ok ? ExitCode.done : ExitCode.failed;
+};
+
+/** With a configuration that does not parse nobody can say where an agent would be: that too is for the doctor. */
+async function examine(context: Context): Promise<DoctorDocument> {
+  const connection = await findAgent(context).catch(() => null);
+  return connection === null ? context.host.doctor(context.selection) : connection.agent.doctor();
+}

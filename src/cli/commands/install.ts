@@ -1,0 +1,80 @@
+import type { Agent } from '../../domain/agent.ts';
+import { ExitCode } from '../../domain/errors.ts';
+import type { InstallationDocument } from '../../domain/health.ts';
+import type { InstallPreview } from '../../domain/install-preview.ts';
+import type { OperationDocument, OperationKind } from '../../domain/operation.ts';
+import { withAgent } from '../connect.ts';
+import { type Command, type Context, isSet, numberOf, type Options } from '../context.ts';
+import { runOperation } from '../follow.ts';
+import { pause } from '../interrupt.ts';
+import { installationLines, previewLines } from '../render/installation.ts';
+
+const LOOKS = 20;
+const LOOK_MS = 100;
+
+/** install, reinstall: in the running agent, or here while none runs. */
+const verb =
+  (kind: Extract<OperationKind, 'install' | 'reinstall'>): Command =>
+  (context, _args, options) =>
+    withAgent(context, isSet(options, 'dryRun') ? 'read' : 'change', async (connection) => {
+      if (isSet(options, 'dryRun')) return dryRun(context, connection.agent, kind);
+      if (connection.isLocal) context.note('no agent is running: installing in this command');
+      const wait = options['wait'] !== false || connection.isLocal;
+      const request = { kind, ...(isSet(options, 'clean') ? { clean: true } : {}) };
+      const operation = await runOperation(context, connection, request, {
+        verb: typed(kind, options),
+        wait,
+        timeoutMs: numberOf(options, 'timeout'),
+      });
+      if (context.json) context.printJson(operation);
+      else if (!wait) context.print(`${operation.kind} was begun (${operation.id}); \`${context.commandLine(kind)}\` follows it`);
+      else tell(context, operation, await settled(connection.agent));
+      return ExitCode.done;
+    });
+
+const typed = (kind: string, options: Options): string => `${kind}${isSet(options, 'clean') ? ' --clean' : ''}`;
+
+/** The result: the message of the operation, and what the release is made of when it is new. */
+function tell(context: Context, operation: OperationDocument, installation: InstallationDocument): void {
+  context.print(operation.message);
+  const isNew = operation.install !== null;
+  if (isNew && !context.quiet) context.print(installationLines(installation, context));
+}
+
+/** The operation ends a moment before the documents tell of the new release. */
+async function settled(agent: Agent): Promise<InstallationDocument> {
+  const never = new AbortController().signal;
+  for (let look = 0; ; look++) {
+    const document = await agent.installation();
+    if (document.step === null || look === LOOKS) return document;
+    await pause(LOOK_MS, never);
+  }
+}
+
+async function dryRun(context: Context, agent: Agent, kind: OperationKind): Promise<ExitCode> {
+  const preview = await previewOf(agent, kind);
+  if (context.json) context.printJson(preview);
+  else context.print(previewLines(preview, context));
+  return ExitCode.done;
+}
+
+async function previewOf(agent: Agent, kind: OperationKind): Promise<InstallPreview> {
+  const [plan, state, installation] = await Promise.all([agent.plan(), agent.state(), agent.installation()]);
+  const action = plan.actions.find((each) => each.kind === 'install');
+  const differs = plan.holds.find((hold) => hold.target === 'installation' && hold.code === 'INSTALLATION_DIFFERS');
+  const desired = state.desired?.installation ?? null;
+  const nothing = installation.release === null || !installation.ok ? (installation.reason ?? 'nothing is installed') : null;
+  return {
+    need: kind === 'reinstall' ? 'a new release was asked for' : (action?.reason ?? differs?.reason ?? nothing),
+    current: installation.release?.id ?? null,
+    source: desired?.source ?? null,
+    packs: (desired?.packs ?? []).map(({ name, url, branch, commit }) => ({ name, url, branch, commit })),
+    python:
+      desired === null ? null : { interpreter: desired.python.interpreter, version: desired.python.version, torch: desired.python.torch },
+    holds: plan.holds.filter((hold) => (hold.target === 'installation' || hold.target === 'configuration') && hold !== differs),
+    warnings: [...installation.warnings],
+  };
+}
+
+export const install = verb('install');
+export const reinstall = verb('reinstall');

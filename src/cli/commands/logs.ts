@@ -1,0 +1,71 @@
+import type { Agent, LogQuery } from '../../domain/agent.ts';
+import { AgentError, ExitCode } from '../../domain/errors.ts';
+import type { LogLine } from '../../domain/journal.ts';
+import { type Connection, withAgent } from '../connect.ts';
+import { type Command, type Context, isSet, numberOf, textOf } from '../context.ts';
+import { parseMoment } from '../duration.ts';
+import { patience } from '../interrupt.ts';
+import { readableLine, sinceFilter, sourcePrefix } from '../render/log-line.ts';
+
+const DEFAULT_LINES = 50;
+
+/** `agent logs [gpu|agent|install|pm2|all]`. */
+export const logs: Command = (context, [source = 'all'], options) => {
+  const sinceText = textOf(options, 'since');
+  const since = sinceText === null ? null : parseMoment(sinceText, Date.now());
+  if (sinceText !== null && since === null)
+    throw new AgentError('USAGE', `--since cannot be "${sinceText}"`, {
+      help: 'write 10m, 2h, or an ISO time such as 2026-11-21T12:00:00Z',
+    });
+  const file = textOf(options, 'export');
+  return withAgent(context, 'read', async (connection) => {
+    if (file !== null) {
+      const { exportArchive } = await import('../export.ts');
+      return exportArchive(context, connection, file);
+    }
+    const follow = isSet(options, 'follow');
+    if (follow && connection.isLocal) context.note('no agent is running: following the files');
+    const query: LogQuery = {
+      source: normalised(source),
+      lines: numberOf(options, 'lines') ?? DEFAULT_LINES,
+      follow,
+      ...(since === null ? {} : { since }),
+    };
+    return follow ? followLogs(context, connection, query, since) : showLogs(context, connection.agent, query, since);
+  });
+};
+
+/** `gpu0` and `comfyui-gpu0` are what people see elsewhere. */
+const normalised = (source: string): string => source.replace(/^(comfyui-)?gpu(?=\d+$)/i, '');
+
+async function showLogs(context: Context, agent: Agent, query: LogQuery, since: number | null): Promise<ExitCode> {
+  const isNew = sinceFilter(since);
+  const lines: LogLine[] = [];
+  for await (const line of agent.logs(query, new AbortController().signal)) if (isNew(line)) lines.push(line);
+  if (context.json) context.printJson(lines);
+  else if (lines.length === 0) context.note('no lines yet');
+  else for (const line of lines) print(context, query, line);
+  return ExitCode.done;
+}
+
+/** Until Ctrl-C. With --json one line each. */
+async function followLogs(context: Context, { agent }: Connection, query: LogQuery, since: number | null): Promise<ExitCode> {
+  const isNew = sinceFilter(since);
+  const limit = patience(context.host, null);
+  try {
+    for await (const line of agent.logs(query, limit.signal)) {
+      if (!isNew(line)) continue;
+      if (context.json) context.print(JSON.stringify(line));
+      else print(context, query, line);
+    }
+    if (limit.ended === null) context.warn('the log ended: the agent stopped');
+    return limit.ended === null ? ExitCode.noAgent : ExitCode.interrupted;
+  } finally {
+    limit.dispose();
+  }
+}
+
+function print(context: Context, { source }: LogQuery, line: LogLine): void {
+  const text = readableLine(line.line, context.style);
+  context.print(source === 'all' ? `${sourcePrefix(line.source, context.style)} ${text}` : text === '' ? '\n' : text);
+}

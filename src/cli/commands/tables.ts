@@ -1,0 +1,158 @@
+import type { Agent } from '../../domain/agent.ts';
+import { ExitCode } from '../../domain/errors.ts';
+import { requireAgent, withAgent } from '../connect.ts';
+import type { Command, Context } from '../context.ts';
+import { describeBytes, describeDuration } from '../duration.ts';
+import { type Cell, type Column, table } from '../render/table.ts';
+
+/** Verbs that show one document as a table. */
+
+/** A cell that must not vanish in a narrow window is not shrunk; the rest gives way. */
+const show = (context: Context, columns: readonly Column[], rows: readonly (readonly Cell[])[], empty: string): void => {
+  const { host, style } = context;
+  if (rows.length === 0) {
+    context.print(empty);
+    return;
+  }
+  const [title = '', ...lines] = table(columns, rows, {
+    columns: host.stdout.isTty ? host.stdout.columns : 0,
+    ellipsis: style.symbols.ellipsis,
+  });
+  context.print([style.paint('dim', title), ...lines]);
+};
+
+const ofDocument =
+  <T>(ask: (agent: Agent) => Promise<T>, tell: (document: T, context: Context) => void): Command =>
+  (context) =>
+    withAgent(context, 'read', async ({ agent }) => {
+      const document = await ask(agent);
+      if (context.json) context.printJson(document);
+      else tell(document, context);
+      return ExitCode.done;
+    });
+
+const right = 'right' as const;
+const bytes = (value: number | null): string => (value === null ? '-' : describeBytes(value));
+
+export const gpus = ofDocument(
+  (agent) => agent.gpus(),
+  (document, context) => {
+    if (document.reason !== null)
+      context.note(document.present === null ? `the cards could not be read: ${document.reason}` : document.reason);
+    const columns = [
+      { title: 'GPU', align: right },
+      { title: 'NAME', shrink: true },
+      { title: 'MEMORY', align: right },
+      { title: 'LOAD', align: right },
+      { title: 'TEMP', align: right },
+      { title: 'DRIVER' },
+      { title: 'INSTANCE' },
+      { title: 'OTHER USER' },
+      { title: 'UUID' },
+    ];
+    const rows = document.gpus.map((gpu): Cell[] => [
+      String(gpu.index),
+      gpu.name,
+      `${bytes(gpu.memoryUsedBytes)} / ${bytes(gpu.memoryTotalBytes)}`,
+      gpu.utilisationPercent === null ? '-' : `${gpu.utilisationPercent} %`,
+      gpu.temperatureC === null ? '-' : `${gpu.temperatureC} C`,
+      gpu.driverVersion ?? '-',
+      gpu.instance ?? '-',
+      gpu.owner === null ? '-' : { text: gpu.owner, paint: (text) => context.style.paint('warn', text) },
+      gpu.uuid,
+    ]);
+    show(context, columns, rows, 'no cards');
+  },
+);
+
+export const ports = ofDocument(
+  (agent) => agent.ports(),
+  (document, context) => {
+    const columns = [
+      { title: 'GPU', align: right },
+      { title: 'PORT', align: right },
+      { title: 'LEASE' },
+      { title: 'HELD BY', shrink: true },
+    ];
+    const rows = document.ports.map(({ gpu, tcpPort, lease, holder, ours }): Cell[] => {
+      const who =
+        holder === null
+          ? 'nobody'
+          : holder.pid === null
+            ? 'a process of another user'
+            : `pid ${holder.pid} (${holder.command ?? 'unknown command'})`;
+      const held: Cell =
+        ours === false
+          ? { text: `${who}, not ours`, paint: (text) => context.style.paint('bad', text) }
+          : ours === true
+            ? `${who}, its instance`
+            : who;
+      return [
+        String(gpu),
+        String(tcpPort),
+        lease === null ? 'first choice' : `for ${describeDuration(Date.now() - Date.parse(lease.since))}`,
+        held,
+      ];
+    });
+    show(context, columns, rows, 'no instances, so no ports');
+  },
+);
+
+export const releases = ofDocument(
+  (agent) => agent.releases(),
+  (document, context) => {
+    const columns = [
+      { title: '' },
+      { title: 'RELEASE' },
+      { title: 'COMFYUI' },
+      { title: 'COMMIT' },
+      { title: 'TORCH' },
+      { title: 'PACKS', align: right },
+      { title: 'SIZE', align: right },
+      { title: 'MADE' },
+    ];
+    const rows = document.releases.map(({ id, complete, current, release, sizeBytes }): Cell[] => [
+      current ? { text: context.style.symbols.good, paint: (text) => context.style.paint('good', text) } : '',
+      id,
+      release === null
+        ? complete
+          ? '-'
+          : { text: 'half built', paint: (text) => context.style.paint('warn', text) }
+        : (release.comfyuiVersion ?? 'unknown'),
+      release?.source.commit.slice(0, 10) ?? '-',
+      release?.torch ?? '-',
+      release === null ? '-' : String(release.packs.length),
+      bytes(sizeBytes),
+      release === null ? '-' : `${describeDuration(Date.now() - Date.parse(release.createdAt))} ago`,
+    ]);
+    show(context, columns, rows, 'no releases: nothing was installed yet');
+  },
+);
+
+/** What workers are told now: only a running agent tells it. */
+export const discovery: Command = async (context) => {
+  const { agent } = await requireAgent(context);
+  const document = await agent.discovery();
+  if (context.json) context.printJson(document);
+  else {
+    const columns = [
+      { title: 'GPU', align: right },
+      { title: 'READY' },
+      { title: 'URL' },
+      { title: 'PROTOCOL' },
+      { title: 'COMFYUI' },
+      { title: 'SINCE' },
+    ];
+    const rows = document.instances.map((instance): Cell[] => [
+      String(instance.gpu),
+      { text: instance.ready ? 'yes' : 'no', paint: (text) => context.style.paint(instance.ready ? 'good' : 'warn', text) },
+      instance.url,
+      instance.protocol,
+      instance.comfyuiVersion ?? '-',
+      `${describeDuration(Date.now() - Date.parse(instance.since))} ago`,
+    ]);
+    context.note(`${document.machine}: ${document.capacity.ready} of ${document.capacity.wanted} ready`);
+    show(context, columns, rows, 'no instances');
+  }
+  return ExitCode.done;
+};

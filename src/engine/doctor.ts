@@ -1,0 +1,216 @@
+import { randomUUID } from 'node:crypto';
+import { dirname } from 'node:path';
+import { type Config, type Layout, type Secrets, SIMULATOR_REPOSITORY } from '../domain/config.ts';
+import type { DoctorDocument } from '../domain/doctor.ts';
+import { asAgentError } from '../domain/errors.ts';
+import { redactUrl } from '../domain/git-url.ts';
+import { known, toTime } from '../domain/observed.ts';
+import type { PackSpec } from '../domain/release.ts';
+import { checkSshKey } from '../domain/ssh-key.ts';
+import { readConfigNodes } from '../plan/config-nodes.ts';
+import { readDirectoryConfig } from '../plan/directory-config.ts';
+import { type Attempt, type DoctorFacts, summarize } from '../plan/doctor.ts';
+import { portsOfInterest } from '../plan/leases.ts';
+import { chooseCards } from '../plan/resolve.ts';
+import { resolveSource } from '../plan/source.ts';
+import { readStaticModels } from '../plan/static-models.ts';
+import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
+import type { Files, Ports } from '../ports.ts';
+import { ask } from './observe.ts';
+
+/** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
+export type DoctorPorts = Pick<Ports, 'files' | 'shell' | 'git' | 'python' | 'hardware' | 'kernel' | 'processes' | 'assets' | 'clock'>;
+
+export interface DoctorContext {
+  readonly config: Config;
+  readonly layout: Layout;
+  readonly secrets: Secrets;
+  readonly file: string | null;
+  readonly warnings: readonly string[];
+  /** Why the configuration that was asked for could not be used; `config` then holds defaults. */
+  readonly problems: readonly string[];
+  /** The agent in whose process this runs; null without one. */
+  readonly agentPid: number | null;
+}
+
+/** A remote that does not answer by then will not please an installation either. */
+const REMOTE_MS = 15_000;
+const MAX_PORT = 65_535;
+
+/** Asks everything side by side, and says what it means. */
+export async function examine(ports: DoctorPorts, context: DoctorContext): Promise<DoctorDocument> {
+  return summarize(await gatherDoctorFacts(ports, context), toTime(ports.clock.now()));
+}
+
+export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorContext): Promise<DoctorFacts> {
+  const { files, shell, python, git, hardware, processes, clock } = ports;
+  const { config, layout } = context;
+  const inputs = await readInputs(files, context);
+  const gpus =
+    config.gpu.mode === 'actual' && config.comfyui.enabled
+      ? await attempt(() => hardware.gpus())
+      : { ok: true as const, value: { present: false, gpus: [] } };
+  const ownPids = await instancePids(ports);
+  const gitVersion = await attempt(() => git.version());
+  const [rootWritable, freeBytes, pythonVersion, uv, ps, sshProgram, portHolders, pm2Pid, unfinishedReleases, lastSeen, reachable, ssh] =
+    await Promise.all([
+      attempt(() => tryToWrite(files, layout.root)),
+      ask(
+        async () =>
+          (await files.freeBytes(await nearestExisting(files, layout.root))) ?? Promise.reject(new Error('the filesystem does not say')),
+      ),
+      attempt(() => python.interpreterVersion(config.python.interpreter ?? 'python3')),
+      shell.which('uv').catch(() => null),
+      shell.which('ps').catch(() => null),
+      shell.which('ssh').catch(() => null),
+      attempt(() => ports.kernel.portHolders(portsToLookAt(config, gpus))),
+      ask(() => processes.daemonPid()),
+      unfinished(files, layout).catch(() => []),
+      files.modifiedAt(`${layout.state}/status.json`).catch(() => null),
+      gitVersion.ok ? askRemote(ports, config) : null,
+      sshFacts(ports, context),
+    ]);
+  return {
+    root: layout.root,
+    config,
+    configuration: { file: context.file, problems: context.problems, warnings: context.warnings },
+    inputs: inputs.files,
+    repositories: repositoriesOf(config, inputs.packs),
+    reachable,
+    ssh: { ...ssh, program: sshProgram },
+    rootWritable,
+    freeBytes,
+    python: pythonVersion,
+    git: gitVersion,
+    programs: { uv, ps },
+    gpus,
+    portHolders,
+    ownPids,
+    agentPid: context.agentPid,
+    pm2Pid,
+    unfinishedReleases,
+    now: clock.now(),
+    lastSeen,
+  };
+}
+
+async function attempt<T>(work: () => Promise<T>): Promise<Attempt<T>> {
+  try {
+    return { ok: true, value: await work() };
+  } catch (error) {
+    const { message, help } = asAgentError(error);
+    return { ok: false, message, help };
+  }
+}
+
+async function nearestExisting(files: Files, path: string): Promise<string> {
+  let directory = path;
+  while (directory !== '/' && !(await files.isDirectory(directory))) directory = dirname(directory);
+  return directory;
+}
+
+/** In the root, or where the root would be made; nothing stays behind. */
+async function tryToWrite(files: Files, root: string): Promise<null> {
+  const trial = `${await nearestExisting(files, root)}/.agent-doctor-${randomUUID()}`;
+  await files.writeText(trial, '');
+  await files.remove(trial);
+  return null;
+}
+
+async function instancePids({ processes, kernel }: DoctorPorts): Promise<ReadonlySet<number>> {
+  const states = await ask(() => processes.list());
+  if (!states.known) return new Set();
+  const trees = await Promise.all(states.value.map(async ({ pid }) => (pid === null ? [] : await kernel.tree(pid).catch(() => [pid]))));
+  return new Set(trees.flat());
+}
+
+function portsToLookAt(config: Config, gpus: DoctorFacts['gpus']): number[] {
+  const { cards } = chooseCards(config.gpu, gpus.ok ? known(gpus.value) : { known: false, reason: gpus.message });
+  const instances = portsOfInterest(
+    config.ports,
+    cards.map((card) => card.index),
+    [],
+  );
+  return [...new Set([...instances, ...(config.api.port === 0 ? [] : [config.api.port])])].filter((tcpPort) => tcpPort <= MAX_PORT);
+}
+
+async function unfinished(files: Files, layout: Layout): Promise<readonly string[]> {
+  const ids = (await files.list(layout.releases)).filter((name) => !name.startsWith('.'));
+  const whole = await Promise.all(ids.map((id) => files.exists(`${layout.releases}/${id}/release.json`)));
+  return ids.filter((_, index) => !whole[index]);
+}
+
+/** Whether ComfyUI's repository answers and has what is asked for. */
+async function askRemote({ git }: DoctorPorts, config: Config): Promise<Attempt<string> | null> {
+  const { repository, branch, commit } = resolveSource(config.comfyui);
+  if (repository === SIMULATOR_REPOSITORY || !config.comfyui.enabled) return null;
+  const found = await attempt(() => git.resolve({ url: repository, branch, commit }, { signal: AbortSignal.timeout(REMOTE_MS) }));
+  if (found.ok)
+    return { ok: true, value: `${redactUrl(repository)} answers: ${found.value.branch ?? 'commit'} is ${found.value.commit.slice(0, 10)}` };
+  return /abort/i.test(found.message)
+    ? {
+        ok: false,
+        message: `${redactUrl(repository)} did not answer within ${REMOTE_MS / 1_000} s`,
+        help: 'check the network, the proxy and the URL',
+      }
+    : found;
+}
+
+const repositoriesOf = (config: Config, packs: readonly PackSpec[]): DoctorFacts['repositories'] =>
+  [
+    { label: 'comfyui.repository', url: config.comfyui.repository },
+    ...(config.comfyui.fallbackRepository === null
+      ? []
+      : [{ label: 'comfyui.fallbackRepository', url: config.comfyui.fallbackRepository }]),
+    ...(config.sharedRepository.url === null ? [] : [{ label: 'sharedRepository.url', url: config.sharedRepository.url }]),
+    ...packs.map(({ name, url }) => ({ label: `pack ${name}`, url })),
+  ]
+    .filter(({ url }) => url !== SIMULATOR_REPOSITORY)
+    .map(({ label, url }) => ({ label, url: redactUrl(url) }));
+
+async function sshFacts({ files, assets }: DoctorPorts, { config, secrets }: DoctorContext): Promise<Omit<DoctorFacts['ssh'], 'program'>> {
+  const { keyFile, knownHostsFile } = config.ssh;
+  const further = knownHostsFile === null ? '' : ((await files.readText(knownHostsFile).catch(() => null)) ?? '');
+  const knownHosts = `${await assets.text('known_hosts').catch(() => '')}\n${further}`;
+  if (keyFile === null) return { key: secrets.sshKey === null ? 'none' : 'usable', knownHosts };
+  const checked = await attempt(async () => {
+    const text = await files.readText(keyFile);
+    if (text === null) throw new Error(`the SSH key file ${keyFile} does not exist`);
+    return checkSshKey(text, keyFile);
+  });
+  return { key: checked.ok ? 'usable' : { problem: checked.message, help: 'check SSH_KEY_FILE (ssh.keyFile)' }, knownHosts };
+}
+
+interface InputsRead {
+  readonly files: DoctorFacts['inputs'];
+  readonly packs: readonly PackSpec[];
+}
+
+async function readInputs(files: Files, { config, layout, secrets }: DoctorContext): Promise<InputsRead> {
+  const found: { path: string; problems: string[]; warnings: string[] }[] = [];
+  const packs: PackSpec[] = [];
+  const read = async (
+    path: string,
+    parse: (text: string) => {
+      readonly ok: boolean;
+      readonly problems?: readonly TextProblem[];
+      readonly warnings?: readonly TextProblem[];
+    },
+  ): Promise<void> => {
+    const text = await attempt(() => files.readText(path));
+    if (!text.ok) found.push({ path, problems: [`${path}: ${text.message}`], warnings: [] });
+    if (!text.ok || text.value === null) return;
+    const { problems = [], warnings = [] } = parse(text.value);
+    found.push({ path, problems: problems.map(describeProblem), warnings: warnings.map(describeProblem) });
+  };
+  await read(layout.configNodes, (text) => {
+    const result = readConfigNodes(text, { path: layout.configNodes, names: config.packs.names });
+    if (result.ok) packs.push(...result.packs);
+    return result;
+  });
+  await read(layout.directoryConfig, (text) =>
+    readDirectoryConfig(text, { path: layout.directoryConfig, environment: secrets.environment }),
+  );
+  await read(layout.staticModels, (text) => readStaticModels(text, { path: layout.staticModels }));
+  return { files: found, packs };
+}

@@ -1,0 +1,72 @@
+import type { Hold } from '../domain/health.ts';
+import type { ProcessEvent } from '../domain/instance.ts';
+import { type Exit, exitReason } from '../plan/restart-policy.ts';
+import type { Journal } from './journal.ts';
+import type { Knowledge } from './knowledge.ts';
+
+/** Holds that end by themselves and need nobody's attention. */
+const PASSING: ReadonlySet<string> = new Set(['WAITING', 'ROLLING', 'DRAINING']);
+/** Exits kept for each instance: more than any window counts. */
+const KEPT_EXITS = 200;
+const EXIT_EVENT = 'instance.exit';
+
+/** Writes down which holds appeared and which are gone. */
+export function recordHolds(journal: Journal, before: readonly Hold[], now: readonly Hold[]): void {
+  const same = (a: Hold, b: Hold) => a.target === b.target && a.code === b.code;
+  for (const hold of now) {
+    if (before.some((old) => same(old, hold))) continue;
+    const level = PASSING.has(hold.code) ? 'info' : 'warn';
+    journal.record({ type: 'hold.set', target: hold.target, level, message: hold.reason, data: { code: hold.code, help: hold.help } });
+  }
+  for (const old of before) {
+    if (now.some((hold) => same(old, hold))) continue;
+    journal.record({
+      type: 'hold.cleared',
+      target: old.target,
+      level: 'info',
+      message: `no longer: ${old.reason}`,
+      data: { code: old.code },
+    });
+  }
+}
+
+/** Counts an end and writes it down; one that belongs to an action in flight was wanted. */
+export function recordProcessEvent(
+  journal: Journal,
+  knowledge: Knowledge,
+  event: ProcessEvent,
+  isActing: (target: string) => boolean,
+): void {
+  if (event.kind === 'daemon-lost') {
+    const message = 'the PM2 daemon is gone; instances are left alone until it can be asked again';
+    journal.record({ type: 'pm2.lost', target: 'machine', level: 'error', message, data: {} });
+    return;
+  }
+  if (event.kind !== 'exit') return;
+  const reason = exitReason(event.exitCode, event.signal);
+  const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
+  const wanted = gpu === undefined || isActing(`instance ${gpu}`);
+  addExit(knowledge, event.name, { at: event.at, reason, wanted });
+  journal.record({
+    type: EXIT_EVENT,
+    target: gpu === undefined ? event.name : `instance ${gpu}`,
+    level: wanted ? 'info' : 'warn',
+    message: wanted ? `ended as asked (${reason})` : `ended by itself: ${reason}`,
+    data: { name: event.name, exitCode: event.exitCode, signal: event.signal, wanted, reason },
+  });
+}
+
+function addExit(knowledge: Knowledge, name: string, exit: Exit): void {
+  knowledge.exits.set(name, [...(knowledge.exits.get(name) ?? []), exit].slice(-KEPT_EXITS));
+}
+
+/** Ends within the window that an earlier agent saw: restarting the agent must not forgive a crash loop. */
+export function recallExits(journal: Journal, knowledge: Knowledge, now: number): void {
+  const { restartWindowMs } = knowledge.configuration.config.health;
+  for (const event of journal.newest(2_000)) {
+    const { name, reason, wanted } = event.data;
+    const at = Date.parse(event.at);
+    if (event.type !== EXIT_EVENT || now - at > restartWindowMs || typeof name !== 'string' || typeof reason !== 'string') continue;
+    addExit(knowledge, name, { at, reason, wanted: wanted === true });
+  }
+}

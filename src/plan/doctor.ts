@@ -1,0 +1,87 @@
+import type { Config } from '../domain/config.ts';
+import type { DoctorDocument, Finding } from '../domain/doctor.ts';
+import type { GpuReading } from '../domain/gpu.ts';
+import type { PortHolder } from '../domain/instance.ts';
+import type { Observed } from '../domain/observed.ts';
+import { checkCards, checkPorts, checkTorch } from './doctor-cards.ts';
+import { checkConfiguration, checkInputs, checkRepositories, checkSsh } from './doctor-inputs.ts';
+import {
+  checkAgent,
+  checkClock,
+  checkDisk,
+  checkGit,
+  checkLeftovers,
+  checkPm2,
+  checkPs,
+  checkPython,
+  checkRoot,
+  checkUv,
+} from './doctor-machine.ts';
+
+/** What was tried, and how it ended: a failure brings its own remedy. */
+export type Attempt<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly message: string; readonly help: string };
+
+/** Everything that the doctor looks at, as plain data. */
+export interface DoctorFacts {
+  readonly root: string;
+  /** The defaults where the configuration itself is bad. */
+  readonly config: Config;
+  readonly configuration: { readonly file: string | null; readonly problems: readonly string[]; readonly warnings: readonly string[] };
+  /** config_nodes.json and the other files of the shared folder; absent ones are not listed. */
+  readonly inputs: readonly { readonly path: string; readonly problems: readonly string[]; readonly warnings: readonly string[] }[];
+  /** Repositories of ComfyUI, the shared folder and the packs, credentials taken off. */
+  readonly repositories: readonly { readonly label: string; readonly url: string }[];
+  /** Asked whether the first repository answers; null: not asked. */
+  readonly reachable: Attempt<string> | null;
+  readonly ssh: {
+    readonly program: string | null;
+    readonly key: 'none' | 'usable' | { readonly problem: string; readonly help: string };
+    readonly knownHosts: string;
+  };
+  readonly rootWritable: Attempt<null>;
+  readonly freeBytes: Observed<number>;
+  readonly python: Attempt<string>;
+  readonly git: Attempt<string>;
+  /** Absolute paths of programs, null where they are not on PATH. */
+  readonly programs: { readonly uv: string | null; readonly ps: string | null };
+  readonly gpus: Attempt<GpuReading>;
+  readonly portHolders: Attempt<readonly PortHolder[]>;
+  /** Processes of our instances. */
+  readonly ownPids: ReadonlySet<number>;
+  /** The agent that answers, when one runs. */
+  readonly agentPid: number | null;
+  readonly pm2Pid: Observed<number | null>;
+  readonly unfinishedReleases: readonly string[];
+  readonly now: number;
+  /** Newest time that this root has seen, epoch ms; null on a fresh one. */
+  readonly lastSeen: number | null;
+}
+
+/** Facts to findings, in the order in which an installation would meet them. */
+export function diagnose(facts: DoctorFacts): Finding[] {
+  const checks: readonly ((facts: DoctorFacts) => readonly Finding[])[] = [
+    checkConfiguration,
+    checkInputs,
+    checkRoot,
+    checkDisk,
+    checkClock,
+    checkPs,
+    checkPython,
+    checkUv,
+    checkGit,
+    checkSsh,
+    checkRepositories,
+    checkCards,
+    checkTorch,
+    checkPorts,
+    checkPm2,
+    checkAgent,
+    checkLeftovers,
+  ];
+  return checks.flatMap((check) => check(facts));
+}
+
+export const summarize = (facts: DoctorFacts, checkedAt: string): DoctorDocument => {
+  const findings = diagnose(facts);
+  return { ok: findings.every(({ status }) => status !== 'fail'), root: facts.root, findings, checkedAt };
+};

@@ -1,0 +1,12 @@
+import type { Finding } from '../domain/doctor.ts';
+
+/** Short ways to write a finding. Everything but `ok` should say what to do. */
+export const ok = (check: string, message: string): Finding => ({ check, status: 'ok', message, help: null });
+export const warn = (check: string, message: string, help: string): Finding => ({ check, status: 'warn', message, help });
+export const fail = (check: string, message: string, help: string): Finding => ({ check, status: 'fail', message, help });
+export const cannotTell = (check: string, message: string, help: string | null = null): Finding => ({
+  check,
+  status: 'unknown',
+  message,
+  help,
+});

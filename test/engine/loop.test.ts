@@ -1,0 +1,362 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { AgentError } from '../../src/domain/errors.ts';
+import { aGpu, at } from '../support/builders.ts';
+import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
+import { createWorld, urlOf } from '../support/world.ts';
+
+let machine: Machine;
+afterEach(async () => {
+  await machine.stop();
+});
+
+const refused = () => new AgentError('PM2_UNAVAILABLE', 'the PM2 daemon does not answer');
+const starts = ({ world }: Machine) => world.pm2.calls.filter((call) => call.startsWith('start'));
+
+describe('the loop', () => {
+  it('brings a bare root to two ready instances, in the order of dependence', async () => {
+    machine = await aMachine();
+    await machine.start();
+    await machine.until('the machine is healthy', machine.isReady);
+    const order = machine.events().filter((event) => /install\.(begin|done)|action\.|instance\.ready/.test(event));
+    expect(order).toEqual([
+      'instance 0: action.lease-port',
+      'instance 1: action.lease-port',
+      'installation: install.begin',
+      'installation: install.done',
+      'instance 0: action.start-instance',
+      'instance 1: action.start-instance',
+      'instance 0: instance.ready',
+      'instance 1: instance.ready',
+    ]);
+    expect(machine.core.knowledge.leases.map((lease) => [lease.gpu, lease.tcpPort])).toEqual([
+      [0, 8188],
+      [1, 8189],
+    ]);
+    const { layers } = machine.instance(1);
+    expect(Object.values(layers).map((layer) => layer.status)).toEqual(['pass', 'pass', 'pass', 'pass']);
+    expect(machine.core.documents().ready).toEqual({ ready: true, capacity: '2/2', reasons: [] });
+    expect(machine.core.reconciler.planned).toEqual({ actions: [], holds: [] });
+  });
+
+  it('only plans until it is started', async () => {
+    machine = await aMachine();
+    await machine.step();
+    expect(machine.core.reconciler.planned.actions.map((action) => action.kind)).toEqual(['install', 'lease-port', 'lease-port']);
+    await machine.advance(10_000);
+    expect(machine.events('action')).toEqual([]);
+    expect(await machine.world.files.readLink('/workspace/current')).toBeNull();
+  });
+
+  it('calls an instance ready soon after it serves, and not before', async () => {
+    machine = await aReadyMachine();
+    machine.world.boot = 'silent';
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.advance(5_000);
+    expect(machine.instance(0)).toMatchObject({ status: 'starting', ready: false, layers: { runtime: { status: 'fail' } } });
+    const { tcpPort, pid } = machine.world.running().get('comfyui-gpu0') ?? { tcpPort: 0, pid: 0 };
+    machine.world.kernel.listen(pid, [tcpPort]);
+    machine.world.comfy.serve(urlOf(tcpPort));
+    await machine.advance(400);
+    expect(machine.instance(0)).toMatchObject({ status: 'healthy', ready: true });
+  });
+
+  it('looks again by itself: what it was not told of it still sees', async () => {
+    machine = await aReadyMachine();
+    const { processes } = machine.world.ports();
+    await processes.connect();
+    await processes.remove('comfyui-gpu1');
+    await machine.until('it is back', machine.isReady, 10_000);
+    expect(starts(machine)).toEqual(['start comfyui-gpu0', 'start comfyui-gpu1', 'start comfyui-gpu1']);
+  });
+
+  it('goes on after a turn that failed', async () => {
+    machine = await aReadyMachine();
+    const heal = machine.wires.fail('kernel.tree', new Error('broken'));
+    const stop = machine.wires.fail('hardware.gpus', new Error('broken'));
+    machine.core.knowledge.gpus = { known: true, value: { present: true, gpus: [aGpu(0, { processes: [aStranger] })] } };
+    await machine.step();
+    heal();
+    stop();
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.until('it is back', machine.isReady, 10_000);
+  });
+
+  describe('single flight', () => {
+    it('a trigger during a turn gives one more turn, however many there were', async () => {
+      machine = await aReadyMachine();
+      const before = machine.wires.count('processes.list');
+      const held = machine.wires.hold('processes.list');
+      const first = machine.core.reconciler.trigger();
+      const others = [machine.core.reconciler.trigger(), machine.core.reconciler.trigger(), machine.core.reconciler.trigger()];
+      await machine.world.clock.settle();
+      expect(machine.wires.count('processes.list') - before).toBe(1);
+      held.open();
+      await Promise.all([first, ...others]);
+      expect(machine.wires.count('processes.list') - before).toBe(2);
+    });
+
+    it('the promise of a trigger ends only when its own turn has seen the world', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.list');
+      void machine.core.reconciler.trigger();
+      await machine.world.clock.settle();
+      machine.core.knowledge.intents = { ...machine.core.knowledge.intents, instances: { '0': { ...stopped } } };
+      const later = machine.core.reconciler.trigger();
+      held.open();
+      await later;
+      expect(machine.core.knowledge.desired?.instances[0]?.desired).toBe('stopped');
+    });
+  });
+
+  describe('lanes', () => {
+    it('a long installation does not delay the restart of an instance', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('python.create');
+      await machine.core.agent.startOperation({ kind: 'reinstall' });
+      await machine.world.clock.settle();
+      expect(held.waiting).toBe(1);
+      machine.world.pm2.exit('comfyui-gpu1');
+      await machine.until('it is ready again', () => machine.instance(1).ready, 10_000);
+      expect(machine.core.operations.running('installation')).not.toBeNull();
+      held.open();
+      await machine.world.clock.settle();
+    });
+
+    it('a slow start of one instance delays no other', async () => {
+      machine = await aMachine();
+      const held = machine.wires.hold('processes.start', 'comfyui-gpu0');
+      await machine.start();
+      await machine.until('the other is ready', () => machine.instance(1).ready);
+      expect(machine.instance(0).ready).toBe(false);
+      held.open();
+      await machine.until('both are', machine.isReady);
+    });
+
+    it('two actions of one instance never overlap', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.stop', 'comfyui-gpu0');
+      await machine.core.agent.patchInstance('0', { desired: 'stopped' });
+      await machine.world.clock.settle();
+      expect(held.waiting).toBe(1);
+      await machine.core.agent.patchInstance('0', { desired: 'running' });
+      await machine.advance(10_000);
+      expect(held.waiting).toBe(1);
+      expect(starts(machine)).toHaveLength(2);
+      held.open();
+      await machine.until('it is ready again', machine.isReady, 10_000);
+      expect(machine.world.pm2.calls.slice(2)).toEqual(['stop comfyui-gpu0', 'start comfyui-gpu0']);
+    });
+  });
+
+  describe('failing actions', () => {
+    it('are told, and tried again later, not at once', async () => {
+      machine = await aMachine();
+      const heal = machine.wires.fail('processes.start', refused(), 'comfyui-gpu0');
+      await machine.start();
+      await machine.until('the other is ready', () => machine.instance(1).ready);
+      const tries = () => machine.journal('action.start-instance').filter((event) => event.target === 'instance 0').length;
+      const first = tries();
+      await machine.advance(1_500);
+      expect(tries()).toBe(first);
+      await machine.advance(1_000);
+      expect(tries()).toBe(first + 1);
+      expect(machine.journal('action.failed')[0]).toMatchObject({
+        target: 'instance 0',
+        level: 'warn',
+        message: 'start-instance failed: the PM2 daemon does not answer [PM2_UNAVAILABLE]',
+      });
+      heal();
+      await machine.until('it is ready', machine.isReady, 10_000);
+    });
+
+    it('an installation that cannot even begin is not repeated without pause', async () => {
+      machine = await aMachine();
+      machine.wires.fail('files.readLink', new Error('input/output error'));
+      machine.core.knowledge.inputs = { ...machine.core.knowledge.inputs };
+      await machine.start();
+      await machine.advance(20_000);
+      expect(machine.core.operations.list().length).toBeLessThan(12);
+    });
+  });
+
+  describe('a process that ends', () => {
+    it('is not ready any more before anybody looks', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.list');
+      machine.world.pm2.exit('comfyui-gpu0', { signal: 'SIGKILL' });
+      expect(machine.instance(0)).toMatchObject({ ready: false, pid: null, restarts: { total: 1, lastReason: 'exit signal SIGKILL' } });
+      expect(machine.core.documents().discovery.instances.map((instance) => instance.ready)).toEqual([false, true]);
+      expect(machine.journal('instance.exit').at(-1)).toMatchObject({ level: 'warn', message: 'ended by itself: exit signal SIGKILL' });
+      held.open();
+      await machine.until('it is ready again', machine.isReady, 10_000);
+    });
+
+    it('is not called ready again by a look that began before', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('kernel.incarnation');
+      void machine.core.reconciler.trigger();
+      await machine.world.clock.settle();
+      machine.world.pm2.exit('comfyui-gpu0');
+      const seen: boolean[] = [];
+      const abort = new AbortController();
+      const watching = (async () => {
+        for await (const { discovery } of machine.core.changes(abort.signal)) seen.push(discovery.instances[0]?.ready ?? false);
+      })();
+      await machine.world.clock.settle();
+      held.open();
+      await machine.world.clock.settle();
+      abort.abort();
+      await watching;
+      expect(seen).not.toContain(true);
+    });
+
+    it('was wanted when an action of the agent ended it, and then counts for nothing', async () => {
+      machine = await aReadyMachine();
+      await machine.finished(await machine.core.agent.startOperation({ kind: 'restart', gpus: [0] }));
+      expect(machine.instance(0).restarts).toEqual({ total: 0, inWindow: 0, lastReason: null });
+      expect(machine.journal('instance.exit').at(-1)).toMatchObject({ level: 'info', data: { wanted: true } });
+    });
+
+    it('too often is stopped and held, and only a start by hand ends that', async () => {
+      machine = await aReadyMachine({ config: { health: { maxRestartsInWindow: 3 } } });
+      for (let crashes = 0; crashes < 4; crashes++) {
+        machine.world.pm2.exit('comfyui-gpu0', { exitCode: 1 });
+        await machine.advance(300);
+      }
+      await machine.until('it is quarantined', () => machine.instance(0).status === 'quarantined', 5_000);
+      await machine.advance(60_000);
+      expect(machine.world.running().has('comfyui-gpu0')).toBe(false);
+      expect(machine.instance(0).hold).toContain('ended 4 times in 10 minutes, last: exit code 1');
+      expect(machine.instance(1).ready).toBe(true);
+    });
+  });
+
+  describe('holds', () => {
+    it('are written down once when they begin and once when they end, and keep their beginning', async () => {
+      const world = await createWorld();
+      world.kernel.add({ pid: 900, command: 'nginx', listens: [8189] });
+      machine = await aMachine({ world });
+      await machine.start();
+      await machine.until('the other is ready', () => machine.instance(0).ready);
+      const portHolds = (type: string) => machine.journal(type).filter((event) => event.data['code'] === 'PORT_HELD');
+      const [hold] = machine.core.documents().health.holds.filter((each) => each.code === 'PORT_HELD');
+      expect(hold).toMatchObject({ target: 'instance 1', reason: 'port 8189 is held by pid 900 (nginx)', since: at(0) });
+      await machine.advance(60_000);
+      expect(machine.core.documents().health.holds.find((each) => each.code === 'PORT_HELD')?.since).toBe(at(0));
+      expect(portHolds('hold.set')).toHaveLength(1);
+      expect(portHolds('hold.set')[0]).toMatchObject({ level: 'warn', target: 'instance 1' });
+      expect(portHolds('hold.cleared')).toHaveLength(0);
+      world.kernel.remove(900);
+      await machine.until('it follows by itself', machine.isReady, 10_000);
+      expect(portHolds('hold.set')).toHaveLength(1);
+      expect(portHolds('hold.cleared')).toHaveLength(1);
+    });
+  });
+
+  describe('what cannot be seen', () => {
+    it('PM2 that does not answer: nothing is started or stopped, and the instances are unknown, not failed', async () => {
+      machine = await aReadyMachine();
+      const calls = machine.world.pm2.calls.length;
+      const heal = machine.wires.fail('processes.list', refused());
+      await machine.core.agent.patchInstance('1', { desired: 'stopped' });
+      await machine.advance(60_000);
+      expect(machine.world.pm2.calls).toHaveLength(calls);
+      expect(machine.instance(0)).toMatchObject({ status: 'unknown', layers: { runtime: { status: 'unknown' } } });
+      expect(machine.core.documents().health.status).toBe('unknown');
+      heal();
+      await machine.until('the stop is carried out', () => machine.instance(1).status === 'stopped', 5_000);
+      expect(machine.instance(0).ready).toBe(true);
+      expect(starts(machine)).toHaveLength(2);
+    });
+
+    it('a PM2 daemon that is gone is started again, with its instances', async () => {
+      machine = await aReadyMachine();
+      machine.world.pm2.loseDaemon();
+      expect(machine.events('pm2.lost')).toEqual(['machine: pm2.lost']);
+      await machine.until('all is back', machine.isReady, 20_000);
+    });
+
+    it('cards that cannot be read: running instances are left alone', async () => {
+      const world = await createWorld({ gpus: [aGpu(0), aGpu(1)] });
+      machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
+      world.hardware.fail('nvidia-smi did not answer within 5000 ms');
+      await machine.core.surveys.gpus();
+      await machine.advance(30_000);
+      expect(machine.core.documents().health).toMatchObject({ status: 'degraded', capacity: '2/2' });
+      expect(machine.core.documents().health.holds).toMatchObject([{ target: 'machine', code: 'GPU_QUERY_FAILED' }]);
+      expect(world.pm2.calls).toHaveLength(2);
+    });
+
+    it('a card that is gone takes its instance along, and no other', async () => {
+      const world = await createWorld({ gpus: [aGpu(0), aGpu(1)] });
+      machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
+      world.hardware.gpus([aGpu(1)]);
+      await machine.core.surveys.gpus();
+      await machine.advance(5_000);
+      expect([...world.running().keys()]).toEqual(['comfyui-gpu1']);
+      expect(world.pm2.calls.slice(2)).toEqual(['remove comfyui-gpu0']);
+    });
+  });
+
+  describe('the end', () => {
+    it('waits for actions that have begun, and begins none', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.stop');
+      await machine.core.agent.patchInstance('0', { desired: 'stopped' });
+      await machine.world.clock.settle();
+      let isOver = false;
+      const closing = machine.core.close().then(() => {
+        isOver = true;
+      });
+      await machine.advance(10_000);
+      expect(isOver).toBe(false);
+      held.open();
+      await closing;
+      expect(machine.world.pm2.calls.slice(2)).toEqual(['stop comfyui-gpu0']);
+      expect(machine.world.journal.closed).toBe(true);
+    });
+
+    it('leaves no timer and no probe behind, even when a turn is under way', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.list');
+      void machine.core.reconciler.trigger();
+      await machine.world.clock.settle();
+      const closing = machine.core.close();
+      await machine.world.clock.settle();
+      held.open();
+      await closing;
+      const asked = machine.wires.count('comfy.ping');
+      await machine.advance(30_000);
+      expect(machine.wires.count('comfy.ping')).toBe(asked);
+      expect(machine.world.clock.sleepers).toBe(0);
+    });
+
+    it('an owned PM2: every instance drains before it is stopped, and none is started again', async () => {
+      machine = await aReadyMachine();
+      const server = machine.world.comfy.serve(urlOf(8188));
+      server.running.push('a job');
+      await machine.advance(3_000);
+      let isOver = false;
+      const stopping = machine.core.stopInstances(new AbortController().signal).then(() => {
+        isOver = true;
+      });
+      await machine.advance(10_000);
+      expect([...machine.world.running().keys()]).toEqual(['comfyui-gpu0']);
+      expect(isOver).toBe(false);
+      server.running.length = 0;
+      await machine.advance(5_000);
+      await stopping;
+      expect(machine.world.running().size).toBe(0);
+    });
+  });
+});
+
+const aStranger = { pid: 77, name: 'trainer', memoryBytes: 0, type: 'compute' as const };
+const stopped = {
+  desired: 'stopped' as const,
+  cordoned: false,
+  draining: false,
+  restartRequestedAt: null,
+  drainBeforeRestart: false,
+  quarantined: null,
+};

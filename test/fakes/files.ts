@@ -1,0 +1,250 @@
+import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
+import { AgentError } from '../../src/domain/errors.ts';
+import type { Files } from '../../src/ports.ts';
+
+type Node =
+  | { readonly kind: 'directory'; mode: number }
+  | { readonly kind: 'file'; content: string; size: number; mode: number; modifiedAt: number }
+  | { readonly kind: 'link'; readonly target: string };
+
+export interface FakeFiles extends Files {
+  /** Puts a file there with all its directories; `size` for large ones that are not really there. */
+  put(path: string, content?: string, facts?: { readonly size?: number; readonly modifiedAt?: number }): void;
+  /** Every path below a directory, files as `path`, links as `path -> target`, directories only when empty. */
+  tree(directory: string): readonly string[];
+  mode(path: string): number | null;
+  /** Called before each writing call (and each read, as "read"): throw to fail it, wait to hold it. */
+  before: ((call: string, path: string) => void | Promise<void>) | null;
+  freeDiskBytes: number | null;
+  /** Paths that were written by writeText, in order. */
+  readonly written: readonly string[];
+}
+
+const systemError = (code: string, path: string): Error => Object.assign(new Error(`${code}: ${path}`), { code });
+const MAX_LINKS = 40;
+
+/** A disk in memory: directories, files, links. As strict as the real one about parents that are missing. */
+export function createFakeFiles(now: () => number = Date.now): FakeFiles {
+  const nodes = new Map<string, Node>([['/', { kind: 'directory', mode: 0o755 }]]);
+  const locks = new Map<string, string>();
+  const watchers = new Set<{ readonly paths: readonly string[]; readonly onChange: (path: string) => void }>();
+  const written: string[] = [];
+  const changed = new Set<() => void>();
+
+  /** Where a path leads; `last`: whether a link at the end is followed too. */
+  function resolve(path: string, last = true): string {
+    let pending = posix.normalize(path).split('/').filter(Boolean);
+    let place = '';
+    let links = 0;
+    while (pending.length > 0) {
+      const [name = '', ...rest] = pending;
+      const next = `${place}/${name}`;
+      const node = nodes.get(next);
+      if (node?.kind === 'link' && (last || rest.length > 0)) {
+        if (++links > MAX_LINKS) throw systemError('ELOOP', path);
+        const target = posix.resolve(place === '' ? '/' : place, node.target);
+        pending = [...target.split('/').filter(Boolean), ...rest];
+        place = '';
+        continue;
+      }
+      place = next;
+      pending = rest;
+    }
+    return place === '' ? '/' : place;
+  }
+  const find = (path: string): Node | undefined => nodes.get(resolve(path));
+  const children = (place: string): string[] => {
+    const prefix = place === '/' ? '/' : `${place}/`;
+    return [...nodes.keys()].filter((key) => key !== '/' && key.startsWith(prefix));
+  };
+  const parentMustExist = (place: string): void => {
+    if (nodes.get(posix.dirname(place))?.kind !== 'directory') throw systemError('ENOENT', place);
+  };
+  const makeDirectory = (path: string, mode = 0o755): void => {
+    const place = resolve(path);
+    const node = nodes.get(place);
+    if (node?.kind === 'directory') return;
+    if (node !== undefined) throw systemError('EEXIST', path);
+    if (place !== '/') makeDirectory(posix.dirname(place));
+    nodes.set(place, { kind: 'directory', mode });
+  };
+  const removeTree = (place: string): void => {
+    for (const child of children(place)) nodes.delete(child);
+    nodes.delete(place);
+  };
+  const tell = (path: string): void => {
+    for (const { paths, onChange } of watchers) if (paths.includes(path)) queueMicrotask(() => onChange(path));
+    for (const wake of [...changed]) wake();
+  };
+  const explained = (error: unknown, path: string): unknown =>
+    (error as NodeJS.ErrnoException).code === 'ENOSPC' ? new AgentError('DISK_FULL', `${path} could not be written: the disk is full`) : error;
+  const begin = async (call: string, path: string): Promise<void> => {
+    try {
+      await files.before?.(call, path);
+    } catch (error) {
+      throw explained(error, path);
+    }
+  };
+  const write = (place: string, content: string, mode: number, size = Buffer.byteLength(content), modifiedAt = now()): void => {
+    parentMustExist(place);
+    if (nodes.get(place)?.kind === 'directory') throw systemError('EISDIR', place);
+    nodes.set(place, { kind: 'file', content, size, mode, modifiedAt });
+  };
+  const linesOf = (path: string): string[] => {
+    const node = find(path);
+    return node?.kind === 'file' && node.content !== '' ? node.content.replace(/\n$/, '').split('\n') : [];
+  };
+
+  const files: FakeFiles = {
+    before: null,
+    freeDiskBytes: 500 * 1024 ** 3,
+    written,
+    put: (path, content = '', facts = {}) => {
+      makeDirectory(posix.dirname(path));
+      write(resolve(path), content, 0o644, facts.size, facts.modifiedAt);
+      tell(path);
+    },
+    tree: (directory) => {
+      const place = resolve(directory);
+      return children(place)
+        .filter((path) => nodes.get(path)?.kind !== 'directory' || children(path).length === 0)
+        .map((path) => {
+          const node = nodes.get(path);
+          const short = path.slice(place.length + 1);
+          return node?.kind === 'link' ? `${short} -> ${node.target}` : node?.kind === 'directory' ? `${short}/` : short;
+        })
+        .sort();
+    },
+    mode: (path) => {
+      const node = find(path);
+      return node === undefined || node.kind === 'link' ? null : node.mode;
+    },
+
+    readText: async (path) => {
+      await begin('read', path);
+      const node = find(path);
+      if (node?.kind === 'directory') throw systemError('EISDIR', path);
+      return node?.kind === 'file' ? node.content : null;
+    },
+    writeText: async (path, content, mode = 0o644) => {
+      await begin('writeText', path);
+      write(resolve(path, false), content, mode);
+      written.push(path);
+      tell(path);
+    },
+    exists: async (path) => find(path) !== undefined,
+    isDirectory: async (path) => find(path)?.kind === 'directory',
+    size: async (path) => {
+      const node = find(path);
+      return node === undefined ? null : node.kind === 'file' ? node.size : 4_096;
+    },
+    modifiedAt: async (path) => {
+      const node = find(path);
+      return node?.kind === 'file' ? node.modifiedAt : null;
+    },
+    list: async (directory) => {
+      const place = resolve(directory);
+      if (nodes.get(place)?.kind !== 'directory') return [];
+      return children(place)
+        .filter((path) => posix.dirname(path) === place)
+        .map((path) => posix.basename(path));
+    },
+    ensureDirectory: async (path, mode) => {
+      await begin('ensureDirectory', path);
+      makeDirectory(path, mode);
+    },
+    remove: async (path) => {
+      await begin('remove', path);
+      removeTree(resolve(path, false));
+      tell(path);
+    },
+    move: async (from, to) => {
+      await begin('move', from);
+      const source = resolve(from, false);
+      const target = resolve(to, false);
+      const node = nodes.get(source);
+      if (node === undefined) throw systemError('ENOENT', from);
+      parentMustExist(target);
+      if (nodes.get(target)?.kind === 'directory' && children(target).length > 0) throw systemError('ENOTEMPTY', to);
+      const moved = [source, ...children(source)].map((path): [string, Node | undefined] => [target + path.slice(source.length), nodes.get(path)]);
+      removeTree(source);
+      removeTree(target);
+      for (const [path, value] of moved) if (value !== undefined) nodes.set(path, value);
+    },
+    copyTree: async (from, to, { overwrite } = { overwrite: true }) => {
+      await begin('copyTree', to);
+      const source = resolve(from);
+      if (!nodes.has(source)) throw systemError('ENOENT', from);
+      makeDirectory(to);
+      const target = resolve(to);
+      for (const path of children(source)) {
+        const node = nodes.get(path);
+        const place = target + path.slice(source.length);
+        if (node === undefined || (!overwrite && nodes.has(place))) continue;
+        if (node.kind === 'directory' && nodes.get(place)?.kind === 'directory') continue;
+        nodes.set(place, { ...node });
+      }
+    },
+    link: async (target, path) => {
+      await begin('link', path);
+      const place = resolve(path, false);
+      const before = nodes.get(place);
+      if (before !== undefined && before.kind !== 'link') return false;
+      parentMustExist(place);
+      nodes.set(place, { kind: 'link', target });
+      return true;
+    },
+    readLink: async (path) => {
+      const node = nodes.get(resolve(path, false));
+      return node?.kind === 'link' ? node.target : null;
+    },
+    realPath: async (path) => (find(path) === undefined ? null : resolve(path)),
+    digest: async (path) => {
+      const node = find(path);
+      if (node?.kind !== 'file') throw systemError('ENOENT', path);
+      return createHash('sha256').update(node.content).digest('hex');
+    },
+    freeBytes: async () => files.freeDiskBytes,
+    treeSize: async (path) => {
+      const place = resolve(path);
+      return [place, ...children(place)].reduce((sum, each) => {
+        const node = nodes.get(each);
+        return sum + (node?.kind === 'file' ? node.size : 0);
+      }, 0);
+    },
+    lock: async (path, owner) => {
+      const holder = locks.get(path);
+      if (holder !== undefined) throw new AgentError('ROOT_LOCKED', `${posix.dirname(path)} is in use by ${holder}`, { details: { path, holder } });
+      locks.set(path, owner);
+      return { release: async () => void locks.delete(path) };
+    },
+    appendLine: async (path, line) => {
+      await begin('appendLine', path);
+      const place = resolve(path);
+      const node = nodes.get(place);
+      write(place, `${node?.kind === 'file' ? node.content : ''}${line}\n`, node?.kind === 'file' ? node.mode : 0o644);
+      tell(path);
+    },
+    tail: async function* (path, { lines, follow }, signal) {
+      let read = linesOf(path).length;
+      yield* lines === 0 ? [] : linesOf(path).slice(-lines);
+      while (follow && !signal.aborted) {
+        const now = linesOf(path);
+        if (now.length < read) read = 0;
+        yield* now.slice(read);
+        read = now.length;
+        await new Promise<void>((wake) => {
+          changed.add(wake);
+          signal.addEventListener('abort', () => wake(), { once: true });
+        });
+      }
+    },
+    watch: async (paths, onChange) => {
+      const watcher = { paths, onChange };
+      watchers.add(watcher);
+      return { close: async () => void watchers.delete(watcher) };
+    },
+  };
+  return files;
+}

@@ -1,0 +1,40 @@
+import type { JournalEvent } from '../../src/domain/journal.ts';
+import { toTime } from '../../src/domain/observed.ts';
+import type { JournalStore } from '../../src/ports.ts';
+
+export interface FakeJournal extends JournalStore {
+  /** All entries, oldest first. */
+  readonly entries: readonly JournalEvent[];
+  readonly closed: boolean;
+  /** From now on nothing can be stored, as on a full disk. */
+  break(error: Error): void;
+}
+
+const LEVELS = ['info', 'warn', 'error'] as const;
+
+/** A journal in memory; it outlives the agents that write to it. */
+export function createFakeJournal(): FakeJournal {
+  const entries: JournalEvent[] = [];
+  let fault: Error | null = null;
+  let closed = false;
+  return {
+    entries,
+    get closed() {
+      return closed;
+    },
+    break: (error) => {
+      fault = error;
+    },
+    append: ({ at, ...event }) => {
+      if (fault !== null) throw fault;
+      const entry = { ...event, id: entries.length + 1, at: toTime(at) };
+      entries.push(entry);
+      return entry;
+    },
+    newest: (limit, minimumLevel = 'info') =>
+      limit === 0 ? [] : entries.filter((entry) => LEVELS.indexOf(entry.level) >= LEVELS.indexOf(minimumLevel)).slice(-limit),
+    close: () => {
+      closed = true;
+    },
+  };
+}
