@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 
 /** Files in PM2_HOME that the agent and PM2's daemon share. */
@@ -28,8 +28,9 @@ export const DAEMON_EXIT_TAKEN = 3;
 /** sizeof(sun_path) less its final zero: longer paths cannot be bound or connected on Linux. */
 const SOCKET_PATH_LIMIT = 107;
 
-/** @throws AgentError CONFIG_INVALID when its sockets would have too long a path */
+/** @throws AgentError CONFIG_INVALID when its sockets would have too long a path, or one that depends on who looks */
 export function pm2Paths(home: string): Pm2Paths {
+  if (!isAbsolute(home)) throw new AgentError('CONFIG_INVALID', `PM2_HOME is "${home}" and must be an absolute path`);
   const paths = { home, rpc: join(home, 'rpc.sock'), bus: join(home, 'pub.sock'), pid: join(home, 'pm2.pid'), pids: join(home, 'pids') };
   const length = Buffer.byteLength(paths.rpc);
   if (length > SOCKET_PATH_LIMIT) {

@@ -88,9 +88,12 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     state,
     install: async (reason) => {
       const fresh = knowledge.intents.reinstallRequestedAt !== null;
-      const operation = operations.start(fresh ? 'reinstall' : 'install', 'installation', reason, (handle) =>
-        installer.run(handle, { fresh, clean: false }),
-      );
+      const operation = operations.start(fresh ? 'reinstall' : 'install', 'installation', reason, async (handle) => {
+        const message = await installer.run(handle, { fresh, clean: false });
+        // The new release is seen before the operation ends, so that no document says otherwise.
+        await reconciler.trigger();
+        return message;
+      });
       for await (const document of operations.follow(operation.id, new AbortController().signal)) if (document.state !== 'running') return;
     },
   };

@@ -30,6 +30,8 @@ export interface DocumentContext {
   readonly now: number;
   readonly machineName: string;
   readonly installing: boolean;
+  /** Targets with an action under way. */
+  readonly acting: ReadonlySet<string>;
   /** Answers of the moment before: an instance keeps its `since`. */
   readonly before: Documents | null;
 }
@@ -71,6 +73,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
         { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },
         now,
       ),
+      acting: context.acting.has(`instance ${instance.gpu}`),
       hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
       warnings: [],
       now,

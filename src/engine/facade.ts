@@ -86,7 +86,7 @@ export function createFacade(parts: FacadeParts): Agent {
       const { kind } = request;
       return operations.start(kind, 'installation', `${kind} was asked for`, async (handle) => {
         const message = await parts.installer.run(handle, { fresh: kind === 'reinstall', clean: request.clean === true });
-        void reconciler.trigger();
+        await reconciler.trigger();
         return message;
       });
     },

@@ -241,6 +241,7 @@ export class Reconciler {
       now: ports.clock.now(),
       machineName,
       installing: busyOperations().includes('installation'),
+      acting: new Set(this.#lanes.keys()),
       before,
     });
   }

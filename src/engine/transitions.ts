@@ -2,6 +2,9 @@ import { instanceReason } from '../plan/summary.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
 
+/** States that nobody asked for. */
+const TROUBLE: ReadonlySet<string> = new Set(['unhealthy', 'unknown', 'quarantined']);
+
 /** Writes down what changed for people: an instance that became ready or not, a machine that changed its state. */
 export function recordTransitions(journal: Journal, now: Documents, before: Documents): void {
   for (const instance of now.instances.instances) {
@@ -13,7 +16,7 @@ export function recordTransitions(journal: Journal, now: Documents, before: Docu
       journal.record({
         type: instance.ready ? 'instance.ready' : 'instance.not-ready',
         target,
-        level: instance.ready ? 'info' : 'warn',
+        level: TROUBLE.has(instance.status) ? 'warn' : 'info',
         message: instance.ready ? `ready on port ${instance.port}` : `not ready: ${instanceReason(instance)}`,
         data,
       });

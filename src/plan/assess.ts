@@ -35,6 +35,8 @@ export interface InstanceAssessment {
   readonly probes: ReadonlyMap<string, ProbeRecord>;
   readonly lastLogAt: number | null;
   readonly restarts: RestartVerdict;
+  /** An action on it is under way: what looks like a fault meanwhile was asked for. */
+  readonly acting: boolean;
   readonly hold: string | null;
   readonly warnings: readonly string[];
   readonly now: number;
@@ -95,6 +97,10 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
   if (!seen.known) return cannotTell(`PM2 cannot be asked: ${seen.reason}`, now);
   const process = seen.value;
   const lastEnd = restarts.lastReason === null ? '' : `; it ended with ${restarts.lastReason}`;
+  if (input.acting && incarnation === null) {
+    const isLeaving = input.instance.draining || input.instance.desired === 'stopped';
+    return fail('starting', isLeaving ? 'is being stopped' : 'is being started');
+  }
   if (process === null) return fail('none', 'no process: it was not started yet');
   if (process.status === 'stopped' || process.status === 'stopping') return fail('none', `the process is ${process.status}${lastEnd}`);
   if (process.status === 'errored') return fail('failing', `PM2 gave up starting it${lastEnd}; see \`agent logs ${input.instance.gpu}\``);

@@ -17,8 +17,8 @@ import {
 } from '../support/documents.ts';
 import {
   aConfigDocument,
-  aDoctorDocument,
   aDiscoveryDocument,
+  aDoctorDocument,
   aGpusDocument,
   aPortsDocument,
   aReleasesDocument,

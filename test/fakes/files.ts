@@ -78,7 +78,9 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
     for (const wake of [...changed]) wake();
   };
   const explained = (error: unknown, path: string): unknown =>
-    (error as NodeJS.ErrnoException).code === 'ENOSPC' ? new AgentError('DISK_FULL', `${path} could not be written: the disk is full`) : error;
+    (error as NodeJS.ErrnoException).code === 'ENOSPC'
+      ? new AgentError('DISK_FULL', `${path} could not be written: the disk is full`)
+      : error;
   const begin = async (call: string, path: string): Promise<void> => {
     try {
       await files.before?.(call, path);
@@ -167,7 +169,10 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
       if (node === undefined) throw systemError('ENOENT', from);
       parentMustExist(target);
       if (nodes.get(target)?.kind === 'directory' && children(target).length > 0) throw systemError('ENOTEMPTY', to);
-      const moved = [source, ...children(source)].map((path): [string, Node | undefined] => [target + path.slice(source.length), nodes.get(path)]);
+      const moved = [source, ...children(source)].map((path): [string, Node | undefined] => [
+        target + path.slice(source.length),
+        nodes.get(path),
+      ]);
       removeTree(source);
       removeTree(target);
       for (const [path, value] of moved) if (value !== undefined) nodes.set(path, value);
@@ -215,7 +220,8 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
     },
     lock: async (path, owner) => {
       const holder = locks.get(path);
-      if (holder !== undefined) throw new AgentError('ROOT_LOCKED', `${posix.dirname(path)} is in use by ${holder}`, { details: { path, holder } });
+      if (holder !== undefined)
+        throw new AgentError('ROOT_LOCKED', `${posix.dirname(path)} is in use by ${holder}`, { details: { path, holder } });
       locks.set(path, owner);
       return { release: async () => void locks.delete(path) };
     },

@@ -99,7 +99,9 @@ export const untilHealthy = (agent: TestAgent): Promise<HealthDocument> =>
     async () => {
       const health = await healthOf(agent);
       if (health.status === 'healthy') return health;
-      throw new Error(`${health.status}: ${JSON.stringify(health.reasons)} ${JSON.stringify(health.holds)}\n${agent.output().slice(-4_000)}`);
+      throw new Error(
+        `${health.status}: ${JSON.stringify(health.reasons)} ${JSON.stringify(health.holds)}\n${agent.output().slice(-4_000)}`,
+      );
     },
     30_000,
   );

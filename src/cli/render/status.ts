@@ -132,7 +132,10 @@ function troubleLines({ health, installation }: StatusDocument, { style, columns
   const heldReasons = new Set(health.holds.map((hold) => `${hold.target}: ${hold.reason}`));
   const { problem } = health.configuration;
   const isShown = (reason: string): boolean =>
-    heldReasons.has(reason) || reason === `installation: ${installation.summary}` || /^gpu \d+: /.test(reason) || (problem !== null && reason.includes(problem));
+    heldReasons.has(reason) ||
+    reason === `installation: ${installation.summary}` ||
+    /^gpu \d+: /.test(reason) ||
+    (problem !== null && reason.includes(problem));
   const isHeld = (text: string): boolean => health.holds.some((hold) => hold.reason === text);
   if (problem !== null && !isHeld(problem))
     lines.push(...hanging(`${style.paint('bad', 'config')}  `, `${clean(problem)}; the last good configuration stays in force`, columns));

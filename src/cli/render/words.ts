@@ -55,7 +55,10 @@ export const cardName = (name: string): string =>
 export const shortRelease = (id: string | null): string => (id === null ? '-' : (id.split('-').at(-1) ?? id));
 
 /** Why an instance is not as it should be, shown below its row; null when there is nothing to say. */
-export function rowReason(instance: InstanceDocument, layers: readonly ('installation' | 'runtime' | 'functional')[] = ['installation', 'runtime', 'functional']): string | null {
+export function rowReason(
+  instance: InstanceDocument,
+  layers: readonly ('installation' | 'runtime' | 'functional')[] = ['installation', 'runtime', 'functional'],
+): string | null {
   if (instance.hold !== null) return null;
   if (instance.status === 'stopped' || instance.status === 'disabled') return null;
   for (const name of layers) {

@@ -28,6 +28,7 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
   probes: serving,
   lastLogAt: null,
   restarts: { total: 0, inWindow: 0, lastReason: null, quarantine: null },
+  acting: false,
   hold: null,
   warnings: [],
   now: NOW,
