@@ -16,6 +16,11 @@ else if (argv[0] === '__pm2-daemon') runPm2();
 else runMain();
 
 function runMain() {
+  // The daemon lives for months beside programs that need the memory; a large young generation buys it nothing.
+  if (argv[0] === 'run') {
+    const v8 = require('node:v8');
+    for (const flag of ['--max-semi-space-size=1', '--semi-space-growth-factor=1', '--optimize-for-size']) v8.setFlagsFromString(flag);
+  }
   const fs = require('node:fs');
   const vm = require('node:vm');
   const file = path.join(__dirname, 'agent.main.js');

@@ -27,4 +27,3 @@ export const actionTarget = (action: Action): string => {
 /** GET /v1/plan and `agent plan`: what the agent would do now, and what holds it. */
 export const PlanDocument = z.object({ actions: z.array(Action), holds: z.array(Hold) });
 export type PlanDocument = z.infer<typeof PlanDocument>;
-export type Plan = PlanDocument;

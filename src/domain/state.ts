@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { Config, Layout } from './config.ts';
 import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
 import { Hold, type ModelStatus } from './health.ts';
 import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState } from './instance.ts';
@@ -75,11 +74,3 @@ export const StateDocument = z.object({
   holds: z.array(Hold),
 });
 export type StateDocument = z.infer<typeof StateDocument>;
-
-/** Everything the loop knows at one moment, for pure functions. */
-export interface Snapshot {
-  readonly config: Config;
-  readonly layout: Layout;
-  readonly desired: DesiredState;
-  readonly observed: ObservedState;
-}

@@ -1,4 +1,4 @@
-import { asAgentError } from '../domain/errors.ts';
+import { AgentError, asAgentError } from '../domain/errors.ts';
 import type { Release } from '../domain/release.ts';
 import { installationNeed } from '../plan/installation.ts';
 import { resolve } from '../plan/resolve.ts';
@@ -41,6 +41,10 @@ export class Installer {
     const { ports, knowledge, journal, refresh } = this.#options;
     await refresh();
     const { configuration, inputs } = knowledge;
+    if (inputs.packsProblem !== null) {
+      const { code, message, help } = inputs.packsProblem;
+      throw new AgentError(code, message, { help });
+    }
     knowledge.desired = resolve({
       config: configuration.config,
       packs: inputs.packs,

@@ -1,4 +1,5 @@
 import type { Config, Layout, Provenance, Secrets } from '../domain/config.ts';
+import type { ErrorCode } from '../domain/errors.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { Hold, ModelStatus } from '../domain/health.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instance.ts';
@@ -30,10 +31,16 @@ export interface Inputs {
   readonly sections: readonly DirectorySection[];
   readonly links: readonly string[];
   readonly warnings: readonly string[];
-  /** Set while a file is bad; the last good content stays in force. */
-  readonly problem: { readonly code: string; readonly message: string; readonly help: string } | null;
-  /** False when a bad file was never good before, so that nothing can be installed from it. */
-  readonly usable: boolean;
+  /** The first fault while a file is bad (or the shared repository cannot be read); the last good content stays in force. */
+  readonly problem: InputProblem | null;
+  /** The fault of config_nodes.json: nothing is built from a list of packs that is not understood. */
+  readonly packsProblem: InputProblem | null;
+}
+
+export interface InputProblem {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly help: string;
 }
 
 export interface RequiredModel {
@@ -46,7 +53,7 @@ export interface RequiredModel {
   readonly places: readonly string[];
 }
 
-export const NO_INPUTS: Inputs = { packs: [], models: [], sections: [], links: [], warnings: [], problem: null, usable: true };
+export const NO_INPUTS: Inputs = { packs: [], models: [], sections: [], links: [], warnings: [], problem: null, packsProblem: null };
 
 /** Everything the loop knows at this moment: one object, owned by the reconciler, read by everybody else. */
 export interface Knowledge {

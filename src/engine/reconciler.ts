@@ -98,7 +98,7 @@ export class Reconciler {
 
   onProcessEvent(event: ProcessEvent): void {
     const { journal, knowledge } = this.#options;
-    recordProcessEvent(journal, knowledge, event, (target) => this.#lanes.has(target));
+    recordProcessEvent(journal, knowledge, event);
     if (event.kind === 'exit') this.#forgetProcess(event.name);
     void this.trigger();
   }
@@ -162,7 +162,8 @@ export class Reconciler {
       ),
       exits: knowledge.exits,
       failedInstallation: knowledge.failedInstallation,
-      inputProblem: inputs.usable ? null : inputs.problem,
+      inputProblem: inputs.packsProblem,
+      fileProblem: inputs.problem,
       configurationProblem: configuration.problem,
       now: ports.clock.now(),
     });

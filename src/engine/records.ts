@@ -30,13 +30,8 @@ export function recordHolds(journal: Journal, before: readonly Hold[], now: read
   }
 }
 
-/** Counts an end and writes it down; one that belongs to an action in flight was wanted. */
-export function recordProcessEvent(
-  journal: Journal,
-  knowledge: Knowledge,
-  event: ProcessEvent,
-  isActing: (target: string) => boolean,
-): void {
+/** Counts an end and writes it down, and tells apart what was asked for. */
+export function recordProcessEvent(journal: Journal, knowledge: Knowledge, event: ProcessEvent): void {
   if (event.kind === 'daemon-lost') {
     const message = 'the PM2 daemon is gone; instances are left alone until it can be asked again';
     journal.record({ type: 'pm2.lost', target: 'machine', level: 'error', message, data: {} });
@@ -45,7 +40,7 @@ export function recordProcessEvent(
   if (event.kind !== 'exit') return;
   const reason = exitReason(event.exitCode, event.signal);
   const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
-  const wanted = gpu === undefined || isActing(`instance ${gpu}`);
+  const wanted = event.requested;
   addExit(knowledge, event.name, { at: event.at, reason, wanted });
   journal.record({
     type: EXIT_EVENT,

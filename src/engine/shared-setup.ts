@@ -7,7 +7,7 @@ import { readStaticModels, resolveStaticModels, staticModelsError } from '../pla
 import { describeProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
 import type { Journal } from './journal.ts';
-import type { Inputs, Knowledge } from './knowledge.ts';
+import type { InputProblem, Inputs, Knowledge } from './knowledge.ts';
 import { requiredModels } from './required-models.ts';
 
 /**
@@ -31,8 +31,8 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
     sections,
     links: links.targets ?? before.links,
     warnings: [...packs.warnings, ...directories.warnings, ...links.warnings, ...paths, ...models.warnings],
-    problem: first === undefined ? null : { code: first.code, message: first.message, help: first.help },
-    usable: packs.packs !== null || before.packs.length > 0,
+    problem: first ?? null,
+    packsProblem: packs.packs === null ? (faults.find((fault) => fault.code === 'CONFIG_NODES_INVALID') ?? null) : null,
   };
   knowledge.inputs = inputs;
   if (inputs.problem !== null && inputs.problem.message !== before.problem?.message) {
@@ -46,11 +46,7 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
   }
 }
 
-interface Fault {
-  readonly code: string;
-  readonly message: string;
-  readonly help: string;
-}
+type Fault = InputProblem;
 
 const faultOf = (thrown: unknown): Fault => {
   const { code, message, help } = asAgentError(thrown);

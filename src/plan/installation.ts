@@ -26,7 +26,7 @@ export interface InstallationInput {
   readonly observed: ObservedState;
   readonly intents: Intents;
   readonly failedInstallation: FailedInstallation | null;
-  /** A problem in config_nodes.json or another input file for which there is no earlier good version. */
+  /** config_nodes.json is bad: nothing is built from it, not even from what it said before. */
   readonly inputProblem: { readonly code: string; readonly message: string; readonly help: string } | null;
   readonly now: number;
 }
@@ -57,6 +57,10 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
   }
   const need = installationNeed(input);
   if (need === null) return none;
+  if (input.inputProblem !== null) {
+    const { code, message, help } = input.inputProblem;
+    return { actions: [], holds: [hold('installation', code, message, help)] };
+  }
   const inPlace = observed.release.value !== null && observed.releaseProblem === null;
   if (inPlace && config.install.onChange === 'hold' && input.intents.reinstallRequestedAt === null) {
     return {
@@ -70,10 +74,6 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
         ),
       ],
     };
-  }
-  if (input.inputProblem !== null) {
-    const { code, message, help } = input.inputProblem;
-    return { actions: [], holds: [hold('installation', code, message, help)] };
   }
   if (failed !== null && failed.specDigest === desired.specDigest) {
     const waitMs = failed.at + retryDelayMs(failed.attempts) - now;

@@ -26,6 +26,8 @@ export interface PlanInput {
   readonly exits: ReadonlyMap<string, readonly Exit[]>;
   readonly failedInstallation: FailedInstallation | null;
   readonly inputProblem: InstallationInput['inputProblem'];
+  /** The first fault of the operator's other files; what they said before is in force. */
+  readonly fileProblem: InstallationInput['inputProblem'];
   /** A configuration edit that was refused; the last good configuration is in force. */
   readonly configurationProblem: string | null;
   readonly now: number;
@@ -49,6 +51,10 @@ export function plan(input: PlanInput): Planned {
     holds.push(
       hold('configuration', 'CONFIG_INVALID', input.configurationProblem, 'correct the file; the last good configuration stays in force'),
     );
+  }
+  if (input.fileProblem !== null) {
+    const { code, message, help } = input.fileProblem;
+    holds.push(hold('configuration', code, message, help));
   }
   if (desired.enabled) {
     const installation = planInstallation(input);

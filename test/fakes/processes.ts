@@ -13,7 +13,7 @@ export interface FakePm2Options {
 }
 
 /** How a process ended; the default is a crash with exit code 1. */
-export interface FakeEnd {
+interface FakeEnd {
   readonly exitCode?: number | null;
   readonly signal?: string | null;
 }

@@ -172,6 +172,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     exits: new Map(),
     failedInstallation: null,
     inputProblem: null,
+    fileProblem: null,
     configurationProblem: null,
     now: NOW,
   };

@@ -10,7 +10,7 @@ import { createFakePm2 } from '../fakes/processes.ts';
 import { eventually } from './eventually.ts';
 
 /** What a running workload tells of itself. */
-export interface Serving {
+interface Serving {
   readonly pid: number;
   readonly environment: Readonly<Record<string, string>>;
 }

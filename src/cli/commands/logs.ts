@@ -4,6 +4,7 @@ import type { LogLine } from '../../domain/journal.ts';
 import { type Connection, withAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf, textOf } from '../context.ts';
 import { parseMoment } from '../duration.ts';
+import { readGpus } from '../gpu-arguments.ts';
 import { patience } from '../interrupt.ts';
 import { readableLine, sinceFilter, sourcePrefix } from '../render/log-line.ts';
 
@@ -26,7 +27,7 @@ export const logs: Command = (context, [source = 'all'], options) => {
     const follow = isSet(options, 'follow');
     if (follow && connection.isLocal) context.note('no agent is running: following the files');
     const query: LogQuery = {
-      source: normalised(source),
+      source: await sourceOf(connection.agent, source),
       lines: numberOf(options, 'lines') ?? DEFAULT_LINES,
       follow,
       ...(since === null ? {} : { since }),
@@ -35,8 +36,24 @@ export const logs: Command = (context, [source = 'all'], options) => {
   });
 };
 
-/** `gpu0` and `comfyui-gpu0` are what people see elsewhere. */
-const normalised = (source: string): string => source.replace(/^(comfyui-)?gpu(?=\d+$)/i, '');
+const SOURCES = ['all', 'agent', 'install', 'pm2'];
+
+/** `gpu0`, `comfyui-gpu0` and UUIDs are what people see elsewhere. @throws AgentError USAGE, INSTANCE_NOT_FOUND */
+async function sourceOf(agent: Agent, source: string): Promise<string> {
+  if (SOURCES.includes(source)) return source;
+  if (!/\d/.test(source)) {
+    const { suggestion } = await import('../../plan/edit-distance.ts');
+    throw new AgentError('USAGE', `there is no log "${source}"${suggestion(source, SOURCES)}`, {
+      help: 'name a GPU index, agent, install, pm2 or all',
+    });
+  }
+  const { instances } = await agent.instances();
+  const index = /^(?:comfyui-)?(?:gpu)?(\d{1,3})$/i.exec(source)?.[1];
+  // Before the cards were seen, or with ComfyUI switched off, there may still be the log of an earlier time.
+  if (instances.length === 0 && index !== undefined) return index;
+  const [gpu] = (await readGpus(agent, [source])) ?? [];
+  return String(gpu);
+}
 
 async function showLogs(context: Context, agent: Agent, query: LogQuery, since: number | null): Promise<ExitCode> {
   const isNew = sinceFilter(since);
@@ -66,6 +83,6 @@ async function followLogs(context: Context, { agent }: Connection, query: LogQue
 }
 
 function print(context: Context, { source }: LogQuery, line: LogLine): void {
-  const text = readableLine(line.line, context.style);
+  const text = readableLine(line.line, context.style, context.verbose);
   context.print(source === 'all' ? `${sourcePrefix(line.source, context.style)} ${text}` : text === '' ? '\n' : text);
 }

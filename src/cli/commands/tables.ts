@@ -4,6 +4,7 @@ import { requireAgent, withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { describeBytes, describeDuration } from '../duration.ts';
 import { type Cell, type Column, table } from '../render/table.ts';
+import { clean, cut } from '../render/text.ts';
 
 /** Verbs that show one document as a table. */
 
@@ -30,6 +31,12 @@ const ofDocument =
       else tell(document, context);
       return ExitCode.done;
     });
+
+const COMMAND_WIDTH = 60;
+
+/** The beginning names the program; the rest is for -v and --json. */
+const command = (text: string | null, { verbose, style }: Context): string =>
+  text === null ? 'unknown command' : verbose ? text : cut(clean(text), COMMAND_WIDTH, style.symbols.ellipsis);
 
 const right = 'right' as const;
 const bytes = (value: number | null): string => (value === null ? '-' : describeBytes(value));
@@ -80,7 +87,7 @@ export const ports = ofDocument(
           ? 'nobody'
           : holder.pid === null
             ? 'a process of another user'
-            : `pid ${holder.pid} (${holder.command ?? 'unknown command'})`;
+            : `pid ${holder.pid} (${command(holder.command, context)})`;
       const held: Cell =
         ours === false
           ? { text: `${who}, not ours`, paint: (text) => context.style.paint('bad', text) }

@@ -3,7 +3,7 @@ import type { InstanceDocument, LayerHealth } from '../../domain/instance.ts';
 import type { Context } from '../context.ts';
 import { describeBytes } from '../duration.ts';
 import { table } from './table.ts';
-import { clean, hanging, padEnd } from './text.ts';
+import { clean, hanging, padEnd, plural } from './text.ts';
 import { layerCell, statusText } from './words.ts';
 
 type Screen = Pick<Context, 'style' | 'host'>;
@@ -46,7 +46,7 @@ export function instanceDetail(instance: InstanceDocument, screen: Screen): stri
     instance.url ?? 'no port yet',
     ...(instance.pid === null ? [] : [`pid ${instance.pid}`]),
     ...(instance.queue === null ? [] : [`${instance.queue.running} jobs running, ${instance.queue.pending} waiting`]),
-    ...(total === 0 ? [] : [`${total} restarts (${inWindow} new)${lastReason === null ? '' : `, last: ${clean(lastReason)}`}`]),
+    ...(total === 0 ? [] : [`${plural(total, 'restart')} (${inWindow} new)${lastReason === null ? '' : `, last: ${clean(lastReason)}`}`]),
     ...(instance.cordoned ? ['cordoned'] : []),
   ].join(', ');
   return [
@@ -63,7 +63,11 @@ export function modelsLines(models: ModelsDocument, screen: Screen): string[] {
   const { style } = screen;
   const bad = [...models.missing, ...models.corrupt];
   const head =
-    models.status === 'disabled' ? 'ComfyUI is switched off' : `${models.present.length} of ${models.required} required models are there`;
+    models.status === 'disabled'
+      ? 'ComfyUI is switched off'
+      : models.required === 0
+        ? 'no model is required'
+        : `${models.present.length} of ${plural(models.required, 'required model')} there`;
   const reason = models.reason === null || bad.length > 0 ? [] : [clean(models.reason)];
   const row = (model: ModelStatus) => [
     { text: model.state, paint: (text: string) => style.paint('bad', text) },

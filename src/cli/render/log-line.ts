@@ -25,17 +25,18 @@ function agentRecord(
   }
 }
 
-/** `12:00:01 warn  message  name=value`; other lines as they are. */
-export function readableLine(line: string, style: Style): string {
+/** `2026-11-21 12:00:01 warn  instance 0: message`, with all facts when `verbose`; other lines as they are. */
+export function readableLine(line: string, style: Style, verbose = false): string {
   const record = agentRecord(line);
   if (record === null) return plainLine(line);
   const [name, tone] = LEVELS[record.level] ?? ['', null];
-  const facts = Object.entries(record.facts)
-    .filter(([, value]) => value !== null && typeof value !== 'object')
+  const { target, ...others } = record.facts;
+  const facts = Object.entries(others)
+    .filter(([key, value]) => value !== null && typeof value !== 'object' && (verbose || key === 'cause'))
     .map(([key, value]) => `${key}=${String(value)}`);
-  const text = plainLine(
-    `${record.time.slice(0, 19).replace('T', ' ')} ${name.padEnd(5)} ${record.msg}${facts.length === 0 ? '' : `  ${facts.join(' ')}`}`,
-  );
+  const about = typeof target === 'string' ? `${target}: ` : '';
+  const when = record.time.slice(0, 19).replace('T', ' ');
+  const text = plainLine(`${when} ${name.padEnd(5)} ${about}${record.msg}${facts.length === 0 ? '' : `  ${facts.join(' ')}`}`);
   return tone === null ? text : style.paint(tone, text);
 }
 

@@ -25,7 +25,7 @@ export function operationLine(operation: OperationDocument, style: Style, now: n
   const parts = [
     target === 'installation' ? kind : `${kind} ${target.replace(`${kind} `, '')}`,
     ...(progress === null ? [] : [`${bar(progress, 12, style)} ${percent(progress)}`]),
-    install !== null ? stepText(install) : clean(operation.message),
+    ...(install !== null ? [stepText(install)] : operation.message === `${kind} ${target}` ? [] : [clean(operation.message)]),
     install?.etaMs == null ? `(${so})` : `(${so}, about ${describeDuration(install.etaMs)} left)`,
   ];
   return parts.filter((part) => part !== '').join('  ');
