@@ -53,7 +53,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   });
   const machineName = (await ports.hardware.machine(layout.root)).hostname;
   let url: string | null = null;
-  const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, url: () => url });
+  const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, mayWrite: true, url: () => url });
   const { reconciler, journal } = core;
   journal.record({
     type: 'agent.start',

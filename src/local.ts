@@ -76,10 +76,11 @@ export async function startInProcess(
     machineName,
     pid: context.pid,
     isDaemon: false,
+    mayWrite: isChange,
     url: () => null,
   });
   await ports.processes.connect().catch(() => undefined);
-  if (isChange) await core.refreshInputs();
+  await core.refreshInputs();
   await Promise.all([core.surveys.gpus(), core.surveys.machine(), core.surveys.models()]);
   await core.reconciler.trigger();
   return {

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { DatabaseSync } from 'node:sqlite';
+import { AgentError } from '../domain/errors.ts';
 import { JournalEvent } from '../domain/journal.ts';
 import type { JournalStore } from '../ports.ts';
 
@@ -9,11 +10,14 @@ const LEVELS = { info: ['info', 'warn', 'error'], warn: ['warn', 'error'], error
 
 /** The journal in SQLite (WAL): survives kill -9, is read while it is written, keeps the newest 50,000 entries. */
 export function createJournalStore(path: string): JournalStore {
-  const database = open(path);
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000');
-  database.exec(
-    'CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, type TEXT NOT NULL, target TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL)',
-  );
+  const database = explained(path, () => {
+    const opened = open(path);
+    opened.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000');
+    opened.exec(
+      'CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, type TEXT NOT NULL, target TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL)',
+    );
+    return opened;
+  });
   const insert = database.prepare('INSERT INTO journal (at, type, target, level, message, data) VALUES (?, ?, ?, ?, ?, ?)');
   const prune = database.prepare('DELETE FROM journal WHERE id <= (SELECT MAX(id) FROM journal) - ?');
   let appended = 0;
@@ -35,6 +39,19 @@ export function createJournalStore(path: string): JournalStore {
     },
     close: () => database.close(),
   };
+}
+
+const SQLITE_FULL = 13;
+
+function explained<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const errcode = (error as { readonly errcode?: number } | undefined)?.errcode ?? 0;
+    if ((errcode & 0xff) === SQLITE_FULL)
+      throw new AgentError('DISK_FULL', `${path} could not be written: the disk is full`, { cause: error });
+    throw error;
+  }
 }
 
 /** node:sqlite says on stderr that it is experimental; that one warning is of no use to an operator. */

@@ -1,30 +1,30 @@
-import { access, constants } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { access, constants, stat } from 'node:fs/promises';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import type { CommandOptions, CommandResult, RunningCommand, Shell } from '../ports.ts';
+import { Head, LineSplitter, Tail } from './shell-output.ts';
 
-const TAIL_BYTES = 16 * 1024;
 const DEFAULT_OUTPUT_BYTES = 4 * 1024 * 1024;
+/** Between SIGTERM and SIGKILL when a limit ends a command. */
 const END_GRACE_MS = 2_000;
-/** A line that never ends is cut here. */
-const LINE_LIMIT = 64 * 1024;
+/** How long output is waited for after the program itself ended: something it left behind may hold the pipes for ever. */
+const DRAIN_MS = 2_000;
 
 export interface ShellOptions {
   /** PATH for looking programs up, and for children whose environment is not given. */
   readonly path: string;
 }
 
-/** Programs without a shell, each in a process group of its own, so that a limit ends all it started. */
+/**
+ * Programs without a shell, each in a process group of its own, so that a limit ends all it started; what a program
+ * leaves behind in its group ends with it. An abort is a value with the signal, unless it came before the start
+ * (INTERRUPTED); a program that cannot be started is COMMAND_FAILED. A child's `pid` is 0 until it has started.
+ */
 export function createShell({ path }: ShellOptions): Shell {
+  const directories = path.split(delimiter).filter(isAbsolute);
   const which = async (file: string): Promise<string | null> => {
-    const candidates = file.includes('/') ? [file] : path.split(delimiter).map((directory) => join(directory, file));
-    for (const candidate of candidates) {
-      const isProgram = await access(candidate, constants.X_OK).then(
-        () => true,
-        () => false,
-      );
-      if (isProgram) return candidate;
-    }
+    const candidates = file.includes('/') ? [resolve(file)] : directories.map((directory) => join(directory, file));
+    for (const candidate of candidates) if (await isProgram(candidate)) return candidate;
     return null;
   };
   const defaults = { PATH: path, HOME: '/', LANG: 'C.UTF-8' };
@@ -35,27 +35,77 @@ export function createShell({ path }: ShellOptions): Shell {
   };
 }
 
-function start(file: string, args: readonly string[], options: CommandOptions): RunningCommand {
-  const began = performance.now();
-  const tail = new Tail();
-  const kept: string[] = [];
-  let keptBytes = 0;
-  let timedOut = false;
-  let pid = 0;
-  const limit = options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES;
+async function isProgram(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return (await stat(path)).isFile();
+  } catch {
+    return false;
+  }
+}
 
-  const signalGroup = (signal: NodeJS.Signals): void => {
-    if (pid <= 1) return;
+function start(file: string, args: readonly string[], options: CommandOptions): RunningCommand {
+  const group = new ProcessGroup();
+  const spawned = launch(file, args, options).then((child) => {
+    group.pid = child.subprocess.pid ?? 0;
+    return child;
+  });
+  const finished = spawned.then(({ subprocess }) => follow(file, subprocess, group, options));
+  // Whoever only calls `end` must not meet an unhandled rejection.
+  finished.catch(() => undefined);
+  return {
+    get pid() {
+      return group.pid;
+    },
+    finished,
+    end: async (graceMs) => {
+      await spawned.catch(() => undefined);
+      group.end('SIGINT', graceMs);
+      return finished;
+    },
+  };
+}
+
+/** Our own process group of a child: signalled only as long as its leader runs, and once when that ends. */
+class ProcessGroup {
+  pid = 0;
+  #isOver = false;
+  #kill: NodeJS.Timeout | null = null;
+
+  get isEnding(): boolean {
+    return this.#kill !== null;
+  }
+
+  /** A soft signal, then SIGKILL to all after the grace period. A second call changes nothing. */
+  end(signal: NodeJS.Signals, graceMs: number): void {
+    if (this.#isOver || this.isEnding) return;
+    this.#signal(signal);
+    this.#kill = setTimeout(() => this.#signal('SIGKILL'), graceMs);
+  }
+
+  /** The leader has ended: ends what it left behind. Its number may belong to somebody else from here on. */
+  close(): void {
+    if (this.#kill !== null) clearTimeout(this.#kill);
+    this.#signal('SIGKILL');
+    this.#isOver = true;
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.pid <= 1 || this.#isOver) return;
     try {
-      process.kill(-pid, signal);
+      process.kill(-this.pid, signal);
     } catch {
       // The group has ended.
     }
-  };
-  const spawned = import('execa').then(({ execa }) => {
-    if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `${file} was not started: it was interrupted`);
-    // Wrapped, because a subprocess is a promise of its end.
-    const child = execa(file, [...args], {
+  }
+}
+
+/** Wrapped, because a subprocess is itself a promise of its end. */
+async function launch(file: string, args: readonly string[], options: CommandOptions) {
+  const { execa } = await import('execa');
+  if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `${file} was not started: it was interrupted`);
+  try {
+    const subprocess = execa(file, [...args], {
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       env: { ...options.environment },
       extendEnv: false,
@@ -65,133 +115,93 @@ function start(file: string, args: readonly string[], options: CommandOptions): 
       stripFinalNewline: false,
       ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
     });
-    return { child };
+    return { subprocess };
+  } catch (error) {
+    throw await notStarted(file, error, options.cwd);
+  }
+}
+
+type Subprocess = Awaited<ReturnType<typeof launch>>['subprocess'];
+
+async function follow(file: string, subprocess: Subprocess, group: ProcessGroup, options: CommandOptions): Promise<CommandResult> {
+  const began = performance.now();
+  const tail = new Tail();
+  const head = new Head(options.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES);
+  let heard = began;
+  let timedOut = false;
+  const readers = (['stdout', 'stderr'] as const).map((stream) => {
+    const lines = new LineSplitter((line) => options.onLine?.(line, stream));
+    subprocess[stream]?.on('data', (chunk: Uint8Array) => {
+      heard = performance.now();
+      tail.add(chunk);
+      if (stream === 'stdout') head.add(chunk);
+      lines.add(chunk);
+    });
+    return lines;
   });
 
-  const finished = (async (): Promise<CommandResult> => {
-    const { child } = await spawned;
-    pid = child.pid ?? 0;
-    let heard = performance.now();
-    const expire = (): void => {
-      timedOut = true;
-      signalGroup('SIGTERM');
-      setTimeout(() => signalGroup('SIGKILL'), END_GRACE_MS).unref();
-    };
-    const total = options.timeoutMs === undefined ? null : setTimeout(expire, options.timeoutMs);
-    const silenceMs = options.silenceMs;
-    const silence =
-      silenceMs === undefined ? null : setInterval(() => performance.now() - heard > silenceMs && expire(), Math.max(50, silenceMs / 4));
-    const onAbort = (): void => {
-      signalGroup('SIGTERM');
-      setTimeout(() => signalGroup('SIGKILL'), END_GRACE_MS).unref();
-    };
-    options.signal?.addEventListener('abort', onAbort, { once: true });
-    const read = (stream: 'stdout' | 'stderr'): Lines => {
-      const lines = new Lines((line) => options.onLine?.(line, stream));
-      child[stream]?.on('data', (chunk: Buffer) => {
-        heard = performance.now();
-        tail.add(chunk);
-        const text = lines.add(chunk);
-        if (stream === 'stdout' && keptBytes < limit) {
-          kept.push(text);
-          keptBytes += chunk.length;
-        }
-      });
-      return lines;
-    };
-    const readers = [read('stdout'), read('stderr')];
-    try {
-      const result = await child;
-      for (const reader of readers) reader.end();
-      if (result.exitCode === undefined && result.signal === undefined && !timedOut)
-        throw notStarted(file, result.cause ?? result, options.cwd);
-      return {
-        exitCode: result.exitCode ?? null,
-        signal: result.signal ?? null,
-        timedOut,
-        stdout: kept.join('').slice(0, limit),
-        tail: tail.text(),
-        durationMs: Math.round(performance.now() - began),
-      };
-    } finally {
-      if (total !== null) clearTimeout(total);
-      if (silence !== null) clearInterval(silence);
-      options.signal?.removeEventListener('abort', onAbort);
-    }
-  })();
-  // Whoever only calls `end` must not meet an unhandled rejection.
-  finished.catch(() => undefined);
-
-  return {
-    get pid() {
-      return pid;
-    },
-    finished,
-    end: async (graceMs) => {
-      await spawned.catch(() => undefined);
-      const isOver = finished.then(
-        () => true,
-        () => true,
-      );
-      signalGroup('SIGINT');
-      const inTime = await Promise.race([isOver, new Promise<boolean>((done) => setTimeout(() => done(false), graceMs).unref())]);
-      // What the program left behind in its group ends with it.
-      if (!inTime || pid > 1) signalGroup('SIGKILL');
-      return finished;
-    },
+  const expire = (): void => {
+    if (group.isEnding) return;
+    timedOut = true;
+    group.end('SIGTERM', END_GRACE_MS);
   };
+  const total = options.timeoutMs === undefined ? undefined : setTimeout(expire, options.timeoutMs);
+  const { silenceMs } = options;
+  const silence =
+    silenceMs === undefined
+      ? undefined
+      : setInterval(() => performance.now() - heard > silenceMs && expire(), Math.min(1_000, Math.max(20, silenceMs / 4)));
+  const abort = (): void => group.end('SIGTERM', END_GRACE_MS);
+  if (options.signal?.aborted) abort();
+  options.signal?.addEventListener('abort', abort, { once: true });
+
+  let drain: NodeJS.Timeout | undefined;
+  subprocess.nodeChildProcess.once('exit', () => {
+    clearTimeout(total);
+    clearInterval(silence);
+    // A limit ended it: nobody waits for what is left. Otherwise a `tee` it started may still have lines for us.
+    if (group.isEnding) group.close();
+    drain = setTimeout(() => {
+      group.close();
+      subprocess.stdout?.destroy();
+      subprocess.stderr?.destroy();
+    }, DRAIN_MS);
+  });
+  try {
+    const result = await subprocess;
+    if (result.exitCode === undefined && result.signal === undefined) throw await notStarted(file, result.cause ?? result, options.cwd);
+    for (const lines of readers) lines.end();
+    return {
+      exitCode: result.exitCode ?? null,
+      signal: result.signal ?? null,
+      timedOut,
+      stdout: head.text(),
+      tail: tail.text(),
+      durationMs: Math.round(performance.now() - began),
+    };
+  } finally {
+    clearTimeout(total);
+    clearInterval(silence);
+    clearTimeout(drain);
+    group.close();
+    options.signal?.removeEventListener('abort', abort);
+  }
 }
 
-function notStarted(file: string, cause: unknown, cwd: string | undefined): AgentError {
+/** Why a program could not be started, without its arguments. */
+async function notStarted(file: string, cause: unknown, cwd: string | undefined): Promise<AgentError> {
+  const isNowhere = cwd !== undefined && !(await stat(cwd).catch(() => null))?.isDirectory();
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  const why =
-    code === 'ENOENT'
-      ? cwd === undefined
-        ? 'it was not found'
-        : `it, or the directory ${cwd}, was not found`
+  const why = isNowhere
+    ? `the directory ${cwd} does not exist`
+    : code === 'ENOENT'
+      ? 'it was not found'
       : code === 'EACCES'
         ? 'it may not be run'
-        : cause instanceof Error
-          ? cause.message
-          : String(cause);
-  return new AgentError('COMMAND_FAILED', `${file} could not be started: ${why}`, { cause, details: { file, code } });
-}
-
-/** Splits a stream into lines; progress meters end theirs with a carriage return. */
-class Lines {
-  readonly #onLine: (line: string) => void;
-  readonly #decoder = new TextDecoder();
-  #rest = '';
-
-  constructor(onLine: (line: string) => void) {
-    this.#onLine = onLine;
-  }
-
-  add(chunk: Buffer): string {
-    const text = this.#decoder.decode(chunk, { stream: true });
-    const parts = (this.#rest + text).split(/\r\n|\n|\r/);
-    this.#rest = (parts.pop() ?? '').slice(0, LINE_LIMIT);
-    for (const line of parts) if (line !== '') this.#onLine(line);
-    return text;
-  }
-
-  end(): void {
-    if (this.#rest !== '') this.#onLine(this.#rest);
-    this.#rest = '';
-  }
-}
-
-class Tail {
-  #chunks: Buffer[] = [];
-  #bytes = 0;
-
-  add(chunk: Buffer): void {
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
-    while (this.#bytes - (this.#chunks[0]?.length ?? 0) >= TAIL_BYTES) this.#bytes -= this.#chunks.shift()?.length ?? 0;
-  }
-
-  text(): string {
-    return Buffer.concat(this.#chunks).subarray(-TAIL_BYTES).toString('utf8');
-  }
+        : (code ?? 'its arguments or environment are not valid');
+  return new AgentError('COMMAND_FAILED', `${file} could not be started: ${why}`, {
+    help: isNowhere ? 'create the directory' : 'install the program, or correct its path and permissions',
+    cause,
+    details: { file, code },
+  });
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { PlanDocument } from '../domain/action.ts';
 import { ConfigDocument, GpusDocument, PortsDocument, ReleasesDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { DiscoveredInstance, DiscoveryDocument, PrometheusTargets } from '../domain/discovery.ts';
+import { DoctorDocument } from '../domain/doctor.ts';
 import { ErrorDocument } from '../domain/error-document.ts';
 import { Gpu, MachineFacts } from '../domain/gpu.ts';
 import {
@@ -32,6 +33,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   ConfigDocument,
   DiscoveredInstance,
   DiscoveryDocument,
+  DoctorDocument,
   ErrorDocument,
   Gpu,
   GpusDocument,

@@ -29,6 +29,8 @@ export interface CoreOptions {
   readonly pid: number;
   /** False for verbs that work in process while no agent runs. */
   readonly isDaemon: boolean;
+  /** False for verbs that only look. */
+  readonly mayWrite: boolean;
   readonly url: () => string | null;
 }
 
@@ -64,7 +66,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   );
   const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
   if (options.isDaemon) recallExits(journal, knowledge, ports.clock.now());
-  const changes = new Broadcast<Documents>(64);
+  const changes = new Broadcast<Documents>(1, 'miss');
   const discovery = new DiscoveryPublisher(ports.files, layout, log);
   // Instance operations follow the documents; were they to make new ones, they would follow themselves.
   const operations = new Operations(ports.clock, (operation) => {
@@ -72,7 +74,13 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const surveys = new Surveys(ports, knowledge, () => void reconciler.trigger());
   const inherited = () => inheritedEnvironment(knowledge.configuration);
-  const refreshInputs = () => setUpShared(ports, knowledge, journal);
+  // One after the other: an edit and an installation may ask for it at the same time.
+  let refreshing: Promise<void> = Promise.resolve();
+  const refreshInputs = () => {
+    const turn = refreshing.then(() => setUpShared(ports, knowledge, journal, options.mayWrite));
+    refreshing = turn.catch(() => undefined);
+    return turn;
+  };
   const installer = new Installer({
     ports,
     knowledge,
@@ -94,7 +102,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
         await reconciler.trigger();
         return message;
       });
-      for await (const document of operations.follow(operation.id, new AbortController().signal)) if (document.state !== 'running') return;
+      for await (const { state, message } of operations.follow(operation.id, new AbortController().signal)) {
+        // Told by the operation itself; here it only keeps the loop from trying again at once.
+        if (state === 'failed') throw new Error(message);
+      }
     },
   };
   const startedAt = ports.clock.now();
@@ -182,9 +193,13 @@ const stateKey = ({ health, installation }: Documents): string =>
 
 async function* present(reconciler: Reconciler, changes: Broadcast<Documents>, signal: AbortSignal): AsyncIterable<Documents> {
   const live = changes.subscribe(signal);
-  yield reconciler.documents;
-  // Only the newest state matters to whoever waits for one.
-  for await (const _ of live) yield reconciler.documents;
+  try {
+    yield reconciler.documents;
+    // Only the newest state matters to whoever waits for one.
+    for await (const _ of live) yield reconciler.documents;
+  } finally {
+    live.leave();
+  }
 }
 
 /** What an instance may have of the agent's environment: never its secrets. The simulator's switches pass for tests and rehearsals. */

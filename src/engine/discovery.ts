@@ -1,7 +1,7 @@
 import type { Layout } from '../domain/config.ts';
 import type { DiscoveryDocument, PrometheusTargets } from '../domain/discovery.ts';
 import type { Files, Logger } from '../ports.ts';
-import { Broadcast } from './broadcast.ts';
+import { Broadcast, type Subscription } from './broadcast.ts';
 
 /** Tells workers where to go: two files and a live stream, all from the one document, written only when it changed. */
 export class DiscoveryPublisher {
@@ -10,6 +10,8 @@ export class DiscoveryPublisher {
   readonly #log: Logger;
   readonly #live = new Broadcast<DiscoveryDocument>();
   #published = '';
+  /** The files do not say what was published: the next look writes them again. */
+  #stale = false;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(files: Files, layout: Layout, log: Logger) {
@@ -21,15 +23,22 @@ export class DiscoveryPublisher {
   publish(document: DiscoveryDocument): void {
     const { generatedAt: _, ...content } = document;
     const text = JSON.stringify(content);
-    if (text === this.#published) return;
+    const isNews = text !== this.#published;
+    if (!isNews && !this.#stale) return;
+    const wasStale = this.#stale;
     this.#published = text;
-    this.#live.publish(document);
+    this.#stale = false;
+    if (isNews) this.#live.publish(document);
     this.#writing = this.#writing
       .then(() => this.#write(document))
-      .catch((error: unknown) => this.#log.error({ cause: String(error) }, 'the discovery files cannot be written'));
+      .catch((error: unknown) => {
+        this.#stale = true;
+        // Once, not at each new attempt.
+        if (!wasStale) this.#log.error({ cause: String(error) }, 'the discovery files cannot be written');
+      });
   }
 
-  subscribe(signal: AbortSignal): AsyncIterable<DiscoveryDocument> {
+  subscribe(signal: AbortSignal): Subscription<DiscoveryDocument> {
     return this.#live.subscribe(signal);
   }
 

@@ -28,8 +28,12 @@ const handlers: Handlers = {
   },
   'start-instance': ({ gpu, name }, execution) => startInstance(execution, gpu, name),
   'restart-instance': async ({ gpu, name }, execution) => {
+    const wish = () => execution.knowledge.intents.instances[String(gpu)]?.restartRequestedAt ?? null;
+    const carriedOut = wish();
     await startInstance(execution, gpu, name);
-    await changeIntent(execution, gpu, { restartRequestedAt: null, drainBeforeRestart: false });
+    // A restart that was asked for meanwhile is still to be done.
+    if (carriedOut !== null && wish() === carriedOut)
+      await changeIntent(execution, gpu, { restartRequestedAt: null, drainBeforeRestart: false });
   },
   'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
   'remove-process': ({ name }, { ports }) => ports.processes.remove(name),

@@ -97,14 +97,22 @@ export function createFacade(parts: FacadeParts): Agent {
       return findInstance(parts, String(gpu));
     },
     events: async function* ({ backlog, follow }, signal) {
-      const live = journal.follow(signal);
-      yield* journal.newest(backlog);
-      if (follow) yield* live;
+      const live = follow ? journal.follow(signal) : null;
+      try {
+        yield* journal.newest(backlog);
+        if (live !== null) yield* live;
+      } finally {
+        live?.leave();
+      }
     },
     discoveryEvents: async function* (signal) {
       const live = discovery.subscribe(signal);
-      yield documents().discovery;
-      yield* live;
+      try {
+        yield documents().discovery;
+        yield* live;
+      } finally {
+        live.leave();
+      }
     },
     logs: (query, signal) =>
       readLogs(

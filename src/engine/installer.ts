@@ -1,5 +1,6 @@
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import type { Release } from '../domain/release.ts';
+import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { installationNeed } from '../plan/installation.ts';
 import { resolve } from '../plan/resolve.ts';
 import type { Ports } from '../ports.ts';
@@ -52,17 +53,17 @@ export class Installer {
       intents: knowledge.intents,
       generation: configuration.generation,
     });
-    knowledge.observed = await observe(ports, knowledge, new Set(['installation']));
+    // Not put into knowledge: the loop looks too, and may know better by now.
+    const observed = await observe(ports, knowledge, new Set(['installation']));
     const { release: previous } = await readCurrent(ports.files, configuration.layout);
     const need = request.fresh
       ? 'a new release was asked for'
-      : (installationNeed({ desired: knowledge.desired, observed: knowledge.observed, intents: knowledge.intents }) ??
-        failedPacks(previous));
+      : (installationNeed({ desired: knowledge.desired, observed, intents: knowledge.intents }) ?? failedPacks(previous));
     if (need === null) return `release ${previous?.id} is already right; nothing to do`;
 
     if (request.clean) await ports.files.remove(configuration.layout.cache);
     const started = ports.clock.monotonic();
-    const context = this.#context(handle, previous, request.fresh);
+    const context = this.#context(handle, observed, previous, request.fresh);
     journal.record({
       type: 'install.begin',
       target: 'installation',
@@ -126,7 +127,7 @@ export class Installer {
     }
   }
 
-  #context(handle: OperationHandle, previous: Release | null, fresh: boolean): InstallContext {
+  #context(handle: OperationHandle, observed: ObservedState, previous: Release | null, fresh: boolean): InstallContext {
     const { ports, knowledge, inherited } = this.#options;
     const { config, layout, secrets } = knowledge.configuration;
     const desired = knowledge.desired;
@@ -169,12 +170,13 @@ export class Installer {
       secrets,
       spec: desired.installation,
       specDigest: desired.specDigest,
+      packEnvironments: new Map(knowledge.inputs.packs.map((pack) => [pack.name, pack.env])),
       releaseId,
       directory: releaseDirectory(layout, releaseId),
       previous,
       fresh,
       gpus: knowledge.cards.known ? knowledge.cards.value : null,
-      trialDevice: idleCard(knowledge),
+      trialDevice: idleCard(desired, observed),
       modelPathsFile: knowledge.modelPathsFile,
       inherited: inherited(),
       tracker,
@@ -189,9 +191,9 @@ const failedPacks = (release: Release | null): string | null => {
 };
 
 /** A card whose instance does not run, so that the trial start disturbs nobody. */
-function idleCard({ desired, observed }: Knowledge): string | null {
-  const idle = desired?.instances.find(
-    (instance) => instance.mode === 'gpu' && (observed?.incarnations.get(instance.name) ?? null) === null,
-  );
+function idleCard(desired: DesiredState, observed: ObservedState): string | null {
+  // What cannot be seen may run.
+  if (!observed.processes.known) return null;
+  const idle = desired.instances.find((instance) => instance.mode === 'gpu' && (observed.incarnations.get(instance.name) ?? null) === null);
   return idle?.visibleDevices ?? null;
 }

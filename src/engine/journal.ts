@@ -1,6 +1,6 @@
 import type { JournalEvent, NewJournalEvent } from '../domain/journal.ts';
 import type { Clock, JournalStore, Logger } from '../ports.ts';
-import { Broadcast } from './broadcast.ts';
+import { Broadcast, type Subscription } from './broadcast.ts';
 
 /** The operator's record: durable, live, and copied to the log. A store that fails loses the record, never the agent. */
 export class Journal {
@@ -39,7 +39,7 @@ export class Journal {
     }
   }
 
-  follow(signal: AbortSignal): AsyncIterable<JournalEvent> {
+  follow(signal: AbortSignal): Subscription<JournalEvent> {
     return this.#live.subscribe(signal);
   }
 

@@ -69,7 +69,10 @@ async function incarnationsOf(
 /** The process trees of our instances: whoever is in none of them is a stranger. */
 async function ownPids(ports: Ports, incarnations: ReadonlyMap<string, Incarnation | null>): Promise<ReadonlySet<number>> {
   const trees = await Promise.all(
-    [...incarnations.values()].map(async (incarnation) => (incarnation === null ? [] : ports.kernel.tree(incarnation.pid))),
+    [...incarnations.values()].map(async (incarnation) =>
+      // A tree that cannot be walked is at least its root.
+      incarnation === null ? [] : ports.kernel.tree(incarnation.pid).catch(() => [incarnation.pid]),
+    ),
   );
   return new Set(trees.flat());
 }

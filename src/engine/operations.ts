@@ -26,16 +26,23 @@ export class Operations {
   readonly #clock: Clock;
   readonly #onChange: (document: OperationDocument) => void;
   #next = 1;
+  #stopping = false;
 
   constructor(clock: Clock, onChange: (document: OperationDocument) => void) {
     this.#clock = clock;
     this.#onChange = onChange;
   }
 
-  /** `run` resolves with the closing message, or rejects with the reason of the failure. */
+  /**
+   * `run` resolves with the closing message, or rejects with the reason of the failure.
+   * @throws AgentError INTERRUPTED once the agent is stopping
+   */
   start(kind: OperationKind, target: string, message: string, run: (handle: OperationHandle) => Promise<string>): OperationDocument {
     const running = this.running(target);
-    if (running !== null) return running;
+    // A later wish for the same instances replaces the one that is waited for; an installation is never cut by another.
+    if (running !== null && (running.kind === kind || target === 'installation')) return running;
+    if (running !== null) this.#entry(running.id).abort.abort(new AgentError('INTERRUPTED', `${kind} was asked for`));
+    if (this.#stopping) throw new AgentError('INTERRUPTED', 'the agent is stopping');
     const id = `${kind}-${this.#clock.now().toString(36)}-${this.#next++}`;
     const abort = new AbortController();
     const document: OperationDocument = {
@@ -70,7 +77,10 @@ export class Operations {
       changes: new Broadcast(),
       abort,
       finished: Promise.resolve()
-        .then(() => run({ signal: abort.signal, update: report }))
+        .then(() => {
+          abort.signal.throwIfAborted();
+          return run({ signal: abort.signal, update: report });
+        })
         .then(
           (closing) => finish({ state: 'succeeded', message: closing, progress: 1 }),
           (thrown: unknown) => {
@@ -107,15 +117,25 @@ export class Operations {
   async *follow(id: string, signal: AbortSignal): AsyncIterable<OperationDocument> {
     const entry = this.#entry(id);
     const changes = entry.changes.subscribe(signal);
-    yield entry.document;
-    if (entry.document.state !== 'running') return;
-    for await (const document of changes) yield document;
-    // A reader that was too slow still learns the end.
-    if (!signal.aborted && entry.document.state === 'running') await entry.finished;
-    if (!signal.aborted) yield entry.document;
+    try {
+      let last = entry.document;
+      yield last;
+      for await (const document of changes) {
+        last = document;
+        yield last;
+      }
+      // A reader that was too slow still learns the end.
+      if (last.state !== 'running') return;
+      await Promise.race([entry.finished, aborted(signal)]);
+      if (!signal.aborted) yield entry.document;
+    } finally {
+      changes.leave();
+    }
   }
 
+  /** Ends what runs, and lets nothing more begin. */
   async stop(): Promise<void> {
+    this.#stopping = true;
     const running = [...this.#entries.values()].filter((entry) => entry.document.state === 'running');
     for (const entry of running) entry.abort.abort(new AgentError('INTERRUPTED', 'the agent is stopping'));
     await Promise.allSettled(running.map((entry) => entry.finished));
@@ -134,3 +154,9 @@ export class Operations {
     }
   }
 }
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

@@ -1,9 +1,9 @@
 import { type Action, actionTarget } from '../domain/action.ts';
 import { asAgentError } from '../domain/errors.ts';
 import type { ProbeResult } from '../domain/health.ts';
-import type { ProcessEvent } from '../domain/instance.ts';
+import { incarnationKey, type ProcessEvent } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
-import type { DesiredState } from '../domain/state.ts';
+import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
 import { type Planned, plan } from '../plan/plan.ts';
@@ -50,6 +50,8 @@ export class Reconciler {
   #planned: Planned = { actions: [], holds: [] };
   #turn: Promise<void> | null = null;
   #again = false;
+  /** Incarnations that ended since the present look began: it may have seen them still. */
+  readonly #ended = new Set<string>();
   #connecting: Promise<void> | null = null;
   #acting = false;
   #loop: Promise<void> = Promise.resolve();
@@ -107,10 +109,18 @@ export class Reconciler {
   #forgetProcess(name: string): void {
     const { knowledge } = this.#options;
     if (knowledge.observed === null) return;
-    const incarnations = new Map(knowledge.observed.incarnations);
-    incarnations.set(name, null);
-    knowledge.observed = { ...knowledge.observed, incarnations };
+    const incarnation = knowledge.observed.incarnations.get(name) ?? null;
+    if (incarnation !== null) this.#ended.add(incarnationKey(incarnation));
+    knowledge.observed = this.#withoutEnded(knowledge.observed);
     this.refresh();
+  }
+
+  #withoutEnded(observed: ObservedState): ObservedState {
+    const living = [...observed.incarnations].map(([name, incarnation]): [string, typeof incarnation] => [
+      name,
+      incarnation === null || this.#ended.has(incarnationKey(incarnation)) ? null : incarnation,
+    ]);
+    return { ...observed, incarnations: new Map(living) };
   }
 
   async #repeat(): Promise<void> {
@@ -145,7 +155,8 @@ export class Reconciler {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
     const { configuration, inputs } = knowledge;
     knowledge.desired = this.#desired();
-    knowledge.observed = await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()]));
+    this.#ended.clear();
+    knowledge.observed = this.#withoutEnded(await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()])));
     if (!knowledge.observed.processes.known && this.#acting) this.#reconnect();
     knowledge.launches = launchesOf(knowledge, inherited);
     this.#planned = plan({
@@ -176,14 +187,16 @@ export class Reconciler {
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
   }
 
-  /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. */
+  /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. Once a period. */
   #reconnect(): void {
-    this.#connecting ??= this.#options.ports.processes
+    const { clock, processes } = this.#options.ports;
+    this.#connecting ??= processes
       .connect()
-      .then(
-        () => void this.trigger(),
-        () => undefined,
-      )
+      .then(() => void this.trigger())
+      .catch(() => undefined)
+      // A daemon that takes connections and answers nothing is not asked without pause.
+      .then(() => clock.sleep(PERIOD_MS, this.#abort.signal))
+      .catch(() => undefined)
       .finally(() => {
         this.#connecting = null;
       });

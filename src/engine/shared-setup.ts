@@ -12,18 +12,21 @@ import { requiredModels } from './required-models.ts';
 
 /**
  * Brings the shared folder up to date, reads the operator's files in it, and writes what follows from them: the links of
- * static-models.json and the paths file for ComfyUI. A file that is bad keeps its last good meaning and is told.
+ * static-models.json and the paths file for ComfyUI. Without `mayWrite` it only reads. A file that is bad keeps its last good meaning and is told.
  */
-export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: Journal): Promise<void> {
+export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: Journal, mayWrite = true): Promise<void> {
   const faults: Fault[] = [];
-  await updateSharedRepository(ports, knowledge, journal, faults);
+  if (mayWrite) await updateSharedRepository(ports, knowledge, journal, faults);
   const before = knowledge.inputs;
-  const packs = await readPacks(ports.files, knowledge, faults);
-  const directories = await readDirectories(ports.files, knowledge, faults);
-  const links = await makeLinks(ports.files, knowledge, faults);
+  const packs = await orFault(faults, { packs: null, warnings: [] }, () => readPacks(ports.files, knowledge, faults));
+  const packsFault = packs.packs === null ? faults.at(-1) : undefined;
+  const directories = await orFault(faults, { sections: null, warnings: [] }, () => readDirectories(ports.files, knowledge, faults));
+  const links = await orFault(faults, { targets: null, warnings: [] }, () => makeLinks(ports.files, knowledge, faults, mayWrite));
   const sections = directories.sections ?? before.sections;
-  const paths = await writePathsFile(ports.files, knowledge, sections);
-  const models = await requiredModels(ports.files, knowledge.configuration, { links: links.targets ?? before.links, sections });
+  const paths = await orFault(faults, [], () => writePathsFile(ports.files, knowledge, sections, mayWrite));
+  const models = await orFault(faults, { models: before.models, warnings: [] }, () =>
+    requiredModels(ports.files, knowledge.configuration, { links: links.targets ?? before.links, sections }),
+  );
   const [first] = faults;
   const inputs: Inputs = {
     packs: packs.packs ?? before.packs,
@@ -32,7 +35,7 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
     links: links.targets ?? before.links,
     warnings: [...packs.warnings, ...directories.warnings, ...links.warnings, ...paths, ...models.warnings],
     problem: first ?? null,
-    packsProblem: packs.packs === null ? (faults.find((fault) => fault.code === 'CONFIG_NODES_INVALID') ?? null) : null,
+    packsProblem: packsFault ?? null,
   };
   knowledge.inputs = inputs;
   if (inputs.problem !== null && inputs.problem.message !== before.problem?.message) {
@@ -52,6 +55,16 @@ const faultOf = (thrown: unknown): Fault => {
   const { code, message, help } = asAgentError(thrown);
   return { code, message, help };
 };
+
+/** A file that cannot be read, or a disk that is full, is a fault like any other: it must not keep the agent from starting. */
+async function orFault<T>(faults: Fault[], bad: T, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    faults.push(faultOf(error));
+    return bad;
+  }
+}
 
 /** In place: models may lie there already. Local edits are never overwritten; they are a fault that people must resolve. */
 async function updateSharedRepository(ports: Ports, knowledge: Knowledge, journal: Journal, faults: Fault[]): Promise<void> {
@@ -108,6 +121,7 @@ async function makeLinks(
   files: Files,
   { configuration }: Knowledge,
   faults: Fault[],
+  mayWrite: boolean,
 ): Promise<{ targets: readonly string[] | null; warnings: readonly string[] }> {
   const { layout } = configuration;
   const text = await files.readText(layout.staticModels);
@@ -126,14 +140,19 @@ async function makeLinks(
     ...result.warnings.map(describeProblem),
     ...resolved.refused.map(({ source, reason }) => `${layout.staticModels}: ${source} is not linked: ${reason}`),
   ];
-  for (const { source, target } of resolved.links) {
+  for (const { source, target } of mayWrite ? resolved.links : []) {
     await files.ensureDirectory(target.slice(0, target.lastIndexOf('/')));
     if (!(await files.link(source, target))) warnings.push(`${target} is no link and was left alone (static-models.json)`);
   }
   return { targets: [...resolved.links, ...resolved.missing].map((link) => link.target), warnings };
 }
 
-async function writePathsFile(files: Files, knowledge: Knowledge, sections: readonly DirectorySection[]): Promise<readonly string[]> {
+async function writePathsFile(
+  files: Files,
+  knowledge: Knowledge,
+  sections: readonly DirectorySection[],
+  mayWrite: boolean,
+): Promise<readonly string[]> {
   const { config, layout } = knowledge.configuration;
   const present = await existing(
     files,
@@ -146,7 +165,8 @@ async function writePathsFile(files: Files, knowledge: Knowledge, sections: read
     releaseCustomNodes: [`${layout.current}/ComfyUI/custom_nodes`, `${layout.installPath}/custom_nodes`],
     allowedPackDirs: config.packs.directories,
   });
-  if ((await files.readText(knowledge.modelPathsFile)) !== file.yaml) await files.writeText(knowledge.modelPathsFile, file.yaml);
+  if (mayWrite && (await files.readText(knowledge.modelPathsFile)) !== file.yaml)
+    await files.writeText(knowledge.modelPathsFile, file.yaml);
   knowledge.modelPathsDigest = digestOf(file.yaml).slice(0, 12);
   return file.warnings;
 }

@@ -13,6 +13,8 @@ export interface LeaseInput {
   readonly ownPids: ReadonlySet<number>;
   /** GPUs whose instance has a process now: their port is theirs to keep. */
   readonly running: ReadonlySet<number>;
+  /** GPUs whose instance is being acted on: what listens on their port may be the process that was just started. */
+  readonly acting?: ReadonlySet<number>;
 }
 
 const HIGHEST_PORT = 65_535;
@@ -40,6 +42,7 @@ export function planLeases(input: LeaseInput): { actions: Action[]; holds: NewHo
   }
   const taken = new Set(leases.map((lease) => lease.tcpPort));
   for (const instance of instances) {
+    if (input.acting?.has(instance.gpu) === true) continue;
     const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
     const kept = lease !== undefined && lease.first === setting.first;
     const stranger = kept ? strangers.get(lease.tcpPort) : strangers.get(setting.first + instance.gpu);

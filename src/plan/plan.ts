@@ -70,6 +70,7 @@ export function plan(input: PlanInput): Planned {
     holders: observed.portHolders,
     ownPids: observed.ownPids,
     running,
+    acting: new Set(desired.instances.filter(({ gpu }) => observed.busy.has(`instance ${gpu}`)).map(({ gpu }) => gpu)),
   });
   actions.push(...leases.actions);
 

@@ -36,11 +36,20 @@ export function installationSpec(config: Config, packs: readonly PackSpec[]): In
   const { interpreter, version, torch, overrides, constraints, extraRequirements, indexUrl, extraIndexUrls, findLinks } = config.python;
   return {
     source: resolveSource(config.comfyui),
-    packs: [...packs],
+    packs: packs.map((pack) => ({ ...pack, env: withoutLiterals(pack.env) })),
     python: { interpreter, version, torch, overrides, constraints, extraRequirements, indexUrl, extraIndexUrls, findLinks },
     customScripts: config.packs.customScripts,
   };
 }
+
+/**
+ * A release records what was asked for, and a literal value of a pack's `.env` may be a secret: what names variables stays,
+ * anything else becomes its digest, so that a change is still seen.
+ */
+const withoutLiterals = (env: PackSpec['env']): PackSpec['env'] =>
+  Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [name, /^(\$\{\w+\})*$/.test(value) ? value : `sha256:${digestOf(value).slice(0, 12)}`]),
+  );
 
 /** A place for one instance: a real card, or a stand-in for one. */
 interface Card {

@@ -9,7 +9,7 @@ interface Track {
   readonly results: Map<string, ProbeResult>;
   readonly passed: Set<string>;
   /** Probes that run or wait for their time. */
-  readonly active: Map<string, Promise<void>>;
+  readonly active: Set<string>;
 }
 
 /**
@@ -21,6 +21,9 @@ export class ProbeScheduler {
   readonly #ports: ProbePorts;
   readonly #onResult: (target: ProbeTarget, result: ProbeResult) => void;
   readonly #probes: readonly Probe[];
+  /** Probes under way, those of earlier incarnations too. */
+  readonly #running = new Set<Promise<void>>();
+  #stopped = false;
 
   constructor(ports: ProbePorts, onResult: (target: ProbeTarget, result: ProbeResult) => void, probes: readonly Probe[] = instanceProbes) {
     this.#ports = ports;
@@ -30,6 +33,7 @@ export class ProbeScheduler {
 
   /** Names the instances that have a process now. A target with another incarnation replaces the old one. */
   setTargets(targets: readonly ProbeTarget[]): void {
+    if (this.#stopped) return;
     const wanted = new Map(targets.map((target) => [target.name, target]));
     for (const [name, track] of this.#tracks) {
       const target = wanted.get(name);
@@ -39,17 +43,18 @@ export class ProbeScheduler {
     }
     for (const target of targets) {
       if (this.#tracks.has(target.name)) continue;
-      const track: Track = { target, abort: new AbortController(), results: new Map(), passed: new Set(), active: new Map() };
+      const track: Track = { target, abort: new AbortController(), results: new Map(), passed: new Set(), active: new Set() };
       this.#tracks.set(target.name, track);
       this.#arm(track);
     }
   }
 
+  /** For good; probes that run are waited for. */
   async stop(): Promise<void> {
-    const active = [...this.#tracks.values()].flatMap((track) => [...track.active.values()]);
+    this.#stopped = true;
     for (const track of this.#tracks.values()) track.abort.abort();
     this.#tracks.clear();
-    await Promise.allSettled(active);
+    await Promise.allSettled(this.#running);
   }
 
   #arm(track: Track): void {
@@ -59,7 +64,10 @@ export class ProbeScheduler {
       if (track.active.has(probe.name)) continue;
       const delayMs = probe.dueIn(history, track.target.config);
       if (delayMs === null) continue;
-      track.active.set(probe.name, this.#runAfter(track, probe, delayMs));
+      track.active.add(probe.name);
+      const run = this.#runAfter(track, probe, delayMs);
+      this.#running.add(run);
+      void run.finally(() => this.#running.delete(run));
     }
   }
 

@@ -40,7 +40,7 @@ describe('a bad configuration at start', () => {
   });
 
   it.each([
-    ['from the environment', '', { COMFYUI_PORT_START: '70000' }, /COMFYUI_PORT_START: ports\.first: found 70000; allowed: .*65535/],
+    ['from the environment', '', { COMFYUI_PORT_START: '70000' }, /COMFYUI_PORT_START: ports\.first: found "70000"; allowed: .*65535/],
     [
       'too high for all cards',
       'gpu: {mode: mock, mockCount: 2}\nports: {first: 65535}\n',

@@ -53,7 +53,7 @@ export function createFakeClock(start = NOW): FakeClock {
         next.wake();
         await settle();
       }
-      elapsed = end;
+      elapsed = Math.max(elapsed, end);
       await settle();
     },
     settle,

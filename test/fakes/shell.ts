@@ -24,6 +24,8 @@ export interface FakeShell {
   readonly commands: readonly FakeCommand[];
   /** Spawned programs that have not ended. */
   readonly running: number;
+  /** What the kernel does to them when the agent is killed. */
+  endAll(): void;
 }
 
 const ended = (change: Partial<CommandResult> = {}): CommandResult => ({
@@ -45,11 +47,14 @@ export function createFakeShell(onEnd: (child: FakeChild) => void = () => undefi
   let answer: (command: FakeCommand) => Partial<CommandResult> | Promise<Partial<CommandResult>> = () => ({});
   let play: (child: FakeChild) => void = () => undefined;
   let pid = FIRST_PID;
-  let running = 0;
+  const running = new Set<FakeChild>();
   return {
     commands,
     get running() {
-      return running;
+      return running.size;
+    },
+    endAll: () => {
+      for (const child of [...running]) child.exit({ exitCode: null, signal: 'SIGKILL' });
     },
     onRun: (next) => {
       answer = next;
@@ -67,15 +72,15 @@ export function createFakeShell(onEnd: (child: FakeChild) => void = () => undefi
       spawn: (file, args, options = {}) => {
         const { promise, resolve } = Promise.withResolvers<CommandResult>();
         let over = false;
-        running += 1;
         const exit = (change: Partial<CommandResult> = {}): void => {
           if (over) return;
           over = true;
-          running -= 1;
+          running.delete(child);
           onEnd(child);
           resolve(ended(change));
         };
         const child: FakeChild = { file, args, options, pid: pid++, line: (text) => options.onLine?.(text, 'stdout'), exit };
+        running.add(child);
         commands.push({ file, args, options });
         options.signal?.addEventListener('abort', () => exit({ exitCode: null, signal: 'SIGINT' }), { once: true });
         play(child);

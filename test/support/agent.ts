@@ -44,6 +44,8 @@ export interface AgentOptions {
   readonly root?: string;
   readonly firstPort?: number;
   readonly files?: Readonly<Record<string, string>>;
+  /** Command that starts the agent, such as unshare; it must become the agent (exec). */
+  readonly prefix?: readonly string[];
 }
 
 const started = new Set<TestAgent>();
@@ -133,7 +135,8 @@ export async function startAgent(options: AgentOptions = {}): Promise<TestAgent>
     }),
   );
   let text = '';
-  const child = spawn(process.execPath, [AGENT, 'run', '--root', root], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  const [file = '', ...args] = [...(options.prefix ?? []), process.execPath, AGENT, 'run', '--root', root];
+  const child = spawn(file, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.on('data', (chunk) => (text += String(chunk)));
   child.stderr.on('data', (chunk) => (text += String(chunk)));
   const exited = new Promise<number | null>((done) => child.once('exit', (code) => done(code)));

@@ -81,6 +81,7 @@ export async function aMachine(options: MachineOptions = {}): Promise<Machine> {
     machineName: 'box',
     pid: 4_242,
     isDaemon: true,
+    mayWrite: true,
     url: () => 'http://127.0.0.1:9090',
   });
   const { reconciler, surveys, operations } = core;
@@ -132,5 +133,6 @@ export async function aReadyMachine(options: MachineOptions = {}): Promise<Machi
   const machine = await aMachine(options);
   await machine.start();
   await machine.until('the machine is healthy', machine.isReady);
+  await machine.advance(1_000);
   return machine;
 }

@@ -32,6 +32,6 @@ export async function installFakeNvidiaSmi(switches: Readonly<Record<string, str
     program,
     control,
     calls: async () => (await readFile(log, 'utf8').catch(() => '')).split('\n').filter((line) => line !== ''),
-    remove: () => rm(directory, { recursive: true, force: true }),
+    remove: () => rm(directory, { recursive: true, force: true, maxRetries: 5 }),
   };
 }

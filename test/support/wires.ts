@@ -8,6 +8,11 @@ export interface OuterCall {
   readonly subject: string;
 }
 
+interface Hold {
+  readonly waiting: number;
+  open(): void;
+}
+
 type Matcher = (call: OuterCall, index: number) => boolean;
 
 /** The wires between one agent and its world: they can be watched, held, broken and cut. */
@@ -18,7 +23,9 @@ export interface Wires {
   /** How often a call was made, reading ones too. */
   count(name: string): number;
   /** Matching calls wait from now on until `open`; `waiting` counts them. */
-  hold(name: string, subject?: string): { readonly waiting: number; open(): void };
+  hold(name: string, subject?: string): Hold;
+  /** The same, but the call has its effect at once and only its answer waits. */
+  holdAnswer(name: string, subject?: string): Hold;
   /** Matching calls reject from now on until the returned function is called. */
   fail(name: string, error: Error, subject?: string): () => void;
   /** From now on nothing gets out and nothing comes back: the agent was killed. */
@@ -41,12 +48,12 @@ const never = new Promise<never>(() => undefined);
 export function createWires(ports: Ports): Wires {
   const changes: OuterCall[] = [];
   const counts = new Map<string, number>();
-  const obstacles = new Set<{ readonly name: string; readonly subject: string | undefined; readonly meet: () => Promise<void> }>();
+  const obstacles = new Set<{ readonly name: string; readonly subject: string | undefined; readonly meet: () => Promise<void>; readonly isAfter: boolean }>();
   let isCut = false;
   let plan: { readonly matches: Matcher; readonly when: 'before' | 'after'; readonly done: (call: OuterCall) => void } | null = null;
 
-  const place = (name: string, subject: string | undefined, meet: () => Promise<void>): (() => void) => {
-    const obstacle = { name, subject, meet };
+  const place = (name: string, subject: string | undefined, meet: () => Promise<void>, isAfter = false): (() => void) => {
+    const obstacle = { name, subject, meet, isAfter };
     obstacles.add(obstacle);
     return () => void obstacles.delete(obstacle);
   };
@@ -83,34 +90,40 @@ export function createWires(ports: Ports): Wires {
           );
           if (met.length === 0) return invoke();
           return (async () => {
-            for (const obstacle of met) await obstacle.meet();
-            return invoke();
+            for (const obstacle of met) if (!obstacle.isAfter) await obstacle.meet();
+            const answer = await invoke();
+            for (const obstacle of met) if (obstacle.isAfter) await obstacle.meet();
+            return answer;
           })();
         };
       },
     });
 
+  const hold = (name: string, subject: string | undefined, isAfter: boolean): Hold => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    let waiting = 0;
+    const meet = async () => {
+      waiting += 1;
+      await promise;
+    };
+    const clear = place(name, subject, meet, isAfter);
+    return {
+      get waiting() {
+        return waiting;
+      },
+      open: () => {
+        clear();
+        resolve();
+      },
+    };
+  };
+
   return {
     ports: Object.fromEntries(Object.entries(ports).map(([part, port]) => [part, wrap(part, port as object)])) as unknown as Ports,
     changes,
     count: (name) => counts.get(name) ?? 0,
-    hold: (name, subject) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      let waiting = 0;
-      const clear = place(name, subject, async () => {
-        waiting += 1;
-        await promise;
-      });
-      return {
-        get waiting() {
-          return waiting;
-        },
-        open: () => {
-          clear();
-          resolve();
-        },
-      };
-    },
+    hold: (name, subject) => hold(name, subject, false),
+    holdAnswer: (name, subject) => hold(name, subject, true),
     fail: (name, error, subject) => place(name, subject, () => Promise.reject(error)),
     cut: () => {
       isCut = true;

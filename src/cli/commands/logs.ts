@@ -42,8 +42,9 @@ const SOURCES = ['all', 'agent', 'install', 'pm2'];
 async function sourceOf(agent: Agent, source: string): Promise<string> {
   if (SOURCES.includes(source)) return source;
   if (!/\d/.test(source)) {
-    const { suggestion } = await import('../../plan/edit-distance.ts');
-    throw new AgentError('USAGE', `there is no log "${source}"${suggestion(source, SOURCES)}`, {
+    const { nearestName } = await import('../../plan/edit-distance.ts');
+    const nearest = nearestName(source, SOURCES);
+    throw new AgentError('USAGE', `there is no log "${source}"${nearest === null ? '' : `; did you mean ${nearest}?`}`, {
       help: 'name a GPU index, agent, install, pm2 or all',
     });
   }

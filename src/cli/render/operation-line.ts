@@ -18,6 +18,10 @@ export function stepText({ step, steps }: InstallProgress): string {
   return index === -1 ? `step ${step}` : `step ${index + 1} of ${steps.length}, ${step}`;
 }
 
+/** `about 1m 35s left`, while it is more than a moment. */
+export const etaText = (install: InstallProgress | null): string[] =>
+  install === null || install.etaMs === null || install.etaMs < 1_000 ? [] : [`about ${describeDuration(install.etaMs)} left`];
+
 /** One operation on one line: what, how far, how long still. */
 export function operationLine(operation: OperationDocument, style: Style, now: number): string {
   const { kind, target, progress, install, startedAt } = operation;
@@ -25,8 +29,12 @@ export function operationLine(operation: OperationDocument, style: Style, now: n
   const parts = [
     target === 'installation' ? kind : `${kind} ${target.replace(`${kind} `, '')}`,
     ...(progress === null ? [] : [`${bar(progress, 12, style)} ${percent(progress)}`]),
-    ...(install !== null ? [stepText(install)] : operation.message === `${kind} ${target}` ? [] : [clean(operation.message)]),
-    install?.etaMs == null ? `(${so})` : `(${so}, about ${describeDuration(install.etaMs)} left)`,
+    ...(install !== null
+      ? [stepText(install)]
+      : [`${kind} ${target}`, `${kind} was asked for`].includes(operation.message)
+        ? []
+        : [clean(operation.message)]),
+    `(${[so, ...etaText(install)].join(', ')})`,
   ];
   return parts.filter((part) => part !== '').join('  ');
 }

@@ -2,7 +2,7 @@ import type { OperationDocument } from '../../domain/operation.ts';
 import type { PackStatus } from '../../domain/release.ts';
 import { describeBytes, describeDuration } from '../duration.ts';
 import type { CliOutput } from '../host.ts';
-import { bar, operationLine, percent, stepText } from './operation-line.ts';
+import { bar, etaText, operationLine, percent, stepText } from './operation-line.ts';
 import type { Style } from './style.ts';
 import { clean, cut, padEnd, widthOf } from './text.ts';
 
@@ -26,6 +26,7 @@ const HEARTBEAT_MS = 10_000;
 /** Redrawing more often is work that nobody sees. */
 const REDRAW_MS = 80;
 const PACK_ROWS = 10;
+const LEAST_BAR = 10;
 
 /** For logs and pipes: one line for each thing that happened, and a sign of life every 10 s. */
 export function plainView({ output, style, now }: ViewOptions): ProgressView {
@@ -105,15 +106,19 @@ export function liveLines(operation: OperationDocument, style: Style, now: numbe
   const { install, startedAt, progress } = operation;
   const fitted = (text: string): string => cut(text, width, style.symbols.ellipsis);
   if (install === null) return [fitted(operationLine(operation, style, now))];
+  // The most telling first: the last ones are left out where there is no room.
   const facts = [
     percent(progress ?? install.progress),
     stepText(install),
-    ...(install.etaMs === null ? [] : [`about ${describeDuration(install.etaMs)} left`]),
+    ...etaText(install),
     `${describeDuration(now - Date.parse(startedAt))} so far`,
     ...(install.bytes === 0 ? [] : [describeBytes(install.bytes)]),
-  ].join(', ');
-  const barWidth = Math.max(10, Math.min(30, width - widthOf(operation.kind) - widthOf(facts) - 4));
-  const first = fitted(`${operation.kind}  ${bar(progress ?? install.progress, barWidth, style)}  ${facts}`);
+  ];
+  const room = width - widthOf(operation.kind) - 4 - LEAST_BAR;
+  while (facts.length > 2 && widthOf(facts.join(', ')) > room) facts.pop();
+  const text = facts.join(', ');
+  const barWidth = Math.max(LEAST_BAR, Math.min(30, width - widthOf(operation.kind) - widthOf(text) - 4));
+  const first = fitted(`${operation.kind}  ${bar(progress ?? install.progress, barWidth, style)}  ${text}`);
   const activity = install.activity === null ? [] : [style.paint('dim', fitted(`  ${clean(install.activity)}`))];
   return [first, ...activity, ...packLines(install.packs, style, fitted)];
 }

@@ -12,6 +12,8 @@ export interface InstallContext {
   readonly secrets: Secrets;
   readonly spec: InstallationSpec;
   readonly specDigest: string;
+  /** Environment of each pack as written; the spec has no literal values. */
+  readonly packEnvironments: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly releaseId: string;
   /** Where the release is built: its final path, because a virtual environment cannot be moved. */
   readonly directory: string;
@@ -32,11 +34,21 @@ export interface InstallContext {
 export const checkoutOf = (context: InstallContext): string => `${context.directory}/ComfyUI`;
 export const packDirectory = (context: InstallContext, name: string): string => `${checkoutOf(context)}/custom_nodes/${name}`;
 
-/** Runs `work` over all items, at most `limit` at once, in order of the list. A rejection ends the whole. */
+/**
+ * Runs `work` over all items, at most `limit` at once, in order of the list. After a rejection no more is begun, and the
+ * whole rejects once what had begun has ended.
+ */
 export async function forEachLimited<T>(items: readonly T[], limit: number, work: (item: T) => Promise<void>): Promise<void> {
   const queue = [...items];
   const worker = async (): Promise<void> => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+    try {
+      for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+    } catch (error) {
+      queue.length = 0;
+      throw error;
+    }
   };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  const ends = await Promise.allSettled(Array.from({ length: Math.min(limit, items.length) }, worker));
+  const failed = ends.find((end) => end.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }

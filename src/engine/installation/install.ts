@@ -37,7 +37,7 @@ export async function installRelease(context: InstallContext): Promise<Release> 
       ? await tracker.step('validate', async () =>
           validateRelease(context, trialRelease, JSON.parse(await ports.assets.text('workflows/canary.json')) as object),
         )
-      : { validated: null, packs: new Map() };
+      : tracker.skip('validate', { validated: null, packs: new Map() });
     return await tracker.step('activate', async () => {
       const release: Release = {
         schema: 1,
@@ -88,10 +88,11 @@ async function prepare(context: InstallContext): Promise<void> {
       },
     );
   }
+  const current = await files.readLink(layout.current);
   for (const name of await files.list(layout.releases)) {
     const abandoned = `${layout.releases}/${name}`;
-    // Without release.json it is half built or failed, and nothing can run from it.
-    if (abandoned === directory || (await files.exists(`${abandoned}/release.json`))) continue;
+    // Without release.json it is half built or failed. The current one may have lost it while instances run from it.
+    if (abandoned === current || (await files.exists(`${abandoned}/release.json`))) continue;
     tracker.log(`removing the unfinished release ${name}`);
     await files.remove(abandoned);
   }

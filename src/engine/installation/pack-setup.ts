@@ -28,7 +28,7 @@ export const stateOf = (context: InstallContext, name: string): string | undefin
 
 /** Written without a shell, 0600 from the start. A variable that is not set gives an empty value, as before. */
 async function writeDotEnv(context: InstallContext, pack: PackSpec): Promise<void> {
-  const entries = Object.entries(pack.env);
+  const entries = Object.entries(context.packEnvironments.get(pack.name) ?? {});
   if (entries.length === 0) return;
   const { environment } = context.secrets;
   const unset = new Set<string>();

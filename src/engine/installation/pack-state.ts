@@ -19,7 +19,7 @@ export async function keepPackState(context: InstallContext): Promise<void> {
     for (const path of await keptPaths(context, pack.name)) {
       const place = `${packDirectory(context, pack.name)}/${path}`;
       // A file that the pack's repository now brings itself wins over a stale copy.
-      if (await ports.files.exists(place)) continue;
+      if ((await ports.files.exists(place)) || !(await ports.files.exists(`${kept}/${path}`))) continue;
       await ports.files.ensureDirectory(parent(place));
       await ports.files.link(`${kept}/${path}`, place);
     }
@@ -30,6 +30,14 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
   const { git, files } = context.ports;
   const directory = `${releaseDirectory(layout, releaseId)}/ComfyUI/custom_nodes/${pack.name}`;
   if (!(await files.isDirectory(directory))) return;
+  // Linked back where an earlier attempt ended between the move and the link.
+  for (const path of await keptPaths(context, pack.name)) {
+    const kept = `${layout.packState}/${pack.name}/${path}`;
+    if ((await files.exists(kept)) && !(await files.exists(`${directory}/${path}`))) {
+      await files.ensureDirectory(parent(`${directory}/${path}`));
+      await files.link(kept, `${directory}/${path}`);
+    }
+  }
   const installed = new Set(pack.generated.map(withoutSlash));
   const written = (await git.untracked(directory)).map(withoutSlash).filter((path) => !installed.has(path));
   for (const path of written) {
@@ -37,10 +45,11 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
     const to = `${layout.packState}/${pack.name}/${path}`;
     if ((await files.readLink(from)) !== null || (await files.exists(to))) continue;
     await files.ensureDirectory(parent(to));
-    await files.move(from, to);
-    await files.link(to, from);
+    // Noted first: what is moved and not noted would be lost to the pack, should the agent end in between.
     const kept = [...new Set([...(await keptPaths(context, pack.name)), path])].sort();
     await files.writeText(`${layout.packState}/${pack.name}/.kept`, `${kept.join('\n')}\n`);
+    await files.move(from, to);
+    await files.link(to, from);
     context.tracker.packWarning(pack.name, `${path}, written by the pack itself, is kept in shared/pack-state`);
   }
 }

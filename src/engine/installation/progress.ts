@@ -94,6 +94,12 @@ export class InstallTracker {
     }
   }
 
+  /** A step that the configuration leaves out. @returns what stands for its result */
+  skip<T>(name: InstallStepName, instead: T): T {
+    this.#set({ steps: this.#withStep(name, { state: 'skipped' }) });
+    return instead;
+  }
+
   /** 0..1 within the present step. */
   fraction(value: number): void {
     this.#fraction = Math.min(1, Math.max(this.#fraction, value));
@@ -152,9 +158,13 @@ export class InstallTracker {
 
   #set(change: Partial<InstallProgress>): void {
     const merged = { ...this.#document, ...change };
-    const done = merged.steps.filter((step) => step.state === 'done').reduce((sum, step) => sum + WEIGHTS[step.name], 0);
+    const done = merged.steps
+      .filter((step) => step.state === 'done' || step.state === 'skipped')
+      .reduce((sum, step) => sum + WEIGHTS[step.name], 0);
     const running = merged.steps.find((step) => step.state === 'running');
-    const progress = Math.min(1, (done + (running === undefined ? 0 : WEIGHTS[running.name] * this.#fraction)) / TOTAL);
+    const reached = (done + (running === undefined ? 0 : WEIGHTS[running.name] * this.#fraction)) / TOTAL;
+    // A step that fails takes nothing back.
+    const progress = Math.min(1, Math.max(merged.progress, reached));
     const elapsed = this.#clock.monotonic() - this.#began;
     // A guess is worth showing only after some way.
     const etaMs = progress > 0.05 && progress < 1 ? Math.round((elapsed / progress) * (1 - progress)) : null;

@@ -70,6 +70,7 @@ describe('the OpenAPI document', () => {
       'get /v1/discovery',
       'get /v1/discovery/events',
       'get /v1/discovery/prometheus',
+      'get /v1/doctor',
       'get /v1/events',
       'get /v1/gpus',
       'get /v1/instances/{gpu}/logs',

@@ -1,0 +1,182 @@
+import { describe, expect, it } from 'vitest';
+import { runCanary } from '../../src/probes/canary.ts';
+import { CANARY } from '../fakes/assets.ts';
+import { createFakeClock } from '../fakes/clock.ts';
+import { createFakeComfy } from '../fakes/comfy.ts';
+import { aReadyMachine } from '../support/machine.ts';
+import { urlOf } from '../support/world.ts';
+
+const baseUrl = urlOf(8188);
+
+function lab() {
+  const clock = createFakeClock();
+  const fake = createFakeComfy({ wait: (ms) => clock.sleep(ms) });
+  const server = fake.serve(baseUrl);
+  const abort = new AbortController();
+  const begin = (graph: object = CANARY) =>
+    runCanary({ baseUrl, graph, clientId: 'agent-canary', timeoutMs: 10_000 }, { comfy: fake.comfy, clock }, abort.signal);
+  /** Runs one to its end, with all the time it needs. */
+  const run = async (graph?: object) => {
+    const running = begin(graph);
+    await clock.advance(60_000);
+    return running;
+  };
+  return { clock, fake, server, abort, begin, run };
+}
+
+describe('the canary', () => {
+  it('passes when its picture is really there, and leaves no trace in the history', async () => {
+    const { server, run, fake } = lab();
+    expect(await run()).toEqual({ outcome: 'pass', reason: null, facts: { canaryMs: 0 } });
+    expect(server.calls).toEqual(['submit', 'history', 'view', 'forget']);
+    const [{ promptId } = { promptId: '' }] = server.submitted;
+    expect(await fake.comfy.history(baseUrl, promptId, 1_000)).toBeNull();
+  });
+
+  it('is another picture each time, so that the cache cannot answer for a dead worker', async () => {
+    const { server, run, clock } = lab();
+    await run();
+    await clock.advance(1);
+    await run();
+    const colors = server.submitted.map(({ graph }) => (graph as typeof CANARY)['1'].inputs.color);
+    expect(new Set(colors).size).toBe(2);
+    expect(CANARY['1'].inputs.color).toBe(0);
+  });
+
+  it('takes as long as it takes, within its limit', async () => {
+    const { server, begin, clock } = lab();
+    server.running.push('user-job');
+    const running = begin();
+    await clock.advance(3_000);
+    server.running.length = 0;
+    server.pending.length = 0;
+    const again = begin();
+    await clock.advance(60_000);
+    expect(await again).toMatchObject({ outcome: 'pass' });
+    expect(await running).toMatchObject({ outcome: 'fail' });
+  });
+
+  it('fails with node and exception when a node fails', async () => {
+    const { server, run } = lab();
+    server.jobError = { nodeType: 'EmptyImage', exceptionType: 'torch.OutOfMemoryError', message: 'CUDA out of memory' };
+    expect(await run()).toEqual({
+      outcome: 'fail',
+      reason: 'the canary failed in EmptyImage: torch.OutOfMemoryError: CUDA out of memory',
+    });
+  });
+
+  it('fails on a worker thread that is dead: accepted and never run', async () => {
+    const { server, run } = lab();
+    server.behaviour = 'zombie';
+    expect(await run()).toEqual({
+      outcome: 'fail',
+      reason: 'prompts are accepted and never run (waiting 1, running none, for 10 s): the worker thread is dead',
+    });
+  });
+
+  it('fails when it began and does not end', async () => {
+    const { server, run } = lab();
+    server.behaviour = 'stuck';
+    expect(await run()).toEqual({ outcome: 'fail', reason: 'the canary began and did not end within 10 s' });
+  });
+
+  it('cannot tell while it waits behind the job of a user', async () => {
+    const { server, run } = lab();
+    server.running.push('user-job');
+    expect(await run()).toEqual({ outcome: 'unknown', reason: 'the canary waits behind a running job since 10 s' });
+  });
+
+  it('fails when the picture is no PNG, or none was made', async () => {
+    const { server, run, fake } = lab();
+    server.picture = new TextEncoder().encode('<html>');
+    expect(await run()).toEqual({ outcome: 'fail', reason: 'the picture of the canary is no PNG' });
+    const comfy = {
+      ...fake.comfy,
+      history: async () => ({ completed: true, status: 'success' as const, error: null, images: [] }),
+    };
+    const outcome = await runCanary(
+      { baseUrl, graph: CANARY, clientId: 'c', timeoutMs: 1_000 },
+      { comfy, clock: createFakeClock() },
+      new AbortController().signal,
+    );
+    expect(outcome).toEqual({ outcome: 'fail', reason: 'the canary ended without a picture' });
+  });
+
+  it('fails when the server refuses the graph', async () => {
+    const { run } = lab();
+    const outcome = await run({ '1': { class_type: 'NotThere', inputs: {} } });
+    expect(outcome).toMatchObject({ outcome: 'fail', reason: expect.stringContaining('refused the prompt: invalid_prompt') as string });
+  });
+
+  it('cannot tell when the process went away or hangs: that is the runtime layer', async () => {
+    const gone = lab();
+    gone.fake.stop(baseUrl);
+    expect(await gone.run()).toMatchObject({ outcome: 'unknown', reason: expect.stringContaining('nothing listens') as string });
+    const hung = lab();
+    hung.server.behaviour = 'hung';
+    expect(await hung.run()).toMatchObject({ outcome: 'unknown', reason: expect.stringContaining('no answer') as string });
+  });
+
+  it('ends at once when its incarnation is gone', async () => {
+    const { server, begin, clock, abort } = lab();
+    server.behaviour = 'zombie';
+    const running = begin();
+    await clock.advance(500);
+    abort.abort();
+    expect(await running).toMatchObject({ outcome: 'unknown' });
+    expect(clock.sleepers).toBe(0);
+  });
+});
+
+describe('the canary of an instance', () => {
+  it('runs once for each incarnation', async () => {
+    const machine = await aReadyMachine();
+    await machine.advance(120_000);
+    const submitted = () => machine.world.comfy.serve(urlOf(8188)).submitted.length;
+    expect(submitted()).toBe(1);
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.until('it is ready again', machine.isReady);
+    expect(submitted()).toBe(1);
+    await machine.stop();
+  });
+
+  it('behind a job: the instance keeps starting, and is ready soon after the job', async () => {
+    const machine = await aReadyMachine();
+    machine.world.boot = 'silent';
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.advance(500);
+    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
+    const server = machine.world.comfy.serve(urlOf(8188));
+    server.running.push('user-job');
+    machine.world.kernel.listen(pid, [8188]);
+    await machine.advance(70_000);
+    expect(machine.instance(0)).toMatchObject({ status: 'starting', ready: false, layers: { functional: { status: 'unknown' } } });
+    server.running.length = 0;
+    await machine.until('it is ready', () => machine.instance(0).ready, 90_000);
+    await machine.stop();
+  });
+
+  it('that fails is told, and the instance is not ready though it answers', async () => {
+    const machine = await aReadyMachine();
+    machine.world.boot = 'silent';
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.advance(500);
+    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
+    machine.world.comfy.serve(urlOf(8188)).behaviour = 'zombie';
+    machine.world.kernel.listen(pid, [8188]);
+    await machine.advance(70_000);
+    expect(machine.instance(0)).toMatchObject({
+      status: 'unhealthy',
+      ready: false,
+      layers: { runtime: { status: 'pass' }, functional: { status: 'fail' } },
+    });
+    expect(machine.instance(0).layers.functional.reason).toContain('the worker thread is dead');
+    await machine.stop();
+  });
+
+  it('turned off: an instance that answers is ready', async () => {
+    const machine = await aReadyMachine({ config: { health: { canary: { enabled: false } } } });
+    expect(machine.world.comfy.serve(urlOf(8188)).submitted).toEqual([]);
+    await machine.stop();
+  });
+});

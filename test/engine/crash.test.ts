@@ -1,0 +1,240 @@
+import { describe, expect, it } from 'vitest';
+import type { ActionKind } from '../../src/domain/action.ts';
+import type { ConfigInput } from '../../src/domain/config.ts';
+import { aGpu } from '../support/builders.ts';
+import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
+import type { OuterCall } from '../support/wires.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+/** Everything at once: nothing doubled, nothing half done, nothing left over. */
+async function expectWhole(machine: Machine, gpus = [0, 1]): Promise<void> {
+  const { files, kernel } = machine.world;
+  const running = machine.world.running();
+  expect([...running.keys()].sort()).toEqual(gpus.map((gpu) => `comfyui-gpu${gpu}`));
+  expect(new Set([...running.values()].map((process) => process.tcpPort)).size).toBe(gpus.length);
+  for (const name of running.keys()) expect(await kernel.kernel.withEnvironment('AGENT_INSTANCE', name), name).toHaveLength(1);
+  const current = await files.readLink('/workspace/current');
+  for (const name of await files.list('/workspace/releases'))
+    expect(await files.exists(`/workspace/releases/${name}/release.json`), name).toBe(true);
+  expect(await files.exists(`${current}/release.json`)).toBe(true);
+  expect(await files.exists('/workspace/instances/.trial')).toBe(false);
+  expect(machine.core.reconciler.planned.actions).toEqual([]);
+}
+
+/** The agent is killed at a call, and another one takes over the same machine. */
+async function killedAndReplaced(
+  machine: Machine,
+  cutAt: (call: OuterCall, index: number) => boolean,
+  when: 'before' | 'after',
+  provoke: () => Promise<unknown>,
+  config: ConfigInput = {},
+): Promise<{ readonly successor: Machine; readonly call: OuterCall | null }> {
+  const { world } = machine;
+  let call: OuterCall | null = null;
+  void machine.wires.cutAt(cutAt, when).then((found) => {
+    call = found;
+  });
+  void provoke();
+  for (let waited = 0; call === null && waited < 20_000; waited += 50) await world.clock.advance(50);
+  machine.wires.cut();
+  world.shell.endAll();
+  await world.clock.advance(1_000);
+  const successor = await aMachine({ world, config });
+  await successor.start();
+  return { successor, call };
+}
+
+describe('an agent that is killed', () => {
+  it('at any change on the way from a bare root to ready: the next one finishes the work', async () => {
+    const rehearsal = await aReadyMachine();
+    const changes = rehearsal.wires.changes.length;
+    await rehearsal.stop();
+    expect(changes).toBeGreaterThan(30);
+    for (let index = 0; index < changes; index++) {
+      for (const when of ['before', 'after'] as const) {
+        const machine = await aMachine();
+        const { successor, call } = await killedAndReplaced(
+          machine,
+          (_, each) => each === index,
+          when,
+          () => machine.start(),
+        );
+        await successor.until(`all is well after a cut ${when} ${call?.name} ${call?.subject}`, successor.isReady, 60_000);
+        await successor.advance(3_000);
+        await expectWhole(successor);
+        await successor.stop();
+      }
+    }
+  });
+
+  interface Case {
+    readonly kind: ActionKind;
+    /** Calls of the action where it is cut, each before and after. */
+    readonly calls: readonly [name: string, subject: RegExp, when?: 'after'][];
+    readonly world?: () => Promise<World>;
+    readonly config?: ConfigInput;
+    /** What comes before the cut is armed. */
+    readonly prepare?: (machine: Machine) => Promise<unknown>;
+    readonly provoke: (machine: Machine) => Promise<unknown>;
+    /** Instances that must be ready in the end. */
+    readonly ready: readonly number[];
+    readonly check?: (successor: Machine) => void | Promise<void>;
+  }
+
+  const restart = (machine: Machine) => machine.core.agent.startOperation({ kind: 'restart', gpus: [0] });
+  const twoCards = () => createWorld({ gpus: [aGpu(0), aGpu(1)] });
+  const cases: readonly Case[] = [
+    {
+      kind: 'restart-instance',
+      calls: [
+        ['processes.start', /gpu0$/],
+        ['files.link', /instances\/gpu0/],
+        ['files.writeText', /intents\.json/],
+      ],
+      provoke: restart,
+      ready: [0, 1],
+    },
+    {
+      kind: 'start-instance',
+      calls: [
+        ['files.ensureDirectory', /gpu0\/temp/],
+        ['processes.start', /gpu0$/],
+      ],
+      provoke: async ({ world }) => {
+        const { processes } = world.ports();
+        await processes.connect();
+        await processes.remove('comfyui-gpu0');
+      },
+      ready: [0, 1],
+    },
+    {
+      kind: 'stop-instance',
+      calls: [
+        // Before it the wish is nowhere written down, and nobody was told that it is.
+        ['files.writeText', /intents\.json/, 'after'],
+        ['processes.stop', /gpu0$/],
+      ],
+      provoke: (machine) => machine.core.agent.patchInstance('0', { desired: 'stopped' }),
+      ready: [1],
+      check: (successor) => expect(successor.instance(0).status).toBe('stopped'),
+    },
+    {
+      kind: 'remove-process',
+      calls: [['processes.remove', /gpu0$/]],
+      world: twoCards,
+      config: { gpu: { mode: 'actual' } },
+      provoke: async (machine) => {
+        machine.world.hardware.gpus([aGpu(1)]);
+        await machine.core.surveys.gpus();
+      },
+      ready: [1],
+    },
+    {
+      kind: 'quarantine-instance',
+      calls: [
+        ['files.writeText', /intents\.json/],
+        ['processes.stop', /gpu0$/],
+      ],
+      config: { health: { maxRestartsInWindow: 2 } },
+      provoke: async ({ world }) => {
+        for (let crashes = 0; crashes < 3; crashes++) {
+          world.pm2.exit('comfyui-gpu0');
+          world.pm2.respawn('comfyui-gpu0');
+        }
+      },
+      ready: [1],
+      check: async (successor) => {
+        await successor.until('it is quarantined', () => successor.instance(0).status === 'quarantined', 10_000);
+        expect(successor.instance(0).hold).toContain('ended 3 times');
+      },
+    },
+    {
+      kind: 'lease-port',
+      calls: [['files.writeText', /leases\.json/]],
+      config: { ports: { onConflict: 'next' } },
+      prepare: async (machine) => {
+        await machine.core.agent.patchInstance('0', { desired: 'stopped' });
+        await machine.advance(1_000);
+        machine.world.kernel.add({ pid: 900, command: 'nginx', listens: [8188] });
+      },
+      provoke: (machine) => machine.core.agent.patchInstance('0', { desired: 'running' }),
+      ready: [0, 1],
+      check: (successor) => expect(successor.instance(0).port).not.toBe(8188),
+    },
+    {
+      kind: 'install',
+      calls: [
+        ['files.copyTree', /assets\/simulator/],
+        ['shell.spawn', /python$/],
+        ['files.writeText', /release\.json/],
+        ['files.link', /releases\/[^/]+$/],
+      ],
+      provoke: (machine) => machine.core.agent.startOperation({ kind: 'reinstall' }),
+      ready: [0, 1],
+      // What is half built serves nobody and goes with the next installation.
+      check: async (successor) => {
+        expect((await successor.finished(await successor.core.agent.startOperation({ kind: 'reinstall' }))).state).toBe('succeeded');
+        await successor.until('all is well with it', successor.isReady);
+      },
+    },
+  ];
+
+  for (const { kind, calls, world, config = {}, prepare, provoke, ready, check } of cases) {
+    for (const [name, subject, only] of calls) {
+      for (const when of only === undefined ? (['before', 'after'] as const) : [only]) {
+        it(`in ${kind}, ${when} ${name} ${subject.source}`, async () => {
+          const machine = await aReadyMachine({ config, ...(world === undefined ? {} : { world: await world() }) });
+          await prepare?.(machine);
+          const matches = (call: OuterCall) => call.name === name && subject.test(call.subject);
+          const { successor, call } = await killedAndReplaced(machine, matches, when, () => provoke(machine), config);
+          expect(call).not.toBeNull();
+          await successor.until('all is well again', () => ready.every((gpu) => successor.instance(gpu).ready), 60_000);
+          await successor.advance(5_000);
+          await check?.(successor);
+          await expectWhole(successor, [...ready]);
+          await successor.stop();
+        });
+      }
+    }
+  }
+
+  it('after a start that it did not live to see: the process is found and not started again', async () => {
+    const machine = await aMachine();
+    const { successor } = await killedAndReplaced(
+      machine,
+      (call) => call.name === 'processes.start' && call.subject === 'comfyui-gpu0',
+      'after',
+      () => machine.start(),
+    );
+    await successor.until('all is well', successor.isReady);
+    expect(successor.world.pm2.calls.filter((call) => call === 'start comfyui-gpu0')).toHaveLength(1);
+    await successor.stop();
+  });
+
+  it('while its instances run: the next one finds them ready without touching them', async () => {
+    const machine = await aReadyMachine();
+    machine.wires.cut();
+    const before = machine.world.running();
+    const pids = [...before.values()].map((process) => process.pid);
+    const successor = await aMachine({ world: machine.world });
+    await successor.start();
+    await successor.until('all is well', successor.isReady, 5_000);
+    expect([...successor.world.running().values()].map((process) => process.pid)).toEqual(pids);
+    expect(successor.world.pm2.calls).toHaveLength(2);
+    await successor.stop();
+  });
+
+  it('in the middle of writing its state: a damaged file is set aside, and told', async () => {
+    const machine = await aReadyMachine();
+    machine.wires.cut();
+    const { files } = machine.world;
+    files.put('/workspace/state/leases.json', '{"schema":1,"leases":[{"gpu":');
+    const successor = await aMachine({ world: machine.world });
+    await successor.start();
+    await successor.until('all is well', successor.isReady, 20_000);
+    expect(await files.readText('/workspace/state/leases.json.damaged')).toContain('"gpu":');
+    expect(successor.journal('state.damaged')).toHaveLength(1);
+    expect(successor.world.pm2.calls.filter((call) => call.startsWith('start'))).toHaveLength(2);
+    await successor.stop();
+  });
+});
