@@ -137,7 +137,7 @@ ready.
   health        ${url}/health/comfyui
   API           ${url}/docs
 type next:      ${command}
-${isBackground ? 'stop it with:   ./scripts/quickstart --stop' : 'Ctrl-C stops everything that was started here.'}`);
+${isBackground ? `stop it with:   ./scripts/quickstart --stop --root ${root}` : 'Ctrl-C stops everything that was started here.'}`);
 }
 
 await (verb === 'stop' ? stop() : run());

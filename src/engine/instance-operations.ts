@@ -79,6 +79,7 @@ async function follow(
     told = message;
     handle.update({ progress: done.length / gpus.length, message });
   }
+  handle.signal.throwIfAborted();
   throw new AgentError('INTERRUPTED', 'the agent is stopping');
 }
 

@@ -14,9 +14,11 @@ export async function setUpPacks(context: InstallContext, python: string, constr
     if (stateOf(context, pack.name) === 'failed') continue;
     tracker.pack(pack.name, { state: 'installing' });
     await writeDotEnv(context, pack);
-    const failure = (await runCustomScript(context, pack, environment)) ?? (await runInstaller(context, pack, python, environment));
     // A failing script is told and not fatal: the trial start decides whether the pack loads.
-    if (failure !== null) tracker.packWarning(pack.name, failure);
+    for (const run of [() => runCustomScript(context, pack, environment), () => runInstaller(context, pack, python, environment)]) {
+      const failure = await run();
+      if (failure !== null) tracker.packWarning(pack.name, failure);
+    }
     const generated = await ports.git.untracked(packDirectory(context, pack.name));
     tracker.pack(pack.name, { state: 'installed', generated: [...generated] });
     tracker.fraction((index + 1) / spec.packs.length);
