@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
-import { COMFYUI, configNodes, INDEX, packUrl, repositories } from '../support/packs.ts';
+import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from '../support/packs.ts';
 import { createWorld, SIMULATOR_TREE } from '../support/world.ts';
 
 let machine: Machine;
@@ -30,7 +30,7 @@ const full = () => Object.assign(new Error('ENOSPC: no space left on device'), {
 interface Failure {
   readonly step: string;
   readonly what: string;
-  readonly cause: () => void;
+  readonly cause: () => unknown;
   readonly code: string;
   readonly message?: RegExp;
 }
@@ -55,10 +55,7 @@ const failures: readonly Failure[] = [
   {
     step: 'source',
     what: 'a repository of something else',
-    cause: () => {
-      const [commit] = Object.values(machine.world.repositories[COMFYUI]?.commits ?? {});
-      delete (commit?.files as Record<string, string>)['main.py'];
-    },
+    cause: () => push(machine.world.repositories[COMFYUI], 'ComfyUI', { 'README.md': 'nothing here' }),
     code: 'NOT_COMFYUI',
     message: /has no main\.py$/,
   },

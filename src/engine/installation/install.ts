@@ -39,6 +39,7 @@ export async function installRelease(context: InstallContext): Promise<Release> 
         )
       : tracker.skip('validate', { validated: null, packs: new Map() });
     return await tracker.step('activate', async () => {
+      await linkInstallPath(context);
       const release: Release = {
         schema: 1,
         ...trialRelease,
@@ -99,16 +100,18 @@ async function prepare(context: InstallContext): Promise<void> {
   await files.ensureDirectory(directory);
 }
 
-/** Two links, switched by rename: `current` for people, and the path the predecessor used. */
-async function activate({ ports, layout, directory, tracker }: InstallContext): Promise<void> {
-  if (!(await ports.files.link(directory, layout.current))) {
-    throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, {
-      help: 'move it away; the agent makes a link of that name',
-    });
-  }
-  if (!(await ports.files.link(`${layout.current}/ComfyUI`, layout.installPath))) {
-    tracker.warn(`${layout.installPath} is no link and was left alone; the installation is at ${layout.current}/ComfyUI`);
-  }
+/** The path the predecessor used: a link to a link, so that it may be made before the switch. */
+async function linkInstallPath({ ports, layout, tracker }: InstallContext): Promise<void> {
+  if (await ports.files.link(`${layout.current}/ComfyUI`, layout.installPath)) return;
+  tracker.warn(`${layout.installPath} is no link and was left alone; the installation is at ${layout.current}/ComfyUI`);
+}
+
+/** `current` is for people, and switched by rename. */
+async function activate({ ports, layout, directory }: InstallContext): Promise<void> {
+  if (await ports.files.link(directory, layout.current)) return;
+  throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, {
+    help: 'move it away; the agent makes a link of that name',
+  });
 }
 
 function provedPack(pack: PackStatus, trial: ReadonlyMap<string, { readonly loaded: boolean; readonly error: string | null }>): PackStatus {
