@@ -16,6 +16,8 @@ import type { Logger, Ports } from './ports.ts';
 
 export interface PortOptions {
   readonly config: Config;
+  /** The configuration in force later on: what may change while the agent runs is asked of it each time. */
+  readonly current?: () => Config;
   readonly layout: Layout;
   readonly secrets: Secrets;
   readonly log: Logger;
@@ -36,6 +38,7 @@ export async function connectPorts({
   daemonCommand,
   mayStartPm2,
   readOnly = false,
+  current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
   const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
@@ -46,10 +49,14 @@ export async function connectPorts({
     stateDirectory: `${layout.state}/git`,
     environment,
     ssh: {
-      keyFile: config.ssh.keyFile,
+      get keyFile() {
+        return current().ssh.keyFile;
+      },
+      get knownHostsFile() {
+        return current().ssh.knownHostsFile;
+      },
       keyText: secrets.sshKey,
       knownHosts: await assets.text('known_hosts'),
-      knownHostsFile: config.ssh.knownHostsFile,
     },
     timeoutMs: config.install.gitTimeoutMs,
     log: log.child({ part: 'git' }),

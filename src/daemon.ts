@@ -1,5 +1,6 @@
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
+import type { Config } from './domain/config.ts';
 import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
@@ -43,6 +44,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     maxFileMb: config.log.maxFileMb,
     stderr: options.stderr,
   });
+  // Replaced by the engine's knowledge as soon as there is one.
+  let live: { readonly config: Config } = configuration;
   const { ports, close: closePorts } = await connectPorts({
     config,
     layout,
@@ -50,11 +53,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     log,
     daemonCommand: options.daemonCommand,
     mayStartPm2: true,
+    current: () => live.config,
   });
   const machineName = (await ports.hardware.machine(layout.root)).hostname;
   let url: string | null = null;
   const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, mayWrite: true, url: () => url });
   const { reconciler, journal } = core;
+  live = {
+    get config() {
+      return core.knowledge.configuration.config;
+    },
+  };
   journal.record({
     type: 'agent.start',
     target: 'agent',

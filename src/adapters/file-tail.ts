@@ -1,109 +1,149 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isAbsent, readFault } from './file-errors.ts';
 
 const CHUNK_BYTES = 64 * 1024;
 /** Of a huge log only this much from the end is looked through for the first lines. */
 const LOOKBACK_BYTES = 8 * 1024 * 1024;
 const POLL_MS = 200;
+/** Characters; a longer line is handed on in parts. */
 const LINE_LIMIT = 64 * 1024;
 
 /**
- * The last lines, then each new one. Looks at size and inode a few times a second, so that truncation and rename (log
- * rotation) are survived; a file that is not there yet is waited for when following.
+ * The last lines, then each new one as soon as it is whole; `\n`, `\r\n` and `\r` end one. Looks a few times a second and
+ * holds the file open, so that rename (log rotation) loses nothing and truncation begins anew; a file that is not there
+ * yet is waited for when following. Memory is bounded. Ends when the signal is aborted. @throws AgentError FILE_UNREADABLE
  */
 export async function* tailFile(
   path: string,
   options: { readonly lines: number; readonly follow: boolean },
   signal: AbortSignal,
-): AsyncIterable<string> {
-  let position = 0;
-  let inode: number | null = null;
-  let rest = '';
-  const first = await facts(path);
-  if (first !== null) {
-    inode = first.inode;
-    const { lines, end, partial } = await lastLines(path, first.size, options.lines);
-    yield* lines;
-    position = end;
-    rest = partial;
-  }
-  if (!options.follow) {
-    if (rest !== '') yield rest;
-    return;
-  }
-  while (!signal.aborted) {
-    const now = await facts(path);
-    if (now !== null) {
-      if (now.inode !== inode || now.size < position) {
-        // Rotated or truncated: begin anew with the new content.
-        position = 0;
-        rest = '';
-        inode = now.inode;
-      }
-      while (position < now.size && !signal.aborted) {
-        const { text, bytes } = await readAt(path, position, Math.min(CHUNK_BYTES, now.size - position));
-        if (bytes === 0) break;
-        position += bytes;
-        const parts = (rest + text).split(/\r\n|\n|\r/);
-        rest = (parts.pop() ?? '').slice(-LINE_LIMIT);
-        yield* parts;
-      }
+): AsyncGenerator<string> {
+  let source = await openSource(path);
+  try {
+    if (source !== null) {
+      const last = await source.seekLast(options.lines);
+      const shown = options.follow ? last : [...last, ...source.remainder()];
+      if (options.lines > 0) yield* shown.slice(-options.lines);
     }
-    await pause(POLL_MS, undefined, { signal }).catch(() => undefined);
+    while (options.follow && !signal.aborted) {
+      source ??= await openSource(path);
+      if (source !== null) {
+        yield* source.unread(signal);
+        if (await source.isReplaced()) {
+          // What came between the last look and the rotation is in the old file still.
+          yield* source.unread(signal);
+          yield* source.remainder();
+          await source.close();
+          source = null;
+          continue;
+        }
+      }
+      await pause(POLL_MS, undefined, { signal }).catch(() => undefined);
+    }
+  } finally {
+    await source?.close();
   }
 }
 
-async function facts(path: string): Promise<{ readonly inode: number; readonly size: number } | null> {
+async function openSource(path: string): Promise<Source | null> {
   try {
-    const { ino, size } = await stat(path);
-    return { inode: ino, size };
-  } catch {
-    return null;
+    const handle = await open(path, 'r');
+    return new Source(path, handle, (await handle.stat()).ino);
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw readFault(error, path);
   }
 }
 
-/** Reads backwards until enough line ends were seen. */
-async function lastLines(
-  path: string,
-  size: number,
-  wanted: number,
-): Promise<{ readonly lines: readonly string[]; readonly end: number; readonly partial: string }> {
-  if (wanted <= 0) return { lines: [], end: size, partial: '' };
-  const handle = await open(path, 'r');
-  try {
+/** An open file and how far it was read. */
+class Source {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  /** Cannot be given to another file while this one is open. */
+  readonly #inode: number;
+  readonly #buffer = Buffer.alloc(CHUNK_BYTES);
+  #decoder = new TextDecoder();
+  #position = 0;
+  #rest = '';
+
+  constructor(path: string, handle: FileHandle, inode: number) {
+    this.#path = path;
+    this.#handle = handle;
+    this.#inode = inode;
+  }
+
+  /** Reads backwards until enough line ends were seen; reading goes on at the end of the file. */
+  async seekLast(wanted: number): Promise<readonly string[]> {
+    const { size } = await this.#handle.stat();
+    this.#position = size;
+    if (wanted <= 0) return [];
+    const chunks: Buffer[] = [];
     let from = size;
-    let buffer = Buffer.alloc(0);
-    while (from > 0 && size - from < LOOKBACK_BYTES && lineEnds(buffer) <= wanted) {
+    let ends = 0;
+    while (from > 0 && size - from < LOOKBACK_BYTES && ends <= wanted) {
       const length = Math.min(CHUNK_BYTES, from);
+      const { bytesRead } = await this.#read(from - length, length);
+      const chunk = Buffer.from(this.#buffer.subarray(0, bytesRead));
+      for (const byte of chunk) if (byte === 0x0a) ends += 1;
+      chunks.unshift(chunk);
       from -= length;
-      buffer = Buffer.concat([await readFully(handle, from, length), buffer]);
     }
-    const parts = buffer.toString('utf8').split(/\r\n|\n|\r/);
-    const partial = parts.pop() ?? '';
-    return { lines: parts.slice(-wanted), end: size, partial };
-  } finally {
-    await handle.close();
+    const lines = this.#split(this.#decoder.decode(Buffer.concat(chunks), { stream: true }));
+    // The first is only the end of a line, unless it is the first of the file.
+    return (from > 0 ? lines.slice(1) : lines).slice(-wanted);
   }
-}
 
-function lineEnds(buffer: Buffer): number {
-  let count = 0;
-  for (const byte of buffer) if (byte === 0x0a) count += 1;
-  return count;
-}
-
-async function readAt(path: string, position: number, length: number): Promise<{ readonly text: string; readonly bytes: number }> {
-  const handle = await open(path, 'r');
-  try {
-    const buffer = await readFully(handle, position, length);
-    return { text: buffer.toString('utf8'), bytes: buffer.length };
-  } finally {
-    await handle.close();
+  /** Whole lines up to the end of the file. */
+  async *unread(signal: AbortSignal): AsyncGenerator<string> {
+    if ((await this.#handle.stat()).size < this.#position) {
+      this.#position = 0;
+      this.#rest = '';
+      this.#decoder = new TextDecoder();
+    }
+    while (!signal.aborted) {
+      const { bytesRead } = await this.#read(this.#position, CHUNK_BYTES);
+      if (bytesRead === 0) return;
+      this.#position += bytesRead;
+      yield* this.#split(this.#decoder.decode(this.#buffer.subarray(0, bytesRead), { stream: true }));
+      if (this.#rest.length > LINE_LIMIT) yield* this.remainder();
+    }
   }
-}
 
-async function readFully(handle: FileHandle, position: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.alloc(length);
-  const { bytesRead } = await handle.read(buffer, 0, length, position);
-  return buffer.subarray(0, bytesRead);
+  /** The last line, when it has no end. */
+  remainder(): readonly string[] {
+    const line = this.#rest.replace(/\r$/, '');
+    this.#rest = '';
+    return line === '' ? [] : [line];
+  }
+
+  /** Another file has the name now. A name that nothing has (yet) is no reason to leave this one. */
+  async isReplaced(): Promise<boolean> {
+    try {
+      return (await stat(this.#path)).ino !== this.#inode;
+    } catch {
+      return false;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+
+  async #read(position: number, length: number): Promise<{ readonly bytesRead: number }> {
+    try {
+      return await this.#handle.read(this.#buffer, 0, length, position);
+    } catch (error) {
+      throw readFault(error, this.#path);
+    }
+  }
+
+  /** A `\r` that is last waits: a `\n` may follow. */
+  #split(text: string): string[] {
+    const whole = this.#rest + text;
+    const held = whole.endsWith('\r') ? 1 : 0;
+    const parts = whole.slice(0, whole.length - held).split(/\r\n|\n|\r/);
+    this.#rest = (parts.pop() ?? '') + (held === 1 ? '\r' : '');
+    return parts;
+  }
 }

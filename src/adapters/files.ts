@@ -1,105 +1,97 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream, type Stats } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
 import type { Files } from '../ports.ts';
+import { errorCode, isAbsent, readFault, writeFault } from './file-errors.ts';
 import { takeLock } from './file-lock.ts';
 import { tailFile } from './file-tail.ts';
+import { copyTree, treeSize } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
 
-const errorCode = (error: unknown): string | undefined => (error as NodeJS.ErrnoException | undefined)?.code;
-const isAbsent = (error: unknown): boolean => errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR';
-
-/** Faults of the disk in the user's words; anything else passes. */
-function explained(error: unknown, path: string): unknown {
-  const code = errorCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new AgentError('DISK_FULL', `${path} could not be written: the disk is full`, { cause: error });
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new AgentError(
-      'ROOT_NOT_WRITABLE',
-      `${path} could not be written: ${code === 'EROFS' ? 'the filesystem is read-only' : 'permission denied'}`,
-      { cause: error },
-    );
-  }
-  return error;
-}
+const DIGEST_CHUNK_BYTES = 1024 * 1024;
 
 async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw explained(error, path);
+    throw writeFault(error, path);
   }
 }
 
-async function orNull<T>(work: Promise<T>): Promise<T | null> {
+/** `absent` when nothing is there. */
+async function reading<T, A>(path: string, work: () => Promise<T>, absent: A): Promise<T | A> {
   try {
-    return await work;
+    return await work();
   } catch (error) {
-    if (isAbsent(error)) return null;
-    throw error;
+    if (isAbsent(error)) return absent;
+    throw readFault(error, path);
   }
 }
 
-const stat = (path: string): Promise<Stats | null> => orNull(fs.stat(path));
+const stat = (path: string) => reading(path, () => fs.stat(path), null);
 
-/** The disk. Every write is whole or not there: temporary name, fsync, rename. */
+/**
+ * The disk. Every write is whole or not there: temporary name, fsync, rename. What cannot be written is ROOT_NOT_WRITABLE
+ * or DISK_FULL, what is there and cannot be read FILE_UNREADABLE, each with the path.
+ */
 export function createFiles(): Files {
   return {
-    readText: (path) => orNull(fs.readFile(path, 'utf8')),
-    writeText: (path, content, mode = 0o644) => writing(path, () => replaceFile(path, content, mode)),
+    readText: (path) => reading(path, () => fs.readFile(path, 'utf8'), null),
+    writeText: (path, content, mode) => writing(path, () => replaceFile(path, content, mode)),
     exists: async (path) => (await stat(path)) !== null,
     isDirectory: async (path) => (await stat(path))?.isDirectory() ?? false,
     size: async (path) => (await stat(path))?.size ?? null,
     modifiedAt: async (path) => (await stat(path))?.mtimeMs ?? null,
-    list: async (directory) => (await orNull(fs.readdir(directory))) ?? [],
-    ensureDirectory: (path, mode) =>
-      writing(path, async () => {
-        await fs.mkdir(path, { recursive: true, ...(mode === undefined ? {} : { mode }) });
-        // A directory that was there keeps its mode, unless it is to be private.
-        if (mode !== undefined && ((await fs.stat(path)).mode & 0o777 & ~mode) !== 0) await fs.chmod(path, mode);
-      }),
+    list: (directory) => reading(directory, () => fs.readdir(directory), []),
+    ensureDirectory: (path, mode) => writing(path, () => ensureDirectory(path, mode)),
     remove: (path) => writing(path, () => fs.rm(path, { recursive: true, force: true, maxRetries: 3 })),
     move: (from, to) => writing(to, () => fs.rename(from, to)),
     copyTree: (from, to, options) =>
-      writing(to, () =>
-        fs.cp(from, to, { recursive: true, verbatimSymlinks: true, force: options?.overwrite ?? true, errorOnExist: false }),
-      ),
+      writing(to, async () => {
+        await fs.mkdir(dirname(to), { recursive: true });
+        await copyTree(from, to, options?.overwrite ?? true);
+      }),
     link: (target, path) => writing(path, () => replaceLink(target, path)),
     readLink: async (path) => {
       try {
         return await fs.readlink(path);
       } catch (error) {
         if (isAbsent(error) || errorCode(error) === 'EINVAL') return null;
-        throw error;
+        throw readFault(error, path);
       }
     },
-    realPath: (path) => orNull(fs.realpath(path)),
+    realPath: (path) => reading(path, () => fs.realpath(path), null),
     digest: async (path, signal) => {
       const hash = createHash('sha256');
-      for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal === undefined ? {} : { signal }) }))
-        hash.update(chunk as Buffer);
+      try {
+        signal?.throwIfAborted();
+        const content = createReadStream(path, { highWaterMark: DIGEST_CHUNK_BYTES, ...(signal === undefined ? {} : { signal }) });
+        for await (const chunk of content) hash.update(chunk as Buffer);
+      } catch (error) {
+        throw readFault(error, path);
+      }
       return hash.digest('hex');
     },
     freeBytes: async (path) => {
-      const facts = await orNull(fs.statfs(path));
+      const facts = await reading(path, () => fs.statfs(path), null);
       return facts === null ? null : facts.bavail * facts.bsize;
     },
-    treeSize: (path) => treeSize(path),
-    lock: (path, owner) => takeLock(path, owner),
+    treeSize: (path) => reading(path, () => treeSize(path), 0),
+    lock: takeLock,
     appendLine: (path, line) => writing(path, () => fs.appendFile(path, `${line}\n`)),
     tail: tailFile,
     watch: watchFiles,
   };
 }
 
-async function replaceFile(path: string, content: string, mode: number): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
-  const handle = await fs.open(temporary, 'wx', mode);
+async function replaceFile(path: string, content: string, mode: number | undefined): Promise<void> {
+  const temporary = temporaryBeside(path);
+  // A mode that is asked for is there before the content, and is exact whatever the umask.
+  const handle = await fs.open(temporary, 'wx', mode ?? 0o644);
   try {
     try {
+      if (mode !== undefined) await handle.chmod(mode);
       await handle.writeFile(content);
       await handle.sync();
     } finally {
@@ -107,23 +99,54 @@ async function replaceFile(path: string, content: string, mode: number): Promise
     }
     await fs.rename(temporary, path);
   } catch (error) {
-    await fs.rm(temporary, { force: true });
+    await fs.rm(temporary, { force: true }).catch(() => undefined);
     throw error;
   }
-  const directory = await fs.open(dirname(path), 'r');
+  await syncDirectory(dirname(path));
+}
+
+const temporaryBeside = (path: string): string => join(dirname(path), `.${basename(path).slice(0, 200)}.${randomUUID()}`);
+
+/** Makes the rename durable. The file is in place already, and some network filesystems cannot do this: no fault then. */
+async function syncDirectory(path: string): Promise<void> {
   try {
-    await directory.sync();
-  } finally {
-    await directory.close();
+    const directory = await fs.open(path, 'r');
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  } catch (error) {
+    if (errorCode(error) === 'EIO') throw error;
   }
+}
+
+/** Only the last directory gets the mode: a private directory must not make private those on the way to it. */
+async function ensureDirectory(path: string, mode: number | undefined): Promise<void> {
+  await fs.mkdir(dirname(path), { recursive: true });
+  const isMade = await fs.mkdir(path, mode === undefined ? {} : { mode }).then(
+    () => true,
+    (error: unknown) => {
+      if (errorCode(error) === 'EEXIST') return false;
+      throw error;
+    },
+  );
+  const facts = await fs.stat(path);
+  if (!facts.isDirectory()) throw Object.assign(new Error(`${path} is not a directory`), { code: 'EEXIST' });
+  if (mode === undefined) return;
+  // One that was there keeps its mode, unless it is more open than asked.
+  if (isMade ? (facts.mode & 0o777) !== mode : (facts.mode & 0o777 & ~mode) !== 0) await fs.chmod(path, mode);
 }
 
 /** False when something that is no link is in the way: it may be somebody's data. */
 async function replaceLink(target: string, path: string): Promise<boolean> {
-  const before = await orNull(fs.lstat(path));
+  const before = await fs.lstat(path).catch((error: unknown) => {
+    if (isAbsent(error)) return null;
+    throw error;
+  });
   if (before !== null && !before.isSymbolicLink()) return false;
   if (before !== null && (await fs.readlink(path)) === target) return true;
-  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  const temporary = temporaryBeside(path);
   await fs.symlink(target, temporary);
   try {
     await fs.rename(temporary, path);
@@ -132,15 +155,4 @@ async function replaceLink(target: string, path: string): Promise<boolean> {
     throw error;
   }
   return true;
-}
-
-async function treeSize(path: string): Promise<number> {
-  const facts = await orNull(fs.lstat(path));
-  if (facts === null) return 0;
-  if (!facts.isDirectory()) return facts.blocks * 512;
-  const names = (await orNull(fs.readdir(path))) ?? [];
-  let total = facts.blocks * 512;
-  // One directory after the other: a tree of a virtual environment has tens of thousands of files.
-  for (const name of names) total += await treeSize(join(path, name));
-  return total;
 }

@@ -1,5 +1,5 @@
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import type { Logger } from '../ports.ts';
+import { openRotatingFile } from './log-file.ts';
 
 export interface LogOptions {
   readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -9,65 +9,69 @@ export interface LogOptions {
   readonly stderr: boolean;
 }
 
-const REDACTED = ['token', 'authorization', 'password', 'secret', 'key', '*.token', '*.authorization', '*.password', '*.secret', '*.key'];
+/** Names whose values are never written, at any depth: `token`, `AGENT_TOKEN`, `apiKey`, … */
+const SECRET_NAME = /(?:token|authorization|password|secret|key)$/i;
+const CENSOR = '***';
+const DEPTH_LIMIT = 8;
 const LEVEL_NAMES: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };
 
-/** The developer's record: JSON lines through pino in a file of bounded size (one older file is kept). */
+/**
+ * The developer's record: JSON lines through pino in a file of bounded size (one older file is kept). `flush` brings what
+ * was logged to the disk. @throws AgentError ROOT_NOT_WRITABLE
+ */
 export async function createLogger(options: LogOptions): Promise<{ readonly log: Logger; readonly flush: () => void }> {
   const { pino } = await import('pino');
-  const file = rotatingFile(options.file, options.maxFileMb * 1024 * 1024);
+  const file = openRotatingFile(options.file, options.maxFileMb * 1024 * 1024);
   const destination = {
     write: (line: string): void => {
       file.write(line);
       if (options.stderr) process.stderr.write(readable(line));
     },
   };
-  const log = pino(
-    { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: { paths: REDACTED, censor: '***' } },
-    destination,
-  );
-  return { log: wrap(log), flush: file.close };
+  const log = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  return { log: wrap(log, log.levels.values), flush: file.flush };
 }
 
-interface PinoLike {
-  debug(facts: object, message: string): void;
-  info(facts: object, message: string): void;
-  warn(facts: object, message: string): void;
-  error(facts: object, message: string): void;
+type Level = LogOptions['level'];
+
+interface PinoLike extends Record<Level, (facts: object, message: string) => void> {
+  readonly levelVal: number;
   child(facts: object): PinoLike;
 }
 
-const wrap = (log: PinoLike): Logger => ({
-  debug: (facts, message) => log.debug(facts, message),
-  info: (facts, message) => log.info(facts, message),
-  warn: (facts, message) => log.warn(facts, message),
-  error: (facts, message) => log.error(facts, message),
-  child: (facts) => wrap(log.child(facts)),
-});
-
-function rotatingFile(path: string, maxBytes: number): { readonly write: (line: string) => void; readonly close: () => void } {
-  let descriptor: number | null = openSync(path, 'a', 0o640);
-  let size = fstatSync(descriptor).size;
+function wrap(log: PinoLike, levels: Readonly<Record<string, number>>): Logger {
+  const write =
+    (level: Level) =>
+    (facts: object, message: string): void => {
+      if ((levels[level] ?? 0) >= log.levelVal) log[level](withoutSecrets(facts), message);
+    };
   return {
-    write: (line) => {
-      if (descriptor === null) return;
-      try {
-        if (size > maxBytes) {
-          closeSync(descriptor);
-          renameSync(path, `${path}.1`);
-          descriptor = openSync(path, 'a', 0o640);
-          size = 0;
-        }
-        size += writeSync(descriptor, line);
-      } catch {
-        // A full disk must not end the agent; stderr still has the line.
-      }
-    },
-    close: () => {
-      if (descriptor !== null) closeSync(descriptor);
-      descriptor = null;
-    },
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (facts) => wrap(log.child(withoutSecrets(facts)), levels),
   };
+}
+
+const withoutSecrets = (facts: object): object => copied(facts, 0) as object;
+
+/** A copy for JSON: secrets are masked, errors keep type, code, message and stack. */
+function copied(value: unknown, depth: number): unknown {
+  if (value instanceof Error) {
+    const { name, message, stack, cause } = value;
+    const code = (value as { code?: unknown }).code;
+    return { type: name, code, message, stack, ...(cause instanceof Error ? { cause: cause.message } : {}) };
+  }
+  if (typeof value !== 'object' || value === null || value instanceof Date || ArrayBuffer.isView(value)) return value;
+  if (depth >= DEPTH_LIMIT) return '…';
+  if (Array.isArray(value)) return value.map((each) => copied(each, depth + 1));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [
+      name,
+      SECRET_NAME.test(name) && each !== null && each !== undefined ? CENSOR : copied(each, depth + 1),
+    ]),
+  );
 }
 
 /** `12:00:01 warn  message  name=value`, from a JSON line. */

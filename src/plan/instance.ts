@@ -83,7 +83,7 @@ export function planInstance(input: InstanceInput): InstanceStep {
     if (instance.drainBeforeRestart && jobs !== 0 && input.now - instance.restartRequestedAt < input.drainTimeoutMs) {
       return held(
         'DRAINING',
-        `restart waits for ${jobs ?? 'unknown'} jobs`,
+        jobs === null ? 'restart waits for its queue, which cannot be read yet' : `restart waits for ${jobs} job${jobs === 1 ? '' : 's'}`,
         `\`agent restart ${instance.gpu}\` without --drain restarts at once`,
       );
     }

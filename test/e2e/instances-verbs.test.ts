@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { DiscoveryDocument } from '../../src/domain/discovery.ts';
 import type { ModelsDocument } from '../../src/domain/health.ts';
 import { freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { type ControlFile, controlFile, submitJob } from '../support/control-file.ts';
+import { type ControlFile, controlFile, startLongJob } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { editConfig, healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';
 
@@ -23,9 +23,8 @@ describe('cordon and drain', () => {
   afterAll(stopAgents);
 
   /** A job that runs until the switch is taken back. */
-  const startLongJob = async (): Promise<void> => {
-    await control.set({ job_hang_seconds: true });
-    await submitJob((await agent.instance(0)).url);
+  const occupy = async (): Promise<void> => {
+    await startLongJob(control, (await agent.instance(0)).url);
     await untilInstance(agent, 0, 'busy', (instance) => instance.queue?.running === 1);
   };
 
@@ -45,7 +44,7 @@ describe('cordon and drain', () => {
   });
 
   it('a drain waits for the running job, then stops', async () => {
-    await startLongJob();
+    await occupy();
     const { pid } = await agent.instance(0);
     expect(await agent.cli('drain', '0', '--no-wait')).toMatchObject({ code: 0 });
     const hold = await untilHeld(agent, 'instance 0', 'DRAINING');
@@ -58,7 +57,7 @@ describe('cordon and drain', () => {
   });
 
   it('a drain can be taken back, as its hold says', async () => {
-    await startLongJob();
+    await occupy();
     const { pid } = await agent.instance(0);
     await agent.cli('drain', '0', '--no-wait');
     const hold = await untilHeld(agent, 'instance 0', 'DRAINING');
@@ -69,11 +68,11 @@ describe('cordon and drain', () => {
   });
 
   it('restart --drain waits for the running job, then replaces the process', async () => {
-    await startLongJob();
+    await occupy();
     const { pid } = await agent.instance(0);
     const restart = agent.cli('restart', '0', '--drain');
     const hold = await untilHeld(agent, 'instance 0', 'DRAINING');
-    expect(hold.reason).toBe('restart waits for 1 jobs');
+    expect(hold.reason).toBe('restart waits for 1 job');
     expect((await agent.instance(0)).pid).toBe(pid);
     await control.set({});
     expect(await restart).toMatchObject({ code: 0 });

@@ -12,9 +12,12 @@ afterEach(async () => {
 
 /** One pack with a requirement and a script, so that every step has something to do. */
 async function lab(): Promise<void> {
-  const world = await createWorld({ repositories: repositories({ 'ComfyUI-One': 'numpy', 'ComfyUI-Two': null }), index: INDEX });
-  world.files.put('/workspace/shared/config_nodes.json', configNodes({ name: 'ComfyUI-One', custom_script: 'true' }, 'ComfyUI-Two'));
-  machine = await aMachine({ world, config: { comfyui: { repository: COMFYUI }, install: { validateTimeoutMs: 30_000 } } });
+  const packs = { 'ComfyUI-One': 'numpy', 'ComfyUI-Two': null, 'ComfyUI-Three': null };
+  const world = await createWorld({ repositories: repositories(packs), index: INDEX });
+  const nodes = configNodes({ name: 'ComfyUI-One', custom_script: 'true' }, 'ComfyUI-Two', 'ComfyUI-Three');
+  world.files.put('/workspace/shared/config_nodes.json', nodes);
+  const config = { comfyui: { repository: COMFYUI }, install: { validateTimeoutMs: 30_000, concurrency: 2 } };
+  machine = await aMachine({ world, config });
 }
 
 const install = async (): Promise<OperationDocument> => {
@@ -87,7 +90,12 @@ const failures: readonly Failure[] = [
     cause: () => machine.world.python.failNext('install', new AgentError('ENVIRONMENT_FAILED', 'Connection refused')),
     code: 'ENVIRONMENT_FAILED',
   },
-  { step: 'pack-setup', what: 'a script that cannot be run', cause: () => void machine.wires.fail('shell.run', broken(), 'bash'), code: 'INTERNAL' },
+  {
+    step: 'pack-setup',
+    what: 'a script that cannot be run',
+    cause: () => void machine.wires.fail('shell.run', broken(), 'bash'),
+    code: 'INTERNAL',
+  },
   {
     step: 'links',
     what: 'a link that cannot be made',
@@ -198,8 +206,12 @@ describe('an installation that fails', () => {
   it('something that is no link at the place of `current` is left alone, and told', async () => {
     await lab();
     machine.world.files.put('/workspace/current/notes.txt', 'mine');
-    expect(await install()).toMatchObject({ state: 'failed', error: { code: 'ROOT_NOT_WRITABLE', help: expect.stringContaining('move it away') as string } });
+    expect(await install()).toMatchObject({
+      state: 'failed',
+      error: { code: 'ROOT_NOT_WRITABLE', help: expect.stringContaining('move it away') as string },
+    });
     expect(await machine.world.files.readText('/workspace/current/notes.txt')).toBe('mine');
+    expect(await releases()).toEqual([]);
   });
 
   it('a directory at the install path is left alone and no failure', async () => {
@@ -211,10 +223,27 @@ describe('an installation that fails', () => {
     expect(machine.core.documents().installation.warnings.join()).toContain('/workspace/ComfyUI is no link and was left alone');
   });
 
-  it('lets packs that are being fetched end before it ends itself', async () => {
+  it('takes back nothing of its progress', async () => {
     await lab();
+    machine.world.python.failNext('install', new AgentError('ENVIRONMENT_FAILED', 'Connection refused'));
+    const { id } = await machine.core.agent.startOperation({ kind: 'install' });
+    const seen: number[] = [];
+    const following = (async () => {
+      for await (const { install: progress } of machine.core.operations.follow(id, new AbortController().signal))
+        seen.push(progress?.progress ?? 0);
+    })();
+    await machine.finished(machine.core.operations.get(id));
+    await following;
+    expect(seen.at(-1)).toBe(Math.max(...seen));
+    expect(seen.at(-1)).toBeGreaterThan(0.4);
+  });
+
+  it('lets packs that are being fetched end before it ends itself, and begins no other', async () => {
+    await lab();
+    const asked: string[] = [];
     const { promise, resolve } = Promise.withResolvers<void>();
     machine.world.beforeGit = async (_, { url }) => {
+      asked.push(url);
       if (url === packUrl('ComfyUI-One')) throw new AgentError('DISK_FULL', 'the disk is full');
       if (url === packUrl('ComfyUI-Two')) await promise;
     };
@@ -224,6 +253,7 @@ describe('an installation that fails', () => {
     expect(machine.core.operations.get(id).state).toBe('running');
     resolve();
     expect(await machine.finished(machine.core.operations.get(id))).toMatchObject({ state: 'failed', error: { code: 'DISK_FULL' } });
+    expect(asked).toEqual([COMFYUI, packUrl('ComfyUI-One'), packUrl('ComfyUI-Two')]);
   });
 
   it('is ended by the end of the agent, and the trial with it', async () => {
@@ -253,14 +283,18 @@ describe('an installation that fails', () => {
     expect(tries).toBeLessThan(6);
     expect(machine.core.documents().installation).toMatchObject({ status: 'broken', ok: false, lastError: { code: 'DISK_FULL' } });
     expect(machine.core.documents().health.holds).toContainEqual(
-      expect.objectContaining({ target: 'installation', code: 'DISK_FULL', reason: expect.stringMatching(/tried again in \d+ s/) as string }),
+      expect.objectContaining({
+        target: 'installation',
+        code: 'DISK_FULL',
+        reason: expect.stringMatching(/tried again in \d+ s/) as string,
+      }),
     );
     world.files.before = null;
     await world.files.remove(`${SIMULATOR_TREE}/main.py`);
     await machine.advance(300_000);
     const last = machine.journal('install.failed');
     expect(last.at(-1)?.data['code']).toBe('NOT_COMFYUI');
-    await machine.advance(3_600_000);
+    await machine.advance(1_000_000);
     expect(machine.journal('install.failed')).toHaveLength(last.length);
   });
 });

@@ -1,44 +1,21 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { InstallProgress, PackStatus } from '../../src/domain/release.ts';
-import type { OperationDocument } from '../../src/domain/operation.ts';
-import { readRelease } from '../../src/engine/releases.ts';
 import { fakeCommitId } from '../fakes/git.ts';
-import { aMachine, type Machine, type MachineOptions } from '../support/machine.ts';
-import { aRepository, COMFYUI, configNodes, CORE_FILES, INDEX, packUrl, push, repositories } from '../support/packs.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';
+import type { Machine } from '../support/machine.ts';
+import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/packs.ts';
 
 let machine: Machine;
 afterEach(async () => {
   await machine.stop();
 });
 
-interface Lab extends Omit<MachineOptions, 'world'> {
-  readonly packs?: Readonly<Record<string, string | null>>;
-  /** Text of config_nodes.json; default: all packs. */
-  readonly nodes?: string;
-  readonly prepare?: (world: World) => void;
-}
-
-/** A machine that installs from git; nothing is done by itself. */
-async function lab({ packs = {}, nodes, prepare, config, ...rest }: Lab = {}): Promise<void> {
-  const world = await createWorld({ repositories: repositories(packs), index: INDEX });
-  world.files.put('/workspace/shared/config_nodes.json', nodes ?? configNodes(...Object.keys(packs)));
-  prepare?.(world);
-  machine = await aMachine({ world, config: { ...config, comfyui: { repository: COMFYUI, ...config?.comfyui } }, ...rest });
-}
-
-const install = async (kind: 'install' | 'reinstall' = 'install'): Promise<OperationDocument> => {
-  // Releases are named by the second.
-  await machine.advance(1_000);
-  return machine.finished(await machine.core.agent.startOperation({ kind }));
+const lab = async (options?: GitMachineOptions): Promise<void> => {
+  machine = await aGitMachine(options);
 };
-const current = async () => {
-  const target = await machine.world.files.readLink('/workspace/current');
-  const release = target === null ? null : await readRelease(machine.world.files, machine.core.knowledge.configuration.layout, target.slice(20));
-  return release;
-};
+const install = (kind?: 'install' | 'reinstall') => installOn(machine, kind);
+const current = () => currentRelease(machine);
 const pack = async (name: string): Promise<PackStatus | undefined> => (await current())?.packs.find((each) => each.name === name);
-const nodeFile = (path: string, release = 'current') => `/workspace/${release}/ComfyUI/custom_nodes/${path}`;
 
 describe('an installation', () => {
   it('takes its steps in order, and its progress only ever rises, up to one', async () => {
@@ -86,7 +63,10 @@ describe('an installation', () => {
     await install();
     const before = machine.world.files.tree('/workspace');
     const calls = machine.wires.changes.length;
-    expect(await install()).toMatchObject({ state: 'succeeded', message: expect.stringContaining('is already right; nothing to do') as string });
+    expect(await install()).toMatchObject({
+      state: 'succeeded',
+      message: expect.stringContaining('is already right; nothing to do') as string,
+    });
     expect(machine.world.files.tree('/workspace')).toEqual(before);
     expect(machine.wires.changes.slice(calls).filter(({ name }) => !name.startsWith('files'))).toEqual([]);
   });
@@ -155,138 +135,5 @@ describe('an installation', () => {
       },
     });
     expect(await install()).toMatchObject({ state: 'failed', error: { code: 'BRANCH_NOT_FOUND' } });
-  });
-});
-
-describe('packs', () => {
-  it('that cannot be fetched are recorded, and the others go on', async () => {
-    await lab({ packs: { 'ComfyUI-One': null, 'ComfyUI-Two': null }, prepare: (world) => delete world.repositories[packUrl('ComfyUI-One')] });
-    expect(await install()).toMatchObject({ state: 'succeeded', message: expect.stringContaining('failed node packs: ComfyUI-One') as string });
-    expect(await pack('ComfyUI-One')).toMatchObject({ state: 'failed', error: expect.stringContaining('there is no git repository') as string });
-    expect((await pack('ComfyUI-Two'))?.state).toBe('loaded');
-    await machine.step();
-    expect(machine.core.documents().installation).toMatchObject({ status: 'degraded', ok: true, reason: '1 node pack failed: ComfyUI-One' });
-  });
-
-  it('that failed are tried again by the next installation', async () => {
-    await lab({ packs: { 'ComfyUI-One': null }, prepare: (world) => delete world.repositories[packUrl('ComfyUI-One')] });
-    await install();
-    machine.world.repositories[packUrl('ComfyUI-One')] = aRepository('ComfyUI-One', { '__init__.py': '' });
-    expect(await install()).toMatchObject({ state: 'succeeded' });
-    expect((await pack('ComfyUI-One'))?.state).toBe('loaded');
-  });
-
-  it('that do not import are recorded with their error', async () => {
-    await lab({ packs: { 'ComfyUI-One': null, 'ComfyUI-Two': null }, prepare: (world) => world.broken.add('ComfyUI-Two') });
-    expect((await install()).state).toBe('succeeded');
-    expect(await pack('ComfyUI-Two')).toMatchObject({ state: 'failed', error: "it does not import: No module named 'missing'" });
-    expect((await pack('ComfyUI-One'))?.state).toBe('loaded');
-  });
-
-  it('that contradict each other: the later one is left out, with the reason', async () => {
-    await lab({ packs: { 'ComfyUI-One': 'numpy<2', 'ComfyUI-Two': 'numpy>=2', 'ComfyUI-Three': 'pillow' } });
-    expect((await install()).state).toBe('succeeded');
-    expect((await pack('ComfyUI-One'))?.state).toBe('loaded');
-    expect(await pack('ComfyUI-Two')).toMatchObject({
-      state: 'failed',
-      error: expect.stringMatching(/^its requirements do not fit: .*cannot be met together; override or constrain/) as string,
-    });
-    expect((await current())?.packages).toMatchObject({ numpy: '1.26.4', pillow: '11.0.0' });
-  });
-
-  it('cannot move torch or bring in a version that is known to be bad', async () => {
-    await lab({ packs: { 'ComfyUI-One': 'torch==2.6.0', 'ComfyUI-Two': 'aiohttp==3.14.2' } });
-    await install();
-    expect((await pack('ComfyUI-One'))?.state).toBe('failed');
-    expect((await pack('ComfyUI-Two'))?.state).toBe('failed');
-    expect((await current())?.packages).toMatchObject({ torch: '2.7.1', aiohttp: '3.14.1' });
-  });
-
-  it('get their .env, private and without their secrets being told', async () => {
-    await lab({
-      packs: { 'ComfyUI-One': null },
-      nodes: configNodes({ name: 'ComfyUI-One', env: { KEY: '${HF_TOKEN}', MODE: "it's $HOME", EMPTY: '${NOT_SET}' } }),
-      environment: { HF_TOKEN: 'hf_secret' },
-    });
-    await install();
-    const { files } = machine.world;
-    expect(await files.readText(nodeFile('ComfyUI-One/.env'))).toBe("KEY=hf_secret\nMODE='it\\'s $HOME'\nEMPTY=\n");
-    expect(files.mode(nodeFile('ComfyUI-One/.env'))).toBe(0o600);
-    expect((await pack('ComfyUI-One'))?.warnings).toEqual(['its .env has empty values, because these variables are not set: NOT_SET']);
-    const everything = JSON.stringify([machine.world.journal.entries, await current(), machine.log.lines]);
-    expect(everything).not.toContain('hf_secret');
-  });
-
-  it('run their scripts in their folder, and a script that fails is told and not fatal', async () => {
-    await lab({
-      packs: { 'ComfyUI-One': null },
-      nodes: configNodes({ name: 'ComfyUI-One', custom_script: 'make models' }),
-      prepare: (world) => {
-        push(world.repositories[packUrl('ComfyUI-One')], 'ComfyUI-One', { 'install.py': 'print()', 'requirements.txt': '' });
-        world.shell.onRun(({ file }) => (file === 'bash' ? { exitCode: 2, tail: 'make: *** No rule\n' } : {}));
-      },
-    });
-    await install();
-    const directory = (await machine.world.files.realPath(nodeFile('ComfyUI-One'))) ?? '';
-    const runs = machine.world.shell.commands.filter(({ args }) => !args.includes('main.py'));
-    expect(runs.map(({ file, args }) => [file.split('/').at(-1), ...args])).toEqual([
-      ['bash', '-c', 'make models'],
-      ['python', '-u', 'install.py'],
-    ]);
-    expect(runs.every(({ options }) => options.cwd === directory)).toBe(true);
-    expect(runs[1]?.options.environment).toMatchObject({ PIP_CONSTRAINT: expect.stringContaining('constraints.txt') as string });
-    expect(await pack('ComfyUI-One')).toMatchObject({
-      state: 'loaded',
-      warnings: ['custom_script ended with exit code 2: make: *** No rule'],
-    });
-  });
-
-  it('keep what they wrote into their own folder: it is moved out once and linked into every release', async () => {
-    await lab({ packs: { 'ComfyUI-One': null } });
-    await install();
-    const { files } = machine.world;
-    const first = (await files.readLink('/workspace/current')) ?? '';
-    files.put(nodeFile('ComfyUI-One/cache.db'), 'rows');
-    files.put(nodeFile('ComfyUI-One/downloads/model.pt'), 'weights');
-    expect((await install('reinstall')).state).toBe('succeeded');
-    const second = (await files.readLink('/workspace/current')) ?? '';
-    expect(second).not.toBe(first);
-    for (const release of [first, second]) {
-      expect(await files.readLink(`${release}/ComfyUI/custom_nodes/ComfyUI-One/cache.db`)).toBe('/workspace/shared/pack-state/ComfyUI-One/cache.db');
-      expect(await files.readText(`${release}/ComfyUI/custom_nodes/ComfyUI-One/downloads/model.pt`)).toBe('weights');
-    }
-    expect((await pack('ComfyUI-One'))?.warnings[0]).toContain('is kept in shared/pack-state');
-    expect((await install('reinstall')).state).toBe('succeeded');
-    expect(await files.readText(nodeFile('ComfyUI-One/cache.db'))).toBe('rows');
-  });
-
-  it('lose nothing when the installation ends while their files are moved', async () => {
-    await lab({ packs: { 'ComfyUI-One': null } });
-    await install();
-    const { files } = machine.world;
-    const first = (await files.readLink('/workspace/current')) ?? '';
-    files.put(nodeFile('ComfyUI-One/cache.db'), 'rows');
-    for (const call of ['files.move', 'files.link']) {
-      const heal = machine.wires.fail(
-        call,
-        new Error('input/output error'),
-        call === 'files.move' ? `${first}/ComfyUI/custom_nodes/ComfyUI-One/cache.db` : '/workspace/shared/pack-state/ComfyUI-One/cache.db',
-      );
-      expect((await install('reinstall')).state).toBe('failed');
-      heal();
-    }
-    expect((await install('reinstall')).state).toBe('succeeded');
-    expect(await files.readText(nodeFile('ComfyUI-One/cache.db'))).toBe('rows');
-    expect(await files.readText(`${first}/ComfyUI/custom_nodes/ComfyUI-One/cache.db`)).toBe('rows');
-  });
-
-  it('are not built from a list that is not understood', async () => {
-    await lab({ packs: { 'ComfyUI-One': null } });
-    await install();
-    machine.world.files.put('/workspace/shared/config_nodes.json', '{"custom_nodes": [');
-    const before = await machine.world.files.readLink('/workspace/current');
-    for (const kind of ['install', 'reinstall'] as const)
-      expect(await install(kind)).toMatchObject({ state: 'failed', error: { code: 'CONFIG_NODES_INVALID' } });
-    expect(await machine.world.files.readLink('/workspace/current')).toBe(before);
   });
 });

@@ -185,7 +185,7 @@ describe('instance operations', () => {
     machine.world.boot = 'silent';
     const restarting = await ask({ kind: 'restart', gpus: [0] });
     await machine.advance(1_000);
-    const noisy = machine.core.operations.start('install', 'noise', 'noise', async (handle) => {
+    const noisy = machine.core.operations.start('install', 'installation', 'noise', async (handle) => {
       for (let line = 0; line < 500; line++) handle.update({ message: `line ${line}` });
       return 'done';
     });

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
+import { readFault, writeFault } from '../../src/adapters/file-errors.ts';
 import { AgentError } from '../../src/domain/errors.ts';
 import type { Files } from '../../src/ports.ts';
 
@@ -77,17 +78,19 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
     for (const { paths, onChange } of watchers) if (paths.includes(path)) queueMicrotask(() => onChange(path));
     for (const wake of [...changed]) wake();
   };
-  const explained = (error: unknown, path: string): unknown =>
-    (error as NodeJS.ErrnoException).code === 'ENOSPC'
-      ? new AgentError('DISK_FULL', `${path} could not be written: the disk is full`)
-      : error;
   const begin = async (call: string, path: string): Promise<void> => {
+    await files.before?.(call, path);
+  };
+  /** What the disk says, in the words of the real one; faults of a test pass as they are. */
+  const explained = async <T>(fault: typeof writeFault, path: string, work: () => Promise<T>): Promise<T> => {
     try {
-      await files.before?.(call, path);
+      return await work();
     } catch (error) {
-      throw explained(error, path);
+      throw /^E[A-Z]+$/.test(String((error as NodeJS.ErrnoException).code)) ? fault(error, path) : error;
     }
   };
+  const reading = <T>(path: string, work: () => Promise<T>): Promise<T> => explained(readFault, path, work);
+  const writing = <T>(path: string, work: () => Promise<T>): Promise<T> => explained(writeFault, path, work);
   const write = (place: string, content: string, mode: number, size = Buffer.byteLength(content), modifiedAt = now()): void => {
     parentMustExist(place);
     if (nodes.get(place)?.kind === 'directory') throw systemError('EISDIR', place);
@@ -123,18 +126,20 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
       return node === undefined || node.kind === 'link' ? null : node.mode;
     },
 
-    readText: async (path) => {
-      await begin('read', path);
-      const node = find(path);
-      if (node?.kind === 'directory') throw systemError('EISDIR', path);
-      return node?.kind === 'file' ? node.content : null;
-    },
-    writeText: async (path, content, mode = 0o644) => {
-      await begin('writeText', path);
-      write(resolve(path, false), content, mode);
-      written.push(path);
-      tell(path);
-    },
+    readText: (path) =>
+      reading(path, async () => {
+        await begin('read', path);
+        const node = find(path);
+        if (node?.kind === 'directory') throw systemError('EISDIR', path);
+        return node?.kind === 'file' ? node.content : null;
+      }),
+    writeText: (path, content, mode = 0o644) =>
+      writing(path, async () => {
+        await begin('writeText', path);
+        write(resolve(path, false), content, mode);
+        written.push(path);
+        tell(path);
+      }),
     exists: async (path) => find(path) !== undefined,
     isDirectory: async (path) => find(path)?.kind === 'directory',
     size: async (path) => {
@@ -152,64 +157,75 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         .filter((path) => posix.dirname(path) === place)
         .map((path) => posix.basename(path));
     },
-    ensureDirectory: async (path, mode) => {
-      await begin('ensureDirectory', path);
-      makeDirectory(path, mode);
-    },
-    remove: async (path) => {
-      await begin('remove', path);
-      removeTree(resolve(path, false));
-      tell(path);
-    },
-    move: async (from, to) => {
-      await begin('move', from);
-      const source = resolve(from, false);
-      const target = resolve(to, false);
-      const node = nodes.get(source);
-      if (node === undefined) throw systemError('ENOENT', from);
-      parentMustExist(target);
-      if (nodes.get(target)?.kind === 'directory' && children(target).length > 0) throw systemError('ENOTEMPTY', to);
-      const moved = [source, ...children(source)].map((path): [string, Node | undefined] => [
-        target + path.slice(source.length),
-        nodes.get(path),
-      ]);
-      removeTree(source);
-      removeTree(target);
-      for (const [path, value] of moved) if (value !== undefined) nodes.set(path, value);
-    },
-    copyTree: async (from, to, { overwrite } = { overwrite: true }) => {
-      await begin('copyTree', to);
-      const source = resolve(from);
-      if (!nodes.has(source)) throw systemError('ENOENT', from);
-      makeDirectory(to);
-      const target = resolve(to);
-      for (const path of children(source)) {
-        const node = nodes.get(path);
-        const place = target + path.slice(source.length);
-        if (node === undefined || (!overwrite && nodes.has(place))) continue;
-        if (node.kind === 'directory' && nodes.get(place)?.kind === 'directory') continue;
-        nodes.set(place, { ...node });
-      }
-    },
-    link: async (target, path) => {
-      await begin('link', path);
-      const place = resolve(path, false);
-      const before = nodes.get(place);
-      if (before !== undefined && before.kind !== 'link') return false;
-      parentMustExist(place);
-      nodes.set(place, { kind: 'link', target });
-      return true;
-    },
+    ensureDirectory: (path, mode) =>
+      writing(path, async () => {
+        await begin('ensureDirectory', path);
+        makeDirectory(path, mode);
+        const node = find(path);
+        if (mode !== undefined && node?.kind === 'directory' && (node.mode & ~mode) !== 0) node.mode = mode;
+      }),
+    remove: (path) =>
+      writing(path, async () => {
+        await begin('remove', path);
+        removeTree(resolve(path, false));
+        tell(path);
+      }),
+    move: (from, to) =>
+      writing(to, async () => {
+        await begin('move', from);
+        const source = resolve(from, false);
+        const target = resolve(to, false);
+        const node = nodes.get(source);
+        if (node === undefined) throw systemError('ENOENT', from);
+        parentMustExist(target);
+        if (nodes.get(target)?.kind === 'directory' && children(target).length > 0) throw systemError('ENOTEMPTY', to);
+        const moved = [source, ...children(source)].map((path): [string, Node | undefined] => [
+          target + path.slice(source.length),
+          nodes.get(path),
+        ]);
+        removeTree(source);
+        removeTree(target);
+        for (const [path, value] of moved) if (value !== undefined) nodes.set(path, value);
+        tell(from);
+        tell(to);
+      }),
+    copyTree: (from, to, { overwrite } = { overwrite: true }) =>
+      writing(to, async () => {
+        await begin('copyTree', to);
+        const source = resolve(from);
+        if (!nodes.has(source)) throw systemError('ENOENT', from);
+        makeDirectory(to);
+        const target = resolve(to);
+        for (const path of children(source)) {
+          const node = nodes.get(path);
+          const place = target + path.slice(source.length);
+          if (node === undefined || (!overwrite && nodes.has(place))) continue;
+          if (node.kind === 'directory' && nodes.get(place)?.kind === 'directory') continue;
+          nodes.set(place, { ...node });
+        }
+      }),
+    link: (target, path) =>
+      writing(path, async () => {
+        await begin('link', path);
+        const place = resolve(path, false);
+        const before = nodes.get(place);
+        if (before !== undefined && before.kind !== 'link') return false;
+        parentMustExist(place);
+        nodes.set(place, { kind: 'link', target });
+        tell(path);
+        return true;
+      }),
     readLink: async (path) => {
       const node = nodes.get(resolve(path, false));
       return node?.kind === 'link' ? node.target : null;
     },
     realPath: async (path) => (find(path) === undefined ? null : resolve(path)),
-    digest: async (path) => {
-      const node = find(path);
-      if (node?.kind !== 'file') throw systemError('ENOENT', path);
-      return createHash('sha256').update(node.content).digest('hex');
-    },
+    digest: (path) =>
+      reading(path, async () => {
+        const node = find(path);
+        if (node?.kind !== 'file') throw systemError('ENOENT', path);
+        return createHash('sha256').update(node.content).digest('hex');
+      }),
     freeBytes: async () => files.freeDiskBytes,
     treeSize: async (path) => {
       const place = resolve(path);
@@ -225,25 +241,28 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
       locks.set(path, owner);
       return { release: async () => void locks.delete(path) };
     },
-    appendLine: async (path, line) => {
-      await begin('appendLine', path);
-      const place = resolve(path);
-      const node = nodes.get(place);
-      write(place, `${node?.kind === 'file' ? node.content : ''}${line}\n`, node?.kind === 'file' ? node.mode : 0o644);
-      tell(path);
-    },
+    appendLine: (path, line) =>
+      writing(path, async () => {
+        await begin('appendLine', path);
+        const place = resolve(path);
+        const node = nodes.get(place);
+        write(place, `${node?.kind === 'file' ? node.content : ''}${line}\n`, node?.kind === 'file' ? node.mode : 0o644);
+        tell(path);
+      }),
     tail: async function* (path, { lines, follow }, signal) {
-      let read = linesOf(path).length;
-      yield* lines === 0 ? [] : linesOf(path).slice(-lines);
+      let read = linesOf(path);
+      yield* lines === 0 ? [] : read.slice(-lines);
       while (follow && !signal.aborted) {
+        // Before the look: what comes while lines are handed on wakes too.
+        const { promise: change, resolve: wake } = Promise.withResolvers<void>();
+        changed.add(wake);
+        signal.addEventListener('abort', () => wake(), { once: true });
         const now = linesOf(path);
-        if (now.length < read) read = 0;
-        yield* now.slice(read);
-        read = now.length;
-        await new Promise<void>((wake) => {
-          changed.add(wake);
-          signal.addEventListener('abort', () => wake(), { once: true });
-        });
+        const isLonger = read.every((line, index) => line === now[index]);
+        yield* now.slice(isLonger ? read.length : 0);
+        read = now;
+        await change;
+        changed.delete(wake);
       }
     },
     watch: async (paths, onChange) => {

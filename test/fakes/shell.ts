@@ -1,3 +1,4 @@
+import { AgentError } from '../../src/domain/errors.ts';
 import type { CommandOptions, CommandResult, Shell } from '../../src/ports.ts';
 
 export interface FakeCommand {
@@ -66,7 +67,7 @@ export function createFakeShell(onEnd: (child: FakeChild) => void = () => undefi
       run: async (file, args, options = {}) => {
         const command = { file, args, options };
         commands.push(command);
-        if (options.signal?.aborted) return ended({ exitCode: null, signal: 'SIGKILL' });
+        if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `${file} was not started: it was interrupted`);
         return ended(await answer(command));
       },
       spawn: (file, args, options = {}) => {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { eventually } from './eventually.ts';
 import { replaceFile } from './scene.ts';
 
 export interface ControlFile {
@@ -13,8 +14,19 @@ export function controlFile(directory: string): ControlFile {
   return { environment: { SIM_CONTROL_FILE: path }, set: (switches) => replaceFile(path, JSON.stringify(switches)) };
 }
 
-/** A job for a simulator: one node, so that it is done at once unless a switch says otherwise. */
-export async function submitJob(url: string | null): Promise<void> {
+/** Sets a switch that makes jobs run on, and resolves when a job of this simulator does. */
+export async function startLongJob(control: ControlFile, url: string | null): Promise<void> {
+  await control.set({ job_hang_seconds: true });
+  await eventually('a job runs', async () => {
+    const { queue_running, queue_pending } = (await (await fetch(`${url}/queue`)).json()) as Record<string, readonly unknown[]>;
+    if (queue_running?.length === 1) return true;
+    // One that came before the switch was taken over is done by now.
+    if (queue_pending?.length === 0) await submitJob(url);
+    return false;
+  });
+}
+
+async function submitJob(url: string | null): Promise<void> {
   const colour = Math.floor(Math.random() * 0xffffff);
   const prompt = {
     '1': { class_type: 'EmptyImage', inputs: { width: 8, height: 8, batch_size: 1, color: colour } },

@@ -48,7 +48,12 @@ const never = new Promise<never>(() => undefined);
 export function createWires(ports: Ports): Wires {
   const changes: OuterCall[] = [];
   const counts = new Map<string, number>();
-  const obstacles = new Set<{ readonly name: string; readonly subject: string | undefined; readonly meet: () => Promise<void>; readonly isAfter: boolean }>();
+  const obstacles = new Set<{
+    readonly name: string;
+    readonly subject: string | undefined;
+    readonly meet: () => Promise<void>;
+    readonly isAfter: boolean;
+  }>();
   let isCut = false;
   let plan: { readonly matches: Matcher; readonly when: 'before' | 'after'; readonly done: (call: OuterCall) => void } | null = null;
 

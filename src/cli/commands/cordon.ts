@@ -22,5 +22,6 @@ export const cordon = verb(
   ({ queue }) =>
     `cordoned: it takes no new jobs${queue !== null && queue.running + queue.pending > 0 ? `; ${queue.running + queue.pending} still run or wait` : ''}`,
 );
-export const uncordon = verb({ cordoned: false }, () => 'uncordoned: it takes jobs again');
+/** Also ends a drain, and starts again what a drain has stopped. */
+export const uncordon = verb({ cordoned: false, drain: false }, () => 'uncordoned: it takes jobs again');
 export const unquarantine = verb({ quarantined: false }, () => 'out of quarantine: it is started again');

@@ -90,6 +90,8 @@ async function prepare(context: InstallContext): Promise<void> {
     );
   }
   const current = await files.readLink(layout.current);
+  // Better known now than after all the work.
+  if (current === null && (await files.exists(layout.current))) throw inTheWay(layout.current);
   for (const name of await files.list(layout.releases)) {
     const abandoned = `${layout.releases}/${name}`;
     // Without release.json it is half built or failed. The current one may have lost it while instances run from it.
@@ -109,10 +111,13 @@ async function linkInstallPath({ ports, layout, tracker }: InstallContext): Prom
 /** `current` is for people, and switched by rename. */
 async function activate({ ports, layout, directory }: InstallContext): Promise<void> {
   if (await ports.files.link(directory, layout.current)) return;
-  throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, {
+  throw inTheWay(layout.current);
+}
+
+const inTheWay = (path: string): AgentError =>
+  new AgentError('ROOT_NOT_WRITABLE', `${path} is in the way: it is no link`, {
     help: 'move it away; the agent makes a link of that name',
   });
-}
 
 function provedPack(pack: PackStatus, trial: ReadonlyMap<string, { readonly loaded: boolean; readonly error: string | null }>): PackStatus {
   if (pack.state === 'failed') return pack;

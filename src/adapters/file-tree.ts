@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto';
+import { constants, type Stats } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { isAbsent } from './file-errors.ts';
+
+const factsOf = (path: string): Promise<Stats | null> =>
+  fs.lstat(path).catch((error: unknown) => {
+    if (isAbsent(error)) return null;
+    throw error;
+  });
+
+/**
+ * Copies a tree, or one file, links as they are. Each file is whole or not there; a cut copy can be repeated. Sockets,
+ * pipes and devices are left out.
+ */
+export async function copyTree(from: string, to: string, overwrite: boolean): Promise<void> {
+  const source = await fs.lstat(from);
+  if (source.isDirectory()) {
+    await makeLike(source, to, overwrite);
+    const isThere = (await fs.stat(to)).isDirectory();
+    // One directory after the other: a big tree must not take all the file handles.
+    if (isThere) for (const name of await fs.readdir(from)) await copyTree(join(from, name), join(to, name), overwrite);
+    return;
+  }
+  if (!source.isFile() && !source.isSymbolicLink()) return;
+  if (!overwrite && (await factsOf(to)) !== null) return;
+  const temporary = join(dirname(to), `.${basename(to).slice(0, 200)}.${randomUUID()}`);
+  try {
+    if (source.isSymbolicLink()) await fs.symlink(await fs.readlink(from), temporary);
+    else await fs.copyFile(from, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    await fs.rename(temporary, to);
+  } catch (error) {
+    await fs.rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** What is no directory stays in its place when nothing is to be overwritten. */
+async function makeLike(source: Stats, path: string, overwrite: boolean): Promise<void> {
+  try {
+    await fs.mkdir(path, { mode: (source.mode & 0o777) | 0o200 });
+  } catch (error) {
+    const there = await fs.stat(path).catch(() => null);
+    if (there === null || (overwrite && !there.isDirectory())) throw error;
+  }
+}
+
+/** Disk blocks, as `du` counts. One directory after the other: a virtual environment has tens of thousands of files. */
+export async function treeSize(path: string): Promise<number> {
+  const facts = await factsOf(path);
+  if (facts === null) return 0;
+  let total = facts.blocks * 512;
+  if (!facts.isDirectory()) return total;
+  const names = await fs.readdir(path).catch((error: unknown) => {
+    if (isAbsent(error)) return [];
+    throw error;
+  });
+  for (const name of names) total += await treeSize(join(path, name));
+  return total;
+}

@@ -1,0 +1,112 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { AgentError } from '../../src/domain/errors.ts';
+import { aGpu } from '../support/builders.ts';
+import { aReadyMachine, type Machine } from '../support/machine.ts';
+import { createWorld, urlOf } from '../support/world.ts';
+
+let machine: Machine;
+afterEach(async () => {
+  await machine.stop();
+});
+
+const refused = () => new AgentError('PM2_UNAVAILABLE', 'the PM2 daemon does not answer');
+const starts = ({ world }: Machine) => world.pm2.calls.filter((call) => call.startsWith('start'));
+
+describe('the loop', () => {
+  describe('what cannot be seen', () => {
+    it('PM2 that does not answer: nothing is started or stopped, and the instances are unknown, not failed', async () => {
+      machine = await aReadyMachine();
+      const calls = machine.world.pm2.calls.length;
+      const heal = machine.wires.fail('processes.list', refused());
+      await machine.core.agent.patchInstance('1', { desired: 'stopped' });
+      await machine.advance(60_000);
+      expect(machine.world.pm2.calls).toHaveLength(calls);
+      expect(machine.instance(0)).toMatchObject({ status: 'unknown', layers: { runtime: { status: 'unknown' } } });
+      expect(machine.core.documents().health.status).toBe('unknown');
+      heal();
+      await machine.until('the stop is carried out', () => machine.instance(1).status === 'stopped', 5_000);
+      expect(machine.instance(0).ready).toBe(true);
+      expect(starts(machine)).toHaveLength(2);
+    });
+
+    it('a PM2 daemon that is gone is started again, with its instances', async () => {
+      machine = await aReadyMachine();
+      machine.world.pm2.loseDaemon();
+      expect(machine.events('pm2.lost')).toEqual(['machine: pm2.lost']);
+      await machine.until('all is back', machine.isReady, 20_000);
+    });
+
+    it('cards that cannot be read: running instances are left alone', async () => {
+      const world = await createWorld({ gpus: [aGpu(0), aGpu(1)] });
+      machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
+      world.hardware.fail('nvidia-smi did not answer within 5000 ms');
+      await machine.core.surveys.gpus();
+      await machine.advance(30_000);
+      expect(machine.core.documents().health).toMatchObject({ status: 'degraded', capacity: '2/2' });
+      expect(machine.core.documents().health.holds).toMatchObject([{ target: 'machine', code: 'GPU_QUERY_FAILED' }]);
+      expect(world.pm2.calls).toHaveLength(2);
+    });
+
+    it('a card that is gone takes its instance along, and no other', async () => {
+      const world = await createWorld({ gpus: [aGpu(0), aGpu(1)] });
+      machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
+      world.hardware.gpus([aGpu(1)]);
+      await machine.core.surveys.gpus();
+      await machine.advance(5_000);
+      expect([...world.running().keys()]).toEqual(['comfyui-gpu1']);
+      expect(world.pm2.calls.slice(2)).toEqual(['remove comfyui-gpu0']);
+    });
+  });
+
+  describe('the end', () => {
+    it('waits for actions that have begun, and begins none', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.stop');
+      await machine.core.agent.patchInstance('0', { desired: 'stopped' });
+      await machine.world.clock.settle();
+      let isOver = false;
+      const closing = machine.core.close().then(() => {
+        isOver = true;
+      });
+      await machine.advance(10_000);
+      expect(isOver).toBe(false);
+      held.open();
+      await closing;
+      expect(machine.world.pm2.calls.slice(2)).toEqual(['stop comfyui-gpu0']);
+      expect(machine.world.journal.closed).toBe(true);
+    });
+
+    it('leaves no timer and no probe behind, even when a turn is under way', async () => {
+      machine = await aReadyMachine();
+      const held = machine.wires.hold('processes.list');
+      void machine.core.reconciler.trigger();
+      await machine.world.clock.settle();
+      const closing = machine.core.close();
+      await machine.world.clock.settle();
+      held.open();
+      await closing;
+      const asked = machine.wires.count('comfy.ping');
+      await machine.advance(30_000);
+      expect(machine.wires.count('comfy.ping')).toBe(asked);
+      expect(machine.world.clock.sleepers).toBe(0);
+    });
+
+    it('an owned PM2: every instance drains before it is stopped, and none is started again', async () => {
+      machine = await aReadyMachine();
+      const server = machine.world.comfy.serve(urlOf(8188));
+      server.running.push('a job');
+      await machine.advance(3_000);
+      let isOver = false;
+      const stopping = machine.core.stopInstances(new AbortController().signal).then(() => {
+        isOver = true;
+      });
+      await machine.advance(10_000);
+      expect([...machine.world.running().keys()]).toEqual(['comfyui-gpu0']);
+      expect(isOver).toBe(false);
+      server.running.length = 0;
+      await machine.advance(5_000);
+      await stopping;
+      expect(machine.world.running().size).toBe(0);
+    });
+  });
+});
