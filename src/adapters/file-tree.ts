@@ -17,10 +17,9 @@ const factsOf = (path: string): Promise<Stats | null> =>
 export async function copyTree(from: string, to: string, overwrite: boolean): Promise<void> {
   const source = await fs.lstat(from);
   if (source.isDirectory()) {
-    await makeLike(source, to, overwrite);
-    const isThere = (await fs.stat(to)).isDirectory();
     // One directory after the other: a big tree must not take all the file handles.
-    if (isThere) for (const name of await fs.readdir(from)) await copyTree(join(from, name), join(to, name), overwrite);
+    if (await makeLike(source, to, overwrite))
+      for (const name of await fs.readdir(from)) await copyTree(join(from, name), join(to, name), overwrite);
     return;
   }
   if (!source.isFile() && !source.isSymbolicLink()) return;
@@ -36,13 +35,15 @@ export async function copyTree(from: string, to: string, overwrite: boolean): Pr
   }
 }
 
-/** What is no directory stays in its place when nothing is to be overwritten. */
-async function makeLike(source: Stats, path: string, overwrite: boolean): Promise<void> {
+/** False when something that is no directory is in the place and is not to be overwritten. */
+async function makeLike(source: Stats, path: string, overwrite: boolean): Promise<boolean> {
   try {
     await fs.mkdir(path, { mode: (source.mode & 0o777) | 0o200 });
+    return true;
   } catch (error) {
-    const there = await fs.stat(path).catch(() => null);
-    if (there === null || (overwrite && !there.isDirectory())) throw error;
+    if ((await fs.stat(path).catch(() => null))?.isDirectory()) return true;
+    if (overwrite || (await factsOf(path)) === null) throw error;
+    return false;
   }
 }
 

@@ -52,8 +52,12 @@ export async function watchFiles(paths: readonly string[], onChange: (path: stri
       if (isClosed || !NO_WATCHES_LEFT.has(errorCode(error) ?? '')) return done();
       void watcher.close();
       watcher = begin(true);
-      watcher.once('ready', () => done());
       watcher.on('error', () => done());
+      watcher.once('ready', () => {
+        done();
+        // What changed between the two watchers was seen by neither.
+        for (const place of places) tell(place);
+      });
     });
   });
   return {

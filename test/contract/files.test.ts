@@ -197,7 +197,11 @@ describe.each([
 
   it('reads the last lines, at most as many as asked', async () => {
     const path = `${root}/log`;
-    const tail = async (lines: number) => await Array.fromAsync(files.tail(path, { lines, follow: false }, new AbortController().signal));
+    const tail = async (lines: number): Promise<string[]> => {
+      const read: string[] = [];
+      for await (const line of files.tail(path, { lines, follow: false }, new AbortController().signal)) read.push(line);
+      return read;
+    };
     expect(await tail(3)).toEqual([]);
     for (const line of ['one', '', 'three', 'four']) await files.appendLine(path, line);
     expect(await tail(3)).toEqual(['', 'three', 'four']);

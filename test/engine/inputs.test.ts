@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { aRepository, configNodes } from '../support/fake-repositories.ts';
 import { aMachine, aReadyMachine, type Machine, type MachineOptions } from '../support/machine.ts';
-import { aRepository, configNodes } from '../support/packs.ts';
 import { createWorld } from '../support/world.ts';
 
 const SHARED = 'https://example.com/shared.git';

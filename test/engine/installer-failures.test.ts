@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
+import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from '../support/fake-repositories.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
-import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from '../support/packs.ts';
 import { createWorld, SIMULATOR_TREE } from '../support/world.ts';
 
 let machine: Machine;

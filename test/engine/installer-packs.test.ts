@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PackStatus } from '../../src/domain/release.ts';
+import { aRepository, configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';
 import type { Machine } from '../support/machine.ts';
-import { aRepository, configNodes, packUrl, push } from '../support/packs.ts';
 
 let machine: Machine;
 afterEach(async () => {

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { InstallProgress, PackStatus } from '../../src/domain/release.ts';
 import { fakeCommitId } from '../fakes/git.ts';
+import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';
 import type { Machine } from '../support/machine.ts';
-import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/packs.ts';
 
 let machine: Machine;
 afterEach(async () => {

@@ -1,8 +1,8 @@
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import type { Release } from '../../src/domain/release.ts';
 import { readRelease } from '../../src/engine/releases.ts';
+import { COMFYUI, configNodes, INDEX, repositories } from './fake-repositories.ts';
 import { aMachine, type Machine, type MachineOptions } from './machine.ts';
-import { COMFYUI, configNodes, INDEX, repositories } from './packs.ts';
 import { createWorld, type World } from './world.ts';
 
 export interface GitMachineOptions extends Omit<MachineOptions, 'world'> {

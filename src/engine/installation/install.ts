@@ -1,3 +1,4 @@
+import { digestOf } from '../../domain/digest.ts';
 import { AgentError } from '../../domain/errors.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { PackStatus, Release } from '../../domain/release.ts';
@@ -14,9 +15,9 @@ const MEBIBYTE = 1024 * 1024;
 /** Written into a release that did not pass, for whoever looks into it; removed with it by the next installation. */
 const FAILURE_NOTE = 'failed.json';
 
-/** `20261121-041500-3fb07a80`: sorts by time, unique on the machine. */
+/** `20261121-041500-3fb07a80`: sorts by time; the last part tells any two releases of one machine apart. */
 export const newReleaseId = (now: number, digest: string): string =>
-  `${toTime(now).replace(/[-:]/g, '').replace('T', '-').slice(0, 15)}-${digest.slice(0, 8)}`;
+  `${toTime(now).replace(/[-:]/g, '').replace('T', '-').slice(0, 15)}-${digestOf([digest, now]).slice(0, 8)}`;
 
 /**
  * Builds a release at its final path and makes it current: the whole installation on one page. Nothing that runs is

@@ -1,0 +1,116 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { ReleasesDocument } from '../../src/domain/agent.ts';
+import { baseEnvironment, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { createPack, installationOf, loads, nodesFile, packOf } from '../support/pack-origins.ts';
+import { uvOnPath } from '../support/uv.ts';
+import { makeWheel } from '../support/wheel.ts';
+
+/** Python packages of node packs, from wheels beside the test and without a network. */
+
+let directory: string;
+let wheels: string;
+let environment: Record<string, string> = {};
+let skipped: string | null = null;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'agent-e2e-wheels-'));
+  wheels = join(directory, 'wheels');
+  await makeWheel(wheels, { name: 'tiny-lib', version: '1.0', files: { 'tiny_lib/__init__.py': 'VERSION = "1.0"\n' } });
+  await makeWheel(wheels, { name: 'tiny-lib', version: '2.0', files: { 'tiny_lib/__init__.py': 'VERSION = "2.0"\n' } });
+  await makeWheel(wheels, { name: 'tiny-user', version: '1.0', requires: ['tiny-lib>=1'] });
+  const uv = await uvOnPath(directory, baseEnvironment());
+  if ('skipped' in uv) skipped = uv.skipped;
+  else environment = { PATH: `${uv.path}${delimiter}${baseEnvironment()['PATH']}`, UV_OFFLINE: '1' };
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+afterEach(stopAgents);
+
+const start = async (nodes: string, python: Record<string, unknown> = {}): Promise<TestAgent> => {
+  const agent = await startAgent({
+    gpus: 1,
+    environment,
+    files: { 'shared/config_nodes.json': nodes },
+    config: { python: { findLinks: [wheels], ...python } },
+  });
+  await agent.untilReady([0]);
+  return agent;
+};
+const packagesOf = async (agent: TestAgent): Promise<Readonly<Record<string, string>>> => {
+  const { releases } = await agent.json<ReleasesDocument>('releases');
+  return releases.find((release) => release.current)?.release?.packages ?? {};
+};
+
+/** A pack that does not load unless the package is there in that version. */
+const asks = (version: string): Record<string, string> => ({
+  '__init__.py': loads(`import tiny_lib\nassert tiny_lib.VERSION == "${version}", tiny_lib.VERSION`),
+});
+
+describe('requirements of packs', () => {
+  it('are met together, and are there for all instances', async ({ skip }) => {
+    if (skipped !== null) return skip(skipped);
+    const one = await createPack(directory, 'one', { ...asks('1.0'), 'requirements.txt': 'tiny-lib<2\n' });
+    const two = await createPack(directory, 'two', { ...asks('1.0'), 'requirements.txt': '# any\ntiny-user\n' });
+    const agent = await start(
+      nodesFile({ name: 'One', url: one.url, requirements: true }, { name: 'Two', url: two.url, requirements: true }),
+    );
+    expect(await packOf(agent, 'One')).toMatchObject({ state: 'loaded', error: null });
+    expect(await packOf(agent, 'Two')).toMatchObject({ state: 'loaded', error: null });
+    expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '1.0', 'tiny-user': '1.0' });
+  });
+
+  it('that do not fit are told on the pack that cannot have them, and the others have theirs', async ({ skip }) => {
+    if (skipped !== null) return skip(skipped);
+    const first = await createPack(directory, 'first', { ...asks('2.0'), 'requirements.txt': 'tiny-lib\n' });
+    const absent = await createPack(directory, 'absent', { 'requirements.txt': 'a-package-that-nobody-has==9.9\n' });
+    const agent = await start(
+      nodesFile({ name: 'First', url: first.url, requirements: true }, { name: 'Absent', url: absent.url, requirements: true }),
+    );
+    expect(await packOf(agent, 'First')).toMatchObject({ state: 'loaded', error: null });
+    const pack = await packOf(agent, 'Absent');
+    expect(pack.state).toBe('failed');
+    expect(pack.error).toMatch(/^its requirements do not fit: .*a-package-that-nobody-has/s);
+    expect(pack.error).toContain('python.overrides');
+    expect(await installationOf(agent)).toMatchObject({ status: 'degraded', reason: '1 node pack failed: Absent' });
+    expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '2.0' });
+  });
+
+  it('are overridden by configuration', async ({ skip }) => {
+    if (skipped !== null) return skip(skipped);
+    const pack = await createPack(directory, 'overridden', { ...asks('1.0'), 'requirements.txt': 'tiny-lib>=2\n' });
+    const agent = await start(nodesFile({ name: 'Pack', url: pack.url, requirements: true }), { overrides: ['tiny-lib==1.0'] });
+    expect(await packOf(agent, 'Pack')).toMatchObject({ state: 'loaded', error: null });
+    expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '1.0' });
+  });
+
+  it('are not asked for a pack whose entry says so; a missing requirements.txt is told', async ({ skip }) => {
+    if (skipped !== null) return skip(skipped);
+    const unasked = await createPack(directory, 'unasked', { 'requirements.txt': 'a-package-that-nobody-has\n' });
+    const without = await createPack(directory, 'without');
+    const agent = await start(
+      nodesFile({ name: 'Unasked', url: unasked.url, requirements: false }, { name: 'Without', url: without.url, requirements: true }),
+    );
+    expect(await packOf(agent, 'Unasked')).toMatchObject({ state: 'loaded', warnings: [] });
+    expect(await packOf(agent, 'Without')).toMatchObject({ state: 'loaded', warnings: [expect.stringContaining('no requirements.txt')] });
+  });
+});
+
+describe('an install.py', () => {
+  it('that changes packages is told, with what it changed', async ({ skip }) => {
+    if (skipped !== null) return skip(skipped);
+    const script = [
+      'import subprocess, sys',
+      `subprocess.check_call(["uv", "pip", "install", "--offline", "--no-index", "--find-links", ${JSON.stringify(wheels)}, "--python", sys.executable, "tiny-lib==1.0"])`,
+    ].join('\n');
+    const pack = await createPack(directory, 'changing', {
+      ...asks('1.0'),
+      'requirements.txt': 'tiny-lib==2.0\n',
+      'install.py': `${script}\n`,
+    });
+    const agent = await start(nodesFile({ name: 'Changing', url: pack.url, requirements: true }));
+    const status = await packOf(agent, 'Changing');
+    expect(status.warnings).toEqual(['install.py changed 1 packages: tiny-lib 2.0 -> 1.0']);
+    expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '1.0' });
+  });
+});
