@@ -40,7 +40,10 @@ describe.each([
 
   it('a spawned program runs on until it is ended', async () => {
     const ready = createGate();
-    const child = open().spawn('sh', ['-c', 'echo ready; sleep 60'], { onLine: (line) => line === 'ready' && ready.open() });
+    // No shell: one that is just starting a program may lose a SIGINT.
+    const child = open().spawn(process.execPath, ['-e', `console.log('ready'); setInterval(() => {}, 1_000)`], {
+      onLine: (line) => line === 'ready' && ready.open(),
+    });
     await ready.passed();
     expect(child.pid).toBeGreaterThan(1);
     const result = await child.end(5_000);
