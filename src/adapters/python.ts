@@ -137,6 +137,8 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
     resolve: (request) =>
       inWorkDirectory(async (work) => {
         const { python, requirements, constraints, overrides, torchBackend, signal, onLine } = request;
+        // uv refuses to be called with nothing to resolve.
+        if (requirements.length === 0) return [];
         const sources = await Promise.all(requirements.map(({ label, file }) => readSource(files, label, file)));
         const [constraintsFile, overridesFile] = [`${work}/constraints.txt`, `${work}/overrides.txt`];
         await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);

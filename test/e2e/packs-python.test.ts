@@ -22,7 +22,8 @@ beforeAll(async () => {
   await makeWheel(wheels, { name: 'tiny-user', version: '1.0', requires: ['tiny-lib>=1'] });
   const uv = await uvOnPath(directory, baseEnvironment());
   if ('skipped' in uv) skipped = uv.skipped;
-  else environment = { PATH: `${uv.path}${delimiter}${baseEnvironment()['PATH']}`, UV_OFFLINE: '1' };
+  // The machine's own places for wheels would come before those of the configuration.
+  else environment = { PATH: `${uv.path}${delimiter}${baseEnvironment()['PATH']}`, UV_OFFLINE: '1', PIP_FIND_LINKS: '', UV_FIND_LINKS: '' };
 });
 afterAll(() => rm(directory, { recursive: true, force: true }));
 afterEach(stopAgents);
@@ -110,7 +111,7 @@ describe('an install.py', () => {
     });
     const agent = await start(nodesFile({ name: 'Changing', url: pack.url, requirements: true }));
     const status = await packOf(agent, 'Changing');
-    expect(status.warnings).toEqual(['install.py changed 1 packages: tiny-lib 2.0 -> 1.0']);
+    expect(status.warnings).toEqual(['install.py changed 1 package: tiny-lib 2.0 -> 1.0']);
     expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '1.0' });
   });
 });

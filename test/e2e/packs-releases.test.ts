@@ -94,3 +94,26 @@ describe('commits', () => {
     await untilHealthy(agent);
   });
 });
+
+describe('a config_nodes.json that is bad when the agent starts', () => {
+  it('leaves the release with its packs in use, and nothing is built without them', async () => {
+    const pack = await createPack(origins, 'pack');
+    const good = nodesFile({ name: 'Pack', url: pack.url });
+    const first = await start(good);
+    const pids = await pidsOf(first);
+    await first.kill();
+    await replaceFile(join(first.root, 'shared/config_nodes.json'), good.replace('"url"', '"ulr"'));
+
+    const config = { install: { onChange: 'install' } };
+    const agent = await startAgent({ gpus: 1, root: first.root, firstPort: first.firstPort, config });
+    const hold = await untilHeld(agent, 'installation', 'CONFIG_NODES_INVALID');
+    expect(hold.reason).toMatch(/config_nodes\.json:\d+: pack Pack: there is no key "ulr"/);
+    expect(hold.help).toMatch(/did you mean "url"/);
+    await agent.untilReady([0]);
+    expect(await agent.cli('install')).toMatchObject({ code: 2 });
+    expect(await pidsOf(agent)).toEqual(pids);
+    await replaceFile(join(first.root, 'shared/config_nodes.json'), good);
+    await untilHealthy(agent);
+    expect(await pidsOf(agent)).toEqual(pids);
+  });
+});

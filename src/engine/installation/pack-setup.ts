@@ -95,7 +95,10 @@ async function runInstaller(
   const changed = Object.keys({ ...before, ...after }).filter((name) => before[name] !== after[name]);
   if (changed.length > 0) {
     const shown = changed.slice(0, 5).map((name) => `${name} ${before[name] ?? 'none'} -> ${after[name] ?? 'none'}`);
-    context.tracker.packWarning(pack.name, `install.py changed ${changed.length} packages: ${shown.join(', ')}`);
+    context.tracker.packWarning(
+      pack.name,
+      `install.py changed ${changed.length} package${changed.length === 1 ? '' : 's'}: ${shown.join(', ')}`,
+    );
   }
   return failure;
 }
