@@ -102,7 +102,8 @@ export const baseEnvironment = (): Record<string, string> => ({
 /** A run of `count` ports that nobody holds just now. */
 export async function freePorts(count: number): Promise<number> {
   for (let attempt = 0; attempt < 50; attempt++) {
-    const first = 20_000 + Math.floor(Math.random() * 30_000);
+    // Below the range from which the kernel takes ports for outgoing connections.
+    const first = 20_000 + Math.floor(Math.random() * 12_000);
     const free = await Promise.all(Array.from({ length: count }, (_, index) => isFree(first + index)));
     if (free.every(Boolean)) return first;
   }
