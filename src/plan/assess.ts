@@ -102,7 +102,9 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
     return fail('starting', isLeaving ? 'is being stopped' : 'is being started');
   }
   if (process === null) return fail('none', 'no process: it was not started yet');
-  if (process.status === 'stopped' || process.status === 'stopping') return fail('none', `the process is ${process.status}${lastEnd}`);
+  if (process.status === 'stopped') return fail('none', `the process is stopped${lastEnd}`);
+  // It has been asked to end and is still there: a ComfyUI takes its time.
+  if (process.status === 'stopping') return fail('starting', 'is being stopped');
   if (process.status === 'errored') return fail('failing', `PM2 gave up starting it${lastEnd}; see \`agent logs ${input.instance.gpu}\``);
   if (incarnation === null) return fail('failing', `there is no process${lastEnd}; PM2 starts it again`);
 

@@ -154,6 +154,11 @@ describe('assessInstance', () => {
     ['cordoned', { instance: anInstance(0, { cordoned: true }) }, { status: 'healthy', ready: false }],
     ['draining', { instance: anInstance(0, { draining: true }) }, { status: 'draining', ready: false }],
     [
+      'asked to stop and still there',
+      { instance: anInstance(0, { desired: 'stopped' }), process: known(aProcess(0, { status: 'stopping' })) },
+      { status: 'draining', ready: false, runtime: 'fail', reason: 'is being stopped' },
+    ],
+    [
       'stopped',
       {
         instance: anInstance(0, { desired: 'stopped' }),
