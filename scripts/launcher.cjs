@@ -9,18 +9,29 @@ const path = require('node:path');
 
 const NEEDED = 24;
 const argv = process.argv.slice(2);
+/** The daemon lives for months beside programs that need the memory; a large young generation buys it nothing. */
+const SMALL = ['--max-semi-space-size=1', '--optimize-for-size'];
 
 if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) process.stdout.write(`comfy-agent ${__AGENT_VERSION__}\n`);
 else if (Number(process.versions.node.split('.')[0]) < NEEDED) useOwnNode();
 else if (argv[0] === '__pm2-daemon') runPm2();
+else if (argv[0] === 'run' && process.execve !== undefined && !process.execArgv.includes(SMALL[0])) runSmall();
 else runMain();
 
-function runMain() {
-  // The daemon lives for months beside programs that need the memory; a large young generation buys it nothing.
-  if (argv[0] === 'run') {
-    const v8 = require('node:v8');
-    for (const flag of ['--max-semi-space-size=1', '--semi-space-growth-factor=1', '--optimize-for-size']) v8.setFlagsFromString(flag);
+/** Becomes the same program with a small heap; V8 heeds these flags only in part once it runs, and malloc not at all. */
+function runSmall() {
+  const environment = { MALLOC_ARENA_MAX: '1', ...process.env };
+  try {
+    process.execve(process.execPath, [process.argv0, ...process.execArgv, ...SMALL, __filename, ...argv], environment);
+  } catch {
+    // It only needs more memory then.
+    runMain();
   }
+}
+
+function runMain() {
+  // Read by malloc at the start, and no concern of what the agent runs.
+  if (process.execArgv.includes(SMALL[0]) && process.env.MALLOC_ARENA_MAX === '1') delete process.env.MALLOC_ARENA_MAX;
   const fs = require('node:fs');
   const vm = require('node:vm');
   const file = path.join(__dirname, 'agent.main.js');

@@ -71,16 +71,11 @@ async function run(): Promise<void> {
   const isBackground = detach === 'yes';
   mkdirSync(join(root, 'logs'), { recursive: true });
   const output = isBackground ? openSync(join(root, 'logs/quickstart.log'), 'a') : ('inherit' as const);
-  // Said on the command line these save more than when the program says them itself.
-  const child = spawn(
-    process.execPath,
-    ['--max-semi-space-size=1', '--optimize-for-size', AGENT, 'run', '--root', root, '--port', port, ...(isBackground ? [] : ['-q'])],
-    {
-      env: environment,
-      detached: isBackground,
-      stdio: ['ignore', output, output],
-    },
-  );
+  const child = spawn(process.execPath, [AGENT, 'run', '--root', root, '--port', port, ...(isBackground ? [] : ['-q'])], {
+    env: environment,
+    detached: isBackground,
+    stdio: ['ignore', output, output],
+  });
   // Ctrl-C reaches the agent too, in the same process group; we only wait for it to end what it started.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => (signal === 'SIGTERM' ? child.kill(signal) : undefined));
   const ended = new Promise<number>((done) => child.once('exit', (code) => done(code ?? 1)));

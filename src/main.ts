@@ -36,8 +36,11 @@ const output = (stream: NodeJS.WriteStream): CliOutput => {
   };
 };
 
-/** How to run this same program as the PM2 daemon. */
-const daemonCommand = { file: process.execPath, args: [...process.execArgv, process.argv[1] ?? '', PM2_DAEMON] };
+/**
+ * How to run this same program as the PM2 daemon. It does little but wait and pass on output, so it is run without optimised
+ * code: 6 MB less at rest and 30 MB less in a flood of output, at nine tenths of the throughput.
+ */
+const daemonCommand = { file: process.execPath, args: [...process.execArgv, '--lite-mode', process.argv[1] ?? '', PM2_DAEMON] };
 const environment = process.env;
 
 const host: CliHost = {

@@ -118,6 +118,7 @@ describe('the daemon', () => {
     const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0').map((line) => line.split('=')[0]);
     expect(environment.filter((name) => name !== '').sort()).toEqual([
       'DAEMON_ONLY',
+      'MALLOC_ARENA_MAX',
       'NODE_CHANNEL_FD',
       'NODE_CHANNEL_SERIALIZATION_MODE',
       'NODE_OPTIONS',
