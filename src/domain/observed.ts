@@ -6,6 +6,9 @@ export type Observed<T> = { readonly known: true; readonly value: T } | { readon
 export const known = <T>(value: T): Observed<T> => ({ known: true, value });
 export const unknown = (reason: string): Observed<never> => ({ known: false, reason });
 
+/** The reason of everything that the agent has not yet asked since it started: nothing is wrong with it. */
+export const NOT_LOOKED_YET = 'not looked yet';
+
 export const Time = z.iso.datetime();
 
 /** Epoch milliseconds to the form used in every document. */

@@ -8,7 +8,7 @@ import type {
   ReadyDocument,
 } from '../domain/health.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
-import { known, type Observed, toTime, unknown } from '../domain/observed.ts';
+import { known, NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
 import type { Release } from '../domain/release.ts';
 import { assessInstance, currentRecords } from '../plan/assess.ts';
 import { judgeRestarts } from '../plan/restart-policy.ts';
@@ -40,7 +40,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   const { configuration, desired, observed, holds, inputs } = knowledge;
   const { config } = configuration;
   const { now } = context;
-  const release: Observed<Release | null> = observed?.release ?? unknown('not looked yet');
+  const release: Observed<Release | null> = observed?.release ?? unknown(NOT_LOOKED_YET);
   const enabled = config.comfyui.enabled;
   const installation = summarizeInstallation({
     enabled,
@@ -53,7 +53,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   const models = summarizeModels(enabled, knowledge.models, knowledge.modelsCheckedAt);
   const layers = { installation: installationLayer(installation, now), models: modelsLayer(models) };
   const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
-    const processes = observed?.processes ?? unknown('not looked yet');
+    const processes = observed?.processes ?? unknown(NOT_LOOKED_YET);
     const process = processes.known ? known(processes.value.find((candidate) => candidate.name === instance.name) ?? null) : processes;
     const incarnation = observed?.incarnations.get(instance.name) ?? null;
     return assessInstance({

@@ -1,7 +1,7 @@
 import type { Agent, ConfigDocument, GpusDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
-import { toTime } from '../domain/observed.ts';
+import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state.ts';
 import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
@@ -232,7 +232,7 @@ function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument
       leases: [...leases],
       portHolders: observed?.portHolders.known ? [...observed.portHolders.value] : null,
       unknown: Object.entries(parts).flatMap(([name, part]) =>
-        part === undefined ? [`${name}: not looked yet`] : part.known ? [] : [`${name}: ${part.reason}`],
+        part === undefined ? [`${name}: ${NOT_LOOKED_YET}`] : part.known ? [] : [`${name}: ${part.reason}`],
       ),
     },
     holds: [...holds],

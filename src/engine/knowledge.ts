@@ -3,7 +3,7 @@ import type { ErrorCode } from '../domain/errors.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { Hold, ModelStatus } from '../domain/health.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instance.ts';
-import { type Observed, unknown } from '../domain/observed.ts';
+import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { InstallProgress, PackSpec } from '../domain/release.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
@@ -87,7 +87,7 @@ export interface Knowledge {
 }
 
 export function emptyKnowledge(configuration: LoadedConfiguration, intents: Intents, leases: readonly PortLease[]): Knowledge {
-  const notYet = unknown('not looked yet');
+  const notYet = unknown(NOT_LOOKED_YET);
   return {
     configuration,
     inputs: NO_INPUTS,

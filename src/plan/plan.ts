@@ -1,7 +1,7 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
 import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
-import { known, unknown } from '../domain/observed.ts';
+import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
@@ -131,6 +131,7 @@ function missingReason(observed: ObservedState, blocked: NewHold | null): string
 
 function gpuHolds(config: Config, desired: DesiredState, gpus: ObservedState['gpus']): NewHold[] {
   if (config.gpu.mode !== 'actual') return [];
+  if (!gpus.known && gpus.reason === NOT_LOOKED_YET) return [];
   if (!gpus.known)
     return [
       hold('machine', 'GPU_QUERY_FAILED', gpus.reason, 'run nvidia-smi by hand and check the driver; running instances are left alone'),

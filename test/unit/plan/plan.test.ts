@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { known, unknown } from '../../../src/domain/observed.ts';
+import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts';
 import { launchDigest } from '../../../src/plan/launch.ts';
 import { type PlanInput, plan } from '../../../src/plan/plan.ts';
 import {
@@ -250,6 +250,11 @@ describe('plan', () => {
       const planned = plan(input);
       expect(planned.actions).toEqual([]);
       expect(holdsOf(planned)).toEqual(['machine: GPU_QUERY_FAILED']);
+    });
+
+    it('says nothing of cards it has not asked for yet', () => {
+      const input = withObserved(machine({ gpu: { mode: 'actual' } }), { gpus: unknown(NOT_LOOKED_YET) });
+      expect(plan(input)).toEqual({ actions: [], holds: [] });
     });
 
     it('says so when there is no card at all', () => {
