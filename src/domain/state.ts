@@ -16,11 +16,22 @@ export const InstanceIntent = z.object({
 });
 export type InstanceIntent = z.infer<typeof InstanceIntent>;
 
+/** `install` or `reinstall`, asked for by an operator and not over yet. */
+export const InstallationIntent = z.object({
+  /** A release made before this moment is not the one that was asked for. Epoch ms. */
+  requestedAt: z.number(),
+  /** `reinstall`: a new release whatever is in place. */
+  fresh: z.boolean(),
+  /** Drop caches first. */
+  clean: z.boolean(),
+});
+export type InstallationIntent = z.infer<typeof InstallationIntent>;
+
 export const Intents = z.object({
   /** Keyed by GPU index. */
   instances: z.record(z.string(), InstanceIntent).default({}),
-  /** Set by `reinstall`: a release made before this moment is not the right one. Epoch ms. */
-  reinstallRequestedAt: z.number().nullable().default(null),
+  /** Kept until its release is current, or until it failed and that was told. */
+  installation: InstallationIntent.nullable().default(null),
 });
 export type Intents = z.infer<typeof Intents>;
 

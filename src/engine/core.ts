@@ -7,6 +7,7 @@ import { DiscoveryPublisher } from './discovery.ts';
 import type { Documents } from './documents.ts';
 import type { Execution } from './execute.ts';
 import { createFacade, statusOf } from './facade.ts';
+import { beginInstallation, type InstallationOperations } from './installation-operations.ts';
 import { Installer } from './installer.ts';
 import type { InstanceOperations } from './instance-operations.ts';
 import { Journal } from './journal.ts';
@@ -90,18 +91,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       await Promise.all([refreshInputs(), surveys.gpus()]);
     },
   });
+  const installations: InstallationOperations = {
+    knowledge,
+    state,
+    operations,
+    installer,
+    now: () => ports.clock.now(),
+    trigger: () => reconciler.trigger(),
+  };
   const execution: Execution = {
     ports,
     knowledge,
     state,
     install: async (reason) => {
-      const fresh = knowledge.intents.reinstallRequestedAt !== null;
-      const operation = operations.start(fresh ? 'reinstall' : 'install', 'installation', reason, async (handle) => {
-        const message = await installer.run(handle, { fresh, clean: false });
-        // The new release is seen before the operation ends, so that no document says otherwise.
-        await reconciler.trigger();
-        return message;
-      });
+      const operation = beginInstallation(installations, reason);
       for await (const { state, message } of operations.follow(operation.id, new AbortController().signal)) {
         // Told by the operation itself; here it only keeps the loop from trying again at once.
         if (state === 'failed') throw new Error(message);
@@ -143,7 +146,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     knowledge,
     reconciler,
     operations,
-    installer,
+    installations,
     journal,
     discovery,
     instanceOperations,

@@ -7,7 +7,7 @@ import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
-import type { Installer } from './installer.ts';
+import { type InstallationOperations, requestInstallation } from './installation-operations.ts';
 import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -24,7 +24,7 @@ export interface FacadeParts {
   readonly knowledge: Knowledge;
   readonly reconciler: Reconciler;
   readonly operations: Operations;
-  readonly installer: Installer;
+  readonly installations: InstallationOperations;
   readonly journal: Journal;
   readonly discovery: DiscoveryPublisher;
   readonly instanceOperations: InstanceOperations;
@@ -80,16 +80,10 @@ export function createFacade(parts: FacadeParts): Agent {
     metrics: () => ports.metrics.render(metricSamples(knowledge, documents())),
     operations: async () => operations.list(),
     operation: async (id) => operations.get(id),
-    startOperation: async (request) => {
-      if (request.kind !== 'install' && request.kind !== 'reinstall')
-        return startInstanceOperation(instanceOperations, request.kind, request);
-      const { kind } = request;
-      return operations.start(kind, 'installation', `${kind} was asked for`, async (handle) => {
-        const message = await parts.installer.run(handle, { fresh: kind === 'reinstall', clean: request.clean === true });
-        await reconciler.trigger();
-        return message;
-      });
-    },
+    startOperation: async (request) =>
+      request.kind === 'install' || request.kind === 'reinstall'
+        ? requestInstallation(parts.installations, request.kind, request.clean === true)
+        : startInstanceOperation(instanceOperations, request.kind, request),
     followOperation: (id, signal) => operations.follow(id, signal),
     patchInstance: async (reference, patch) => {
       const gpu = gpuOf(reference);
@@ -181,7 +175,7 @@ export function statusOf({
   version,
   process,
   ports,
-}: Omit<FacadeParts, 'installer' | 'discovery' | 'instanceOperations'>): StatusDocument {
+}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations'>): StatusDocument {
   const { installation, health } = reconciler.documents;
   const failed = installation.packs.filter((pack) => pack.state === 'failed').length;
   const source = installation.release;

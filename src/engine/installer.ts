@@ -1,7 +1,7 @@
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import type { Release } from '../domain/release.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
-import { installationNeed } from '../plan/installation.ts';
+import { failedPacks, installationNeed } from '../plan/installation.ts';
 import { resolve } from '../plan/resolve.ts';
 import type { Ports } from '../ports.ts';
 import type { InstallContext } from './installation/context.ts';
@@ -184,11 +184,6 @@ export class Installer {
     };
   }
 }
-
-const failedPacks = (release: Release | null): string | null => {
-  const failed = (release?.packs ?? []).filter((pack) => pack.state === 'failed').map((pack) => pack.name);
-  return failed.length === 0 ? null : `these node packs failed last time and are tried again: ${failed.join(', ')}`;
-};
 
 /** A card whose instance does not run, so that the trial start disturbs nobody. */
 function idleCard(desired: DesiredState, observed: ObservedState): string | null {

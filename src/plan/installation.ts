@@ -1,6 +1,7 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
-import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import type { Release } from '../domain/release.ts';
+import type { DesiredState, InstallationIntent, Intents, ObservedState } from '../domain/state.ts';
 import { hold, type NewHold } from './hold.ts';
 
 /** The last attempt that failed, so that it is not repeated without end. */
@@ -31,6 +32,19 @@ export interface InstallationInput {
   readonly now: number;
 }
 
+/** What an operator asked for and is still to be done: an agent that ended before it could say so may have left the wish behind. */
+export function installationWish(intents: Intents, observed: Pick<ObservedState, 'release'>): InstallationIntent | null {
+  const { installation: wish } = intents;
+  const release = observed.release.known ? observed.release.value : null;
+  return wish === null || (release !== null && Date.parse(release.createdAt) >= wish.requestedAt) ? null : wish;
+}
+
+/** `agent install` tries failed node packs again; by itself the loop does not. */
+export function failedPacks(release: Release | null): string | null {
+  const failed = (release?.packs ?? []).filter((pack) => pack.state === 'failed').map((pack) => pack.name);
+  return failed.length === 0 ? null : `these node packs failed last time and are tried again: ${failed.join(', ')}`;
+}
+
 /** Whether the release in place is what is asked for; the same answer serves `agent install` ("nothing to do"). */
 export function installationNeed(input: Pick<InstallationInput, 'desired' | 'observed' | 'intents'>): string | null {
   const { desired, observed, intents } = input;
@@ -39,9 +53,9 @@ export function installationNeed(input: Pick<InstallationInput, 'desired' | 'obs
   if (release === null) return 'no release is installed';
   if (observed.releaseProblem !== null) return observed.releaseProblem;
   if (release.specDigest !== desired.specDigest) return 'the configuration asks for another installation than the release in place';
-  if (intents.reinstallRequestedAt !== null && Date.parse(release.createdAt) < intents.reinstallRequestedAt)
-    return 'a new release was asked for';
-  return null;
+  const wish = installationWish(intents, observed);
+  if (wish === null) return null;
+  return wish.fresh ? 'a new release was asked for' : failedPacks(release);
 }
 
 /** At most one install action; an installation in place is never replaced without being asked. */
@@ -62,7 +76,7 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
     return { actions: [], holds: [hold('installation', code, message, help)] };
   }
   const inPlace = observed.release.value !== null && observed.releaseProblem === null;
-  if (inPlace && config.install.onChange === 'hold' && input.intents.reinstallRequestedAt === null) {
+  if (inPlace && config.install.onChange === 'hold' && installationWish(input.intents, observed) === null) {
     return {
       actions: [],
       holds: [

@@ -3,6 +3,7 @@ import type { ActionKind } from '../../src/domain/action.ts';
 import type { ConfigInput } from '../../src/domain/config.ts';
 import { aGpu } from '../support/builders.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
+import { killedAndReplaced } from '../support/successor.ts';
 import type { OuterCall } from '../support/wires.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -19,29 +20,6 @@ async function expectWhole(machine: Machine, gpus = [0, 1]): Promise<void> {
   expect(await files.exists(`${current}/release.json`)).toBe(true);
   expect(await files.exists('/workspace/instances/.trial')).toBe(false);
   expect(machine.core.reconciler.planned.actions).toEqual([]);
-}
-
-/** The agent is killed at a call, and another one takes over the same machine. */
-async function killedAndReplaced(
-  machine: Machine,
-  cutAt: (call: OuterCall, index: number) => boolean,
-  when: 'before' | 'after',
-  provoke: () => Promise<unknown>,
-  config: ConfigInput = {},
-): Promise<{ readonly successor: Machine; readonly call: OuterCall | null }> {
-  const { world } = machine;
-  let call: OuterCall | null = null;
-  void machine.wires.cutAt(cutAt, when).then((found) => {
-    call = found;
-  });
-  void provoke();
-  for (let waited = 0; call === null && waited < 20_000; waited += 50) await world.clock.advance(50);
-  machine.wires.cut();
-  world.shell.endAll();
-  await world.clock.advance(1_000);
-  const successor = await aMachine({ world, config });
-  await successor.start();
-  return { successor, call };
 }
 
 describe('an agent that is killed', () => {
@@ -81,6 +59,7 @@ describe('an agent that is killed', () => {
     readonly check?: (successor: Machine) => void | Promise<void>;
   }
 
+  const isBuilding = ({ core }: Machine) => core.operations.running('installation') !== null;
   const restart = (machine: Machine) => machine.core.agent.startOperation({ kind: 'restart', gpus: [0] });
   const twoCards = () => createWorld({ gpus: [aGpu(0), aGpu(1)] });
   const cases: readonly Case[] = [
@@ -171,10 +150,12 @@ describe('an agent that is killed', () => {
       ],
       provoke: (machine) => machine.core.agent.startOperation({ kind: 'reinstall' }),
       ready: [0, 1],
-      // What is half built serves nobody and goes with the next installation.
+      // It goes on with what was asked for; a release that was whole but not yet in use stays beside.
       check: async (successor) => {
-        expect((await successor.finished(await successor.core.agent.startOperation({ kind: 'reinstall' }))).state).toBe('succeeded');
-        await successor.until('all is well with it', successor.isReady);
+        await successor.until('all is well with it', () => successor.isReady() && !isBuilding(successor));
+        const releases = (await successor.world.files.list('/workspace/releases')).toSorted();
+        expect(releases.length).toBeGreaterThan(1);
+        expect(await successor.world.files.readLink('/workspace/current')).toBe(`/workspace/releases/${releases.at(-1)}`);
       },
     },
   ];

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts';
+import type { Release } from '../../../src/domain/release.ts';
+import type { InstallationIntent } from '../../../src/domain/state.ts';
 import { launchDigest } from '../../../src/plan/launch.ts';
 import { type PlanInput, plan } from '../../../src/plan/plan.ts';
 import {
@@ -16,6 +18,7 @@ import {
   holdsOf,
   NOW,
 } from '../../support/builders.ts';
+import { aPackStatus } from '../../support/documents.ts';
 
 const machine = aHealthyMachine;
 const withObserved = (input: PlanInput, change: Partial<PlanInput['observed']>): PlanInput => ({
@@ -69,7 +72,44 @@ describe('plan', () => {
       });
       expect(actionsOf(plan(other))).toEqual(['install']);
       const asked = machine();
-      expect(actionsOf(plan({ ...asked, intents: { ...asked.intents, reinstallRequestedAt: NOW } }))).toEqual(['install']);
+      expect(
+        actionsOf(plan({ ...asked, intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false } } })),
+      ).toEqual(['install']);
+    });
+
+    describe('an installation that an operator asked for and that an agent did not live to finish', () => {
+      const asked = (wish: Partial<InstallationIntent>, release: Partial<Release>) => {
+        const input = withObserved(machine(), { release: known(aRelease(undefined, release)) });
+        const installation = { requestedAt: NOW, fresh: false, clean: false, ...wish };
+        return plan({ ...input, intents: { ...input.intents, installation } });
+      };
+      const before = at(-1_000);
+      const failed = [aPackStatus('ComfyUI-One', { state: 'failed' })];
+      it.each([
+        { what: 'a new release', wish: { fresh: true }, release: { createdAt: before }, actions: ['install'], holds: [] },
+        { what: 'a new release that is there', wish: { fresh: true }, release: { createdAt: at(0) }, actions: [], holds: [] },
+        {
+          what: 'what the configuration says',
+          wish: {},
+          release: { createdAt: before, specDigest: 'another' },
+          actions: ['install'],
+          holds: [],
+        },
+        {
+          what: 'what the configuration said before another edit',
+          wish: {},
+          release: { createdAt: at(0), specDigest: 'another' },
+          actions: [],
+          holds: ['installation: INSTALLATION_DIFFERS'],
+        },
+        { what: 'failed packs again', wish: {}, release: { createdAt: before, packs: failed }, actions: ['install'], holds: [] },
+        { what: 'failed packs that failed again', wish: {}, release: { createdAt: at(0), packs: failed }, actions: [], holds: [] },
+        { what: 'what is there already', wish: {}, release: { createdAt: before }, actions: [], holds: [] },
+      ])('$what: $actions', ({ wish, release, actions, holds }) => {
+        const planned = asked(wish, release);
+        expect(actionsOf(planned)).toEqual(actions);
+        expect(holdsOf(planned)).toEqual(holds);
+      });
     });
 
     it.each([

@@ -1,0 +1,75 @@
+import type { OperationDocument } from '../domain/operation.ts';
+import type { InstallationIntent, Intents } from '../domain/state.ts';
+import { installationWish } from '../plan/installation.ts';
+import type { Installer } from './installer.ts';
+import type { Knowledge } from './knowledge.ts';
+import type { OperationHandle, Operations } from './operations.ts';
+import type { StateFiles } from './state-files.ts';
+
+export interface InstallationOperations {
+  readonly knowledge: Knowledge;
+  readonly state: Pick<StateFiles, 'saveIntents'>;
+  readonly operations: Operations;
+  readonly installer: Installer;
+  readonly now: () => number;
+  readonly trigger: () => Promise<void>;
+}
+
+/**
+ * install and reinstall by an operator: resolves once the wish is written down, so that an agent which is killed from then
+ * on is followed by one that goes on. An installation that already runs is given as it is.
+ */
+export async function requestInstallation(
+  context: InstallationOperations,
+  kind: 'install' | 'reinstall',
+  clean: boolean,
+): Promise<OperationDocument> {
+  const running = context.operations.running('installation');
+  if (running !== null) return running;
+  const wish: InstallationIntent = { requestedAt: context.now(), fresh: kind === 'reinstall', clean };
+  const operation = context.operations.start(kind, 'installation', `${kind} was asked for`, (handle) =>
+    install(context, handle, wish, kept),
+  );
+  const kept = saveWish(context, wish);
+  await kept;
+  return operation;
+}
+
+/** The same, by the loop: what is missing, or what an earlier agent was asked for and did not finish. */
+export function beginInstallation(context: InstallationOperations, reason: string): OperationDocument {
+  const { knowledge, operations } = context;
+  const wish = knowledge.observed === null ? null : installationWish(knowledge.intents, knowledge.observed);
+  return operations.start(wish?.fresh === true ? 'reinstall' : 'install', 'installation', reason, (handle) =>
+    install(context, handle, wish),
+  );
+}
+
+async function install(
+  context: InstallationOperations,
+  handle: OperationHandle,
+  wish: InstallationIntent | null,
+  kept: Promise<void> = Promise.resolve(),
+): Promise<string> {
+  const { installer, trigger } = context;
+  try {
+    await kept;
+    const message = await installer.run(handle, { fresh: wish?.fresh ?? false, clean: wish?.clean ?? false });
+    await forgetWish(context);
+    // The new release is seen before the operation ends, so that no document says otherwise.
+    await trigger();
+    return message;
+  } catch (error) {
+    // Told by the operation. What only the end of the agent cut short is still wished for.
+    if (!handle.signal.aborted) await forgetWish(context);
+    throw error;
+  }
+}
+
+/** One that stays on a disk that is full asks for nothing once its release is there. */
+const forgetWish = (context: InstallationOperations): Promise<void> => saveWish(context, null).catch(() => undefined);
+
+async function saveWish({ knowledge, state }: InstallationOperations, wish: Intents['installation']): Promise<void> {
+  if (knowledge.intents.installation === wish) return;
+  knowledge.intents = { ...knowledge.intents, installation: wish };
+  await state.saveIntents(knowledge.intents);
+}
