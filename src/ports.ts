@@ -267,6 +267,7 @@ export interface Files {
   list(directory: string): Promise<readonly string[]>;
   ensureDirectory(path: string, mode?: number): Promise<void>;
   remove(path: string): Promise<void>;
+  /** To another filesystem too; onto a file or an empty directory, never onto a full one. Cut anywhere, it can be repeated. */
   move(from: string, to: string): Promise<void>;
   /** Copies a tree, links as links; existing files are kept when `overwrite` is false. */
   copyTree(from: string, to: string, options?: { readonly overwrite: boolean }): Promise<void>;

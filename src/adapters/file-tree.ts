@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { isAbsent } from './file-errors.ts';
+import { errorCode, isAbsent } from './file-errors.ts';
 
 const factsOf = (path: string): Promise<Stats | null> =>
   fs.lstat(path).catch((error: unknown) => {
@@ -59,4 +59,18 @@ export async function treeSize(path: string): Promise<number> {
   });
   for (const name of names) total += await treeSize(join(path, name));
   return total;
+}
+
+/** Makes the rename durable. The file is in place already, and some network filesystems cannot do this: no fault then. */
+export async function syncDirectory(path: string): Promise<void> {
+  try {
+    const directory = await fs.open(path, 'r');
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  } catch (error) {
+    if (errorCode(error) === 'EIO') throw error;
+  }
 }

@@ -5,8 +5,9 @@ import { basename, dirname, join } from 'node:path';
 import type { Files } from '../ports.ts';
 import { errorCode, isAbsent, readFault, writeFault } from './file-errors.ts';
 import { takeLock } from './file-lock.ts';
+import { moveTree } from './file-move.ts';
 import { tailFile } from './file-tail.ts';
-import { copyTree, treeSize } from './file-tree.ts';
+import { copyTree, syncDirectory, treeSize } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
 
 const DIGEST_CHUNK_BYTES = 1024 * 1024;
@@ -46,7 +47,7 @@ export function createFiles(): Files {
     list: (directory) => reading(directory, () => fs.readdir(directory), []),
     ensureDirectory: (path, mode) => writing(path, () => ensureDirectory(path, mode)),
     remove: (path) => writing(path, () => fs.rm(path, { recursive: true, force: true, maxRetries: 3 })),
-    move: (from, to) => writing(to, () => fs.rename(from, to)),
+    move: (from, to) => writing(to, () => moveTree(from, to)),
     copyTree: (from, to, options) =>
       writing(to, async () => {
         await fs.mkdir(dirname(to), { recursive: true });
@@ -106,20 +107,6 @@ async function replaceFile(path: string, content: string, mode: number | undefin
 }
 
 const temporaryBeside = (path: string): string => join(dirname(path), `.${basename(path).slice(0, 200)}.${randomUUID()}`);
-
-/** Makes the rename durable. The file is in place already, and some network filesystems cannot do this: no fault then. */
-async function syncDirectory(path: string): Promise<void> {
-  try {
-    const directory = await fs.open(path, 'r');
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
-  } catch (error) {
-    if (errorCode(error) === 'EIO') throw error;
-  }
-}
 
 /** Only the last directory gets the mode: a private directory must not make private those on the way to it. */
 async function ensureDirectory(path: string, mode: number | undefined): Promise<void> {

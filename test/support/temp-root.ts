@@ -10,8 +10,8 @@ export interface TempRoot {
 }
 
 /** A directory of the test's own, empty. To be removed in `afterEach`. */
-export async function tempRoot(): Promise<TempRoot> {
-  const path = await realpath(await mkdtemp(join(tmpdir(), 'comfy-agent-test-')));
+export async function tempRoot(under = tmpdir()): Promise<TempRoot> {
+  const path = await realpath(await mkdtemp(join(under, 'comfy-agent-test-')));
   return {
     path,
     at: (...names) => join(path, ...names),
