@@ -135,6 +135,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const instanceOperations: InstanceOperations = {
     execution,
+    journal,
     operations,
     now: () => ports.clock.now(),
     trigger: () => reconciler.trigger(),

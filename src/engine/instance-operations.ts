@@ -4,12 +4,15 @@ import type { OperationDocument, OperationKind, OperationRequest } from '../doma
 import type { InstanceIntent } from '../domain/state.ts';
 import type { Documents } from './documents.ts';
 import { changeIntent, type Execution } from './execute.ts';
+import type { Journal } from './journal.ts';
 import type { OperationHandle, Operations } from './operations.ts';
+import { forgiveExits } from './records.ts';
 
 type InstanceVerb = Exclude<OperationKind, 'install' | 'reinstall'>;
 
 export interface InstanceOperations {
   readonly execution: Pick<Execution, 'knowledge' | 'state'>;
+  readonly journal: Journal;
   readonly operations: Operations;
   readonly now: () => number;
   readonly trigger: () => Promise<void>;
@@ -47,7 +50,7 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
   return context.operations.start(kind, target, `${kind} ${target}`, async (handle) => {
     const requestedAt = context.now();
     for (const gpu of gpus) {
-      if (kind === 'start' || kind === 'restart') forgetExits(context, gpu);
+      if (kind === 'start' || kind === 'restart') forgiveExits(context.journal, context.execution.knowledge, gpu);
       await changeIntent(context.execution, gpu, intents[kind](request, requestedAt));
     }
     await context.trigger();
@@ -113,17 +116,7 @@ export async function patchIntent(context: InstanceOperations, gpu: number, patc
     ...(patch.cordoned === undefined ? {} : { cordoned: patch.cordoned }),
     ...(patch.quarantined === undefined ? {} : { quarantined: null }),
   };
-  if (patch.quarantined === false) forgetExits(context, gpu);
+  if (patch.quarantined === false) forgiveExits(context.journal, context.execution.knowledge, gpu);
   await changeIntent(context.execution, gpu, change);
   await context.trigger();
-}
-
-/** A start by hand begins a new count: the operator has seen the old one. */
-function forgetExits(context: InstanceOperations, gpu: number): void {
-  const { exits } = context.execution.knowledge;
-  const name = `comfyui-gpu${gpu}`;
-  exits.set(
-    name,
-    (exits.get(name) ?? []).map((exit) => ({ ...exit, at: 0 })),
-  );
 }

@@ -9,6 +9,7 @@ const PASSING: ReadonlySet<string> = new Set(['WAITING', 'ROLLING', 'DRAINING'])
 /** Exits kept for each instance: more than any window counts. */
 const KEPT_EXITS = 200;
 const EXIT_EVENT = 'instance.exit';
+const RECOUNT_EVENT = 'instance.recount';
 
 /** Writes down which holds appeared and which are gone. */
 export function recordHolds(journal: Journal, before: readonly Hold[], now: readonly Hold[]): void {
@@ -55,12 +56,37 @@ function addExit(knowledge: Knowledge, name: string, exit: Exit): void {
   knowledge.exits.set(name, [...(knowledge.exits.get(name) ?? []), exit].slice(-KEPT_EXITS));
 }
 
+/** A start by hand begins a new count: the operator has seen the old one. Written down, for the agents after this one. */
+export function forgiveExits(journal: Journal, knowledge: Knowledge, gpu: number): void {
+  const name = `comfyui-gpu${gpu}`;
+  const counted = (knowledge.exits.get(name) ?? []).filter((exit) => exit.at > 0 && !exit.wanted);
+  if (counted.length === 0) return;
+  journal.record({
+    type: RECOUNT_EVENT,
+    target: `instance ${gpu}`,
+    level: 'info',
+    message: 'asked for by hand: what ended before counts no longer',
+    data: { name },
+  });
+  forget(knowledge, name);
+}
+
+/** They stay in the total, outside of any window. */
+function forget(knowledge: Knowledge, name: string): void {
+  const exits = knowledge.exits.get(name) ?? [];
+  knowledge.exits.set(
+    name,
+    exits.map((exit) => ({ ...exit, at: 0 })),
+  );
+}
+
 /** Ends within the window that an earlier agent saw: restarting the agent must not forgive a crash loop. */
 export function recallExits(journal: Journal, knowledge: Knowledge, now: number): void {
   const { restartWindowMs } = knowledge.configuration.config.health;
   for (const event of journal.newest(2_000)) {
     const { name, reason, wanted } = event.data;
     const at = Date.parse(event.at);
+    if (event.type === RECOUNT_EVENT && typeof name === 'string') forget(knowledge, name);
     if (event.type !== EXIT_EVENT || now - at > restartWindowMs || typeof name !== 'string' || typeof reason !== 'string') continue;
     addExit(knowledge, name, { at, reason, wanted: wanted === true });
   }

@@ -155,4 +155,30 @@ describe('the journal', () => {
     await next.until('it is quarantined', () => next.instance(0).status === 'quarantined', 10_000);
     await next.stop();
   });
+
+  it('but what an operator has seen, and started again by hand, stays forgiven', async () => {
+    const config = { health: { maxRestartsInWindow: 3 } };
+    const machine = await aReadyMachine({ config });
+    const crash = async ({ world, advance }: typeof machine) => {
+      world.pm2.exit('comfyui-gpu0');
+      await advance(300);
+    };
+    for (let crashes = 0; crashes < 4; crashes++) await crash(machine);
+    await machine.until('it is quarantined', () => machine.instance(0).status === 'quarantined', 10_000);
+    await machine.finished(await machine.core.agent.startOperation({ kind: 'start', gpus: [0] }));
+    await crash(machine);
+    await machine.until('it is ready again', machine.isReady);
+    // Nothing to forgive, nothing to tell.
+    await machine.finished(await machine.core.agent.startOperation({ kind: 'restart', gpus: [1] }));
+    expect(machine.journal('instance.recount')).toMatchObject([{ target: 'instance 0', level: 'info' }]);
+    await machine.stop();
+    const next = await aMachine({ world: machine.world, config });
+    await next.start();
+    await next.until('it is ready', next.isReady);
+    expect(next.instance(0).restarts).toMatchObject({ inWindow: 1 });
+    for (let crashes = 0; crashes < 2; crashes++) await crash(next);
+    await next.until('it is ready again', next.isReady, 20_000);
+    expect(next.instance(0).restarts).toMatchObject({ inWindow: 3 });
+    await next.stop();
+  });
 });
