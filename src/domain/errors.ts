@@ -130,6 +130,7 @@ export const errorRegistry = {
   METHOD_NOT_ALLOWED: kind('this path does not take that method', 'see Allow in the answer, and the API reference at /docs', 405, 2),
   TOO_MANY_STREAMS: kind('too many event streams are open', 'close one, or raise api.maxStreams', 503, 1, true),
   COMMAND_FAILED: kind('a command failed', 'see its last lines', 500, 1),
+  SUPERSEDED: kind('a later operation took its place', 'nothing to do, or run the command again to take back the later one', 409, 1),
   INTERRUPTED: kind('it was interrupted', 'run the command again to continue', 500, 130, true),
   INTERNAL: kind('the agent met a fault of its own', 'please report it with `agent logs --export`', 500, 1),
 } as const satisfies Record<string, ErrorKind>;

@@ -1,7 +1,7 @@
 import { AgentError } from '../domain/errors.ts';
 import type { InstanceDocument, InstancePatch } from '../domain/instance.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
-import type { InstanceIntent } from '../domain/state.ts';
+import { InstanceIntent } from '../domain/state.ts';
 import type { Documents } from './documents.ts';
 import { changeIntent, type Execution } from './execute.ts';
 import type { Journal } from './journal.ts';
@@ -47,16 +47,22 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
     );
   if (gpus.length === 0) throw new AgentError('HELD', 'there are no instances: no GPU was found yet or ComfyUI is disabled');
   const target = gpus.length === present.length && gpus.length > 1 ? 'all instances' : `instance ${gpus.join(', ')}`;
-  return context.operations.start(kind, target, `${kind} ${target}`, async (handle) => {
+  const run = async (handle: OperationHandle): Promise<string> => {
     const requestedAt = context.now();
     for (const gpu of gpus) {
+      handle.signal.throwIfAborted();
+      // A later wish may be written down already.
+      if (handle.superseded.has(subjectOf(gpu))) continue;
       if (kind === 'start' || kind === 'restart') forgiveExits(context.journal, context.execution.knowledge, gpu);
       await changeIntent(context.execution, gpu, intents[kind](request, requestedAt));
     }
     await context.trigger();
     return follow(context, handle, kind, gpus, requestedAt);
-  });
+  };
+  return context.operations.start(kind, target, `${kind} ${target}`, run, gpus.map(subjectOf));
 }
+
+const subjectOf = (gpu: number): string => `instance ${gpu}`;
 
 async function follow(
   context: InstanceOperations,
@@ -71,16 +77,18 @@ async function follow(
       : (instance: InstanceDocument) => instance.status === 'stopped';
   let told = '';
   for await (const documents of context.changes(handle.signal)) {
-    const wanted = documents.instances.instances.filter((instance) => gpus.includes(instance.gpu));
+    const left = gpus.filter((gpu) => !handle.superseded.has(subjectOf(gpu)));
+    const wanted = documents.instances.instances.filter((instance) => left.includes(instance.gpu));
     const done = wanted.filter(isDone);
     const first = wanted.find((instance) => !isDone(instance));
-    if (first === undefined) return `${kind} done: ${gpus.length} instance${gpus.length === 1 ? '' : 's'}`;
+    const notes = [...handle.superseded].map(([subject, by]) => `; ${subject} was superseded by ${by}`).join('');
+    if (first === undefined) return `${kind} done: ${left.length} instance${left.length === 1 ? '' : 's'}${notes}`;
     if (kind === 'start' || kind === 'restart') refuseHopeless(documents, first, requestedAt);
     const waitsFor = `gpu ${first.gpu} ${first.hold ?? first.layers.runtime.reason ?? first.layers.functional.reason ?? first.status}`;
-    const message = `${done.length}/${gpus.length} done, ${waitsFor}`;
+    const message = `${done.length}/${left.length} done, ${waitsFor}${notes}`;
     if (message === told) continue;
     told = message;
-    handle.update({ progress: done.length / gpus.length, message });
+    handle.update({ progress: done.length / left.length, message });
   }
   handle.signal.throwIfAborted();
   throw new AgentError('INTERRUPTED', 'the agent is stopping');
@@ -117,6 +125,11 @@ export async function patchIntent(context: InstanceOperations, gpu: number, patc
     ...(patch.quarantined === undefined ? {} : { quarantined: null }),
   };
   if (patch.quarantined === false) forgiveExits(context.journal, context.execution.knowledge, gpu);
-  await changeIntent(context.execution, gpu, change);
+  const writing = changeIntent(context.execution, gpu, change);
+  // Whoever waits for the opposite would wait for ever.
+  const { desired, draining } = InstanceIntent.parse(context.execution.knowledge.intents.instances[String(gpu)] ?? {});
+  const isDown = desired === 'stopped' || draining;
+  context.operations.supersede([subjectOf(gpu)], 'a later change of its state', (kind) => (kind === 'stop' || kind === 'drain') !== isDown);
+  await writing;
   await context.trigger();
 }

@@ -7,9 +7,11 @@ import { Broadcast } from './broadcast.ts';
 
 const KEPT = 50;
 
-/** What a running operation may say of itself. */
+/** What a running operation is told, and may say of itself. */
 export interface OperationHandle {
   readonly signal: AbortSignal;
+  /** Those of its subjects that something later took over, and what that was. The last one to go aborts the signal. */
+  readonly superseded: ReadonlyMap<string, string>;
   update(change: { message?: string; progress?: number | null; install?: InstallProgress }): void;
 }
 
@@ -17,10 +19,13 @@ interface Entry {
   document: OperationDocument;
   readonly changes: Broadcast<OperationDocument>;
   readonly abort: AbortController;
+  /** What it works on: the target, or each of several instances. */
+  readonly subjects: ReadonlySet<string>;
+  readonly superseded: Map<string, string>;
   readonly finished: Promise<void>;
 }
 
-/** Long work in flight: one at a time for each target; asking again gives the one that runs. */
+/** Long work in flight: one at a time for each target; asking again gives the one that runs, asking otherwise replaces it. */
 export class Operations {
   readonly #entries = new Map<string, Entry>();
   readonly #clock: Clock;
@@ -34,17 +39,26 @@ export class Operations {
   }
 
   /**
-   * `run` resolves with the closing message, or rejects with the reason of the failure.
+   * `run` resolves with the closing message, or rejects with the reason of the failure. A later operation of another kind
+   * takes over what both are about.
+   * @param subjects what `target` stands for, when that is several things
    * @throws AgentError INTERRUPTED once the agent is stopping
    */
-  start(kind: OperationKind, target: string, message: string, run: (handle: OperationHandle) => Promise<string>): OperationDocument {
+  start(
+    kind: OperationKind,
+    target: string,
+    message: string,
+    run: (handle: OperationHandle) => Promise<string>,
+    subjects: readonly string[] = [target],
+  ): OperationDocument {
     const running = this.running(target);
-    // A later wish for the same instances replaces the one that is waited for; an installation is never cut by another.
+    // An installation is never cut by another.
     if (running !== null && (running.kind === kind || target === 'installation')) return running;
-    if (running !== null) this.#entry(running.id).abort.abort(new AgentError('INTERRUPTED', `${kind} was asked for`));
     if (this.#stopping) throw new AgentError('INTERRUPTED', 'the agent is stopping');
     const id = `${kind}-${this.#clock.now().toString(36)}-${this.#next++}`;
+    this.supersede(subjects, `${id} (${kind} ${target})`, (other) => other !== kind);
     const abort = new AbortController();
+    const superseded = new Map<string, string>();
     const document: OperationDocument = {
       id,
       kind,
@@ -76,10 +90,12 @@ export class Operations {
       document,
       changes: new Broadcast(),
       abort,
+      subjects: new Set(subjects),
+      superseded,
       finished: Promise.resolve()
         .then(() => {
           abort.signal.throwIfAborted();
-          return run({ signal: abort.signal, update: report });
+          return run({ signal: abort.signal, superseded, update: report });
         })
         .then(
           (closing) => finish({ state: 'succeeded', message: closing, progress: 1 }),
@@ -96,6 +112,17 @@ export class Operations {
     this.#entries.set(id, entry);
     this.#onChange(document);
     return document;
+  }
+
+  /** What runs on one of the subjects, if it is of such a kind, goes on with the others, and ends at once when there are none. */
+  supersede(subjects: readonly string[], by: string, affects: (kind: OperationKind) => boolean): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.document.state !== 'running' || !affects(entry.document.kind)) continue;
+      const taken = subjects.filter((subject) => entry.subjects.has(subject));
+      for (const subject of taken) entry.superseded.set(subject, by);
+      if (taken.length > 0 && entry.superseded.size === entry.subjects.size)
+        entry.abort.abort(new AgentError('SUPERSEDED', `${entry.document.kind} ${entry.document.target} was superseded by ${by}`));
+    }
   }
 
   running(target: string): OperationDocument | null {

@@ -152,16 +152,6 @@ describe('instance operations', () => {
     expect(machine.instance(0).ready).toBe(true);
   });
 
-  it('a later wish replaces the one that is waited for', async () => {
-    machine = await aReadyMachine();
-    machine.world.boot = 'silent';
-    const starting = await ask({ kind: 'restart', gpus: [0] });
-    await machine.advance(5_000);
-    expect(await done({ kind: 'stop', gpus: [0] })).toMatchObject({ state: 'succeeded' });
-    expect(machine.core.operations.get(starting.id)).toMatchObject({ state: 'cancelled', message: 'stop was asked for' });
-    expect(pidOf(0)).toBeNull();
-  });
-
   it('name what is not there', async () => {
     machine = await aReadyMachine();
     await expect(ask({ kind: 'stop', gpus: [0, 7] })).rejects.toMatchObject({
