@@ -36,7 +36,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   await prepareRoot(files, layout);
 
   // 2. This root is ours alone, from here to the end.
-  const lock = await files.lock(layout.lockFile, `agent run (pid ${pid})`);
+  const lock = await files.lock(layout.rootLock, `agent run (pid ${pid})`);
   const { createLogger } = await import('./adapters/log.ts');
   const { log, flush } = await createLogger({
     level: config.log.level,

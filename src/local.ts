@@ -57,7 +57,7 @@ export async function startInProcess(
   const { config, layout, secrets } = configuration;
   const isChange = options.purpose === 'change';
   if (isChange) await prepareRoot(files, layout);
-  const lock = isChange ? await files.lock(layout.lockFile, `a command (pid ${context.pid})`) : null;
+  const lock = isChange ? await files.lock(layout.rootLock, `a command (pid ${context.pid})`) : null;
   const { ports, close } = await connectPorts({
     config,
     layout,

@@ -6,6 +6,7 @@
  */
 import type { GpuReading, MachineFacts } from './domain/gpu.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
+import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
 
 /** Structured logging, the shape of pino: facts first, static message second. */
 export interface Logger {
@@ -130,6 +131,8 @@ export interface GitCheckout {
   /** The branch or tag that was resolved; null for a bare commit. */
   readonly branch: string | null;
   readonly commitDate: string | null;
+  /** Of all depths, by path; empty when submodules were not asked for. */
+  readonly submodules: readonly LockedSubmodule[];
   /** Paths of Git LFS pointer files that were not fetched. */
   readonly lfsPointers: readonly string[];
 }
@@ -181,6 +184,8 @@ export interface ResolveRequest extends PythonIndexes {
   readonly requirements: readonly { readonly label: string; readonly file: string }[];
   readonly constraints: readonly string[];
   readonly overrides: readonly string[];
+  /** An earlier resolution: its versions are kept where they still fit. */
+  readonly preferences: readonly LockedPackage[];
   /** uv's --torch-backend: cpu, cu126, …; null leaves torch to the indexes. */
   readonly torchBackend: string | null;
   readonly signal?: AbortSignal;
@@ -195,15 +200,17 @@ export interface PythonEnvironments {
     directory: string,
     options: { readonly interpreter: string; readonly version: string | null; readonly needsUv: boolean; readonly signal?: AbortSignal },
   ): Promise<string>;
-  /** Resolves without installing. @returns pinned lines. @throws AgentError REQUIREMENTS_UNRESOLVED with uv's explanation */
-  resolve(request: ResolveRequest): Promise<readonly string[]>;
+  /** Resolves without installing. @returns packages by name, with hashes. @throws AgentError REQUIREMENTS_UNRESOLVED with uv's explanation */
+  resolve(request: ResolveRequest): Promise<readonly LockedPackage[]>;
   /**
-   * Installs exactly these pinned lines, packages hard-linked from the uv cache.
+   * Installs exactly these, hashes verified, packages hard-linked from the uv cache.
    * @returns what does not fit together all the same, one line each (overrides do that on purpose)
    * @throws AgentError ENVIRONMENT_FAILED
    */
   install(
-    request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'constraints'> & { readonly pins: readonly string[] },
+    request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'constraints' | 'preferences'> & {
+      readonly pins: readonly LockedPackage[];
+    },
   ): Promise<readonly string[]>;
   /** name -> version of what is installed. */
   packages(python: string): Promise<Readonly<Record<string, string>>>;

@@ -101,7 +101,7 @@ export async function describeTree(
     lfsPointers(runner, directory, call),
   );
   const [commit = '', commitDate = ''] = shown.stdout.split('\n');
-  return { commit, commitDate: commitDate === '' ? null : commitDate, lfsPointers: pointers };
+  return { commit, commitDate: commitDate === '' ? null : commitDate, submodules: [], lfsPointers: pointers };
 }
 
 /** Files that .gitattributes gives to LFS and that still are pointers. */

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { dirname, resolve as resolvePath } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
+import { requirementLine, toLockedPackage } from '../domain/lock.ts';
 import { parseRequirements, type Requirement } from '../domain/requirements.ts';
 import type { CommandResult, Files, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
 import { createDownloader } from './download.ts';
@@ -167,7 +168,8 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         return result.stdout
           .split('\n')
           .map((line) => line.trim())
-          .filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('-'));
+          .filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('-'))
+          .flatMap((line) => toLockedPackage(line) ?? []);
       }),
 
     install: (request) =>
@@ -175,7 +177,7 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         const { python, pins, torchBackend, signal, onLine } = request;
         const shared = { indexes: request, interpreter: python, cwd: work, ...(signal === undefined ? {} : { signal }) };
         const pinsFile = `${work}/pins.txt`;
-        await files.writeText(pinsFile, `${pins.join('\n')}\n`, 0o600);
+        await files.writeText(pinsFile, `${pins.map(requirementLine).join('\n')}\n`, 0o600);
         if (pins.length === 0) return [];
         const args = [
           ...['pip', 'install', '--python', python, '--no-deps', '--index-strategy', 'unsafe-best-match', '--requirements', pinsFile],

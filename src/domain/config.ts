@@ -77,6 +77,11 @@ const Install = z.strictObject({
     .describe(
       'what to do when the configuration asks for something other than the release in place: say so and wait for `agent install`, or install',
     ),
+  lockFile: text.nullable().default(null).describe('default <root>/agent.lock.json; below shared/ it travels with the shared repository'),
+  onConflict: z
+    .enum(['quarantine', 'fail'])
+    .default('quarantine')
+    .describe('node packs whose requirements do not fit with the rest: leave them out and install the others, or install nothing'),
   concurrency: z.int().min(1).max(32).default(4).describe('packs fetched side by side'),
   gitTimeoutMs: duration.default(600_000).describe('a git transfer without progress for this long is given up'),
   pythonTimeoutMs: duration.default(3_600_000),
@@ -264,6 +269,9 @@ export interface Layout {
   readonly socket: string;
   /** The run directory's path is too long for a socket, so that `socket` lies in a directory of its own below /tmp, to be made 0700. */
   readonly socketFallback: boolean;
+  /** agent.lock.json */
   readonly lockFile: string;
+  /** Held by the one agent that owns the root. */
+  readonly rootLock: string;
   readonly database: string;
 }

@@ -42,7 +42,8 @@ export function layoutOf(config: Config): Layout {
     pm2Home: `${state}/pm2`,
     socket,
     socketFallback,
-    lockFile: `${root}/.agent.lock`,
+    lockFile: config.install.lockFile ?? `${root}/agent.lock.json`,
+    rootLock: `${root}/.agent.lock`,
     database: `${state}/agent.db`,
   };
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
+import { requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 import { createFakePython } from '../fakes/python.ts';
 import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN } from '../support/python-lab.ts';
@@ -72,6 +73,8 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     };
     const resolve = (requirements: ResolveRequest['requirements'], changes: Partial<ResolveRequest> = {}) =>
       world.python.resolve({ ...PLAIN, python: environment, requirements, ...changes });
+    const lines = async (...args: Parameters<typeof resolve>) => (await resolve(...args)).map(requirementLine);
+    const pinned = (line: string) => toLockedPackage(line)!;
     const failing = (work: Promise<unknown>) => expect(work.then(() => 'no error')).rejects;
 
     it('makes an environment of a known version at the place asked for', async () => {
@@ -92,7 +95,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     });
 
     it('resolves all files together, included ones too, to exact pins', async () => {
-      const pins = await resolve([
+      const pins = await lines([
         await pack('a', '# comment\nsix==1.16.0\n-r more.txt\n', { 'more.txt': 'packaging>=24 # why\n' }),
         await pack('b', 'Six>=1.15\nidna\n'),
       ]);
@@ -120,18 +123,18 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
 
     it('constraints narrow, overrides win over everybody', async () => {
       const packs = [await pack('a', 'six==1.16.0\n'), await pack('b', 'six==1.15.0\n')];
-      expect(await resolve([packs[0]!], { constraints: ['idna==3.10'] })).toEqual(['six==1.16.0']);
+      expect(await lines([packs[0]!], { constraints: ['idna==3.10'] })).toEqual(['six==1.16.0']);
       await failing(resolve([packs[0]!], { constraints: ['six<1.16'] })).toMatchObject({
         code: 'REQUIREMENTS_UNRESOLVED',
         details: { labels: ['a'] },
       });
-      expect(await resolve(packs, { overrides: ['six==1.17.0'] })).toEqual(['six==1.17.0']);
+      expect(await lines(packs, { overrides: ['six==1.17.0'] })).toEqual(['six==1.17.0']);
     });
 
     it('finds wheels in a directory, local versions too', async () => {
       const tiny = await pack('a', 'comfy-tiny\n');
-      expect(await resolve([tiny], { findLinks: [world.wheels] })).toEqual(['comfy-tiny==2.0+stub']);
-      expect(await resolve([tiny], { findLinks: [world.wheels], constraints: ['comfy-tiny==1.0'] })).toEqual(['comfy-tiny==1.0']);
+      expect(await lines([tiny], { findLinks: [world.wheels] })).toEqual(['comfy-tiny==2.0+stub']);
+      expect(await lines([tiny], { findLinks: [world.wheels], constraints: ['comfy-tiny==1.0'] })).toEqual(['comfy-tiny==1.0']);
       await failing(resolve([tiny])).toMatchObject({ code: 'REQUIREMENTS_UNRESOLVED' });
     });
 
@@ -139,8 +142,8 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       const target = await world.python.create(join(directory, 'installed'), { interpreter: 'python3', version: null, needsUv: true });
       const git = await pack('git', `comfy-vcs @ ${world.repository}\n`);
       const [vcs] = await resolve([git]);
-      expect(vcs).toMatch(/^comfy-vcs @ git\+.*@[0-9a-f]{40}$/);
-      const pins = ['six==1.16.0', 'comfy-tiny==2.0+stub', vcs!];
+      expect(requirementLine(vcs!)).toMatch(/^comfy-vcs @ git\+.*@[0-9a-f]{40}$/);
+      const pins = [pinned('six==1.16.0'), pinned('comfy-tiny==2.0+stub'), vcs!];
       expect(await world.python.install({ ...PLAIN, python: target, pins, findLinks: [world.wheels] })).toEqual([]);
       expect(await world.python.packages(target)).toEqual({ six: '1.16.0', 'comfy-tiny': '2.0+stub', 'comfy-vcs': '0.1' });
     });
@@ -153,7 +156,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     });
 
     it('pins that do not exist fail the environment', async () => {
-      await failing(world.python.install({ ...PLAIN, python: environment, pins: ['six==99.99'] })).toMatchObject({
+      await failing(world.python.install({ ...PLAIN, python: environment, pins: [pinned('six==99.99')] })).toMatchObject({
         code: 'ENVIRONMENT_FAILED',
       });
     });

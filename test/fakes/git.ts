@@ -96,6 +96,7 @@ export function createFakeGit(options: FakeGitOptions): Git {
     commit,
     branch,
     commitDate: commitOf(source.url, commit).date ?? '2026-11-20T10:00:00+00:00',
+    submodules: Object.entries(commitOf(source.url, commit).submodules ?? {}).map(([path, submodule]) => ({ path, ...submodule })),
     lfsPointers: Object.keys(tree).filter((path) => tree[path]?.startsWith('version https://git-lfs.github.com/spec/v1')),
   });
 

@@ -1,5 +1,6 @@
 import { dirname, resolve as resolvePath } from 'node:path';
 import { AgentError } from '../../src/domain/errors.ts';
+import { requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
 import { normaliseName, parseRequirement, parseRequirements, type Requirement } from '../../src/domain/requirements.ts';
 import { compareVersions } from '../../src/plan/flags.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
@@ -112,7 +113,7 @@ export function createFakePython({
           throw unresolved(`${specifiers.map((specifier) => name + specifier).join(' and ')}, which cannot be met together`, asked, name);
         pins.push(`${name}==${chosen}`);
       }
-      return pins;
+      return pins.flatMap((pin) => toLockedPackage(pin) ?? []);
     },
 
     install: async (request) => {
@@ -120,7 +121,8 @@ export function createFakePython({
       const packages = installed.get(request.python);
       if (packages === undefined) throw new AgentError('ENVIRONMENT_FAILED', `${request.python} is no environment`);
       if (request.pins.length > 0) refuseUnreachable(request, 'installing the packages');
-      const found = request.pins.map((pin): [string, string] => {
+      const found = request.pins.map((locked): [string, string] => {
+        const pin = requirementLine(locked);
         const requirement = parseRequirement(pin);
         if (requirement.kind === 'package' && requirement.url !== null) return [requirement.name, '0.1'];
         const [name = '', wanted = ''] = pin.split('==');

@@ -22,7 +22,15 @@ const inherited = {
 /** A loopback address where nothing listens: the fake knows it by its port. */
 export const CLOSED_INDEX = 'http://127.0.0.1:1/simple';
 /** A resolution that asks for nothing special. */
-export const PLAIN = { indexUrl: null, extraIndexUrls: [], findLinks: [], constraints: [], overrides: [], torchBackend: null };
+export const PLAIN = {
+  indexUrl: null,
+  extraIndexUrls: [],
+  findLinks: [],
+  constraints: [],
+  overrides: [],
+  preferences: [],
+  torchBackend: null,
+};
 
 export interface PythonLab {
   readonly cache: string;

@@ -1,4 +1,5 @@
 import { type AgentError, isAgentError } from '../../domain/errors.ts';
+import { type LockedPackage, requirementLine } from '../../domain/lock.ts';
 import { requirementNames } from '../../domain/requirements.ts';
 import { chooseTorch, coreRequirements, environmentConstraints, packConstraints } from '../../plan/python.ts';
 import { nextTrial, type Trial } from '../../plan/requirements.ts';
@@ -53,6 +54,7 @@ export async function buildEnvironment(context: InstallContext): Promise<BuiltEn
     extraIndexUrls,
     findLinks,
     overrides,
+    preferences: [],
     torchBackend: torch.backend,
     signal: context.signal,
     onLine: (line: string) => tracker.line(line),
@@ -61,7 +63,7 @@ export async function buildEnvironment(context: InstallContext): Promise<BuiltEn
   tracker.detail('resolving the requirements of ComfyUI');
   const corePins = await ports.python.resolve({ ...common, requirements: core, constraints });
   tracker.fraction(0.2);
-  const held = [...constraints, ...packConstraints(corePins)];
+  const held = [...constraints, ...packConstraints(corePins.map(requirementLine))];
   const pins = packs.length === 0 ? corePins : await resolveWithPacks(context, core, packs, { ...common, constraints: held });
   tracker.fraction(0.4);
   tracker.detail(`installing ${pins.length} packages`);
@@ -108,11 +110,11 @@ async function resolveWithPacks(
   core: readonly RequirementFile[],
   packs: readonly RequirementFile[],
   request: Omit<ResolveRequest, 'requirements'>,
-): Promise<readonly string[]> {
+): Promise<readonly LockedPackage[]> {
   const { ports, tracker } = context;
   const labels = packs.map((pack) => pack.label);
   const trials: Trial[] = [];
-  let pins: readonly string[] = [];
+  let pins: readonly LockedPackage[] = [];
   for (let next = nextTrial(labels, trials); !next.done; next = nextTrial(labels, trials)) {
     const tried = next.labels;
     tracker.detail(`resolving the requirements of ComfyUI and ${tried.length} node packs`);
