@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Agent } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
+import { VERSION_HEADER } from '../domain/version-header.ts';
 import type { Assets, Logger } from '../ports.ts';
 import type { App, Transport } from './app-types.ts';
 import { discoveryRoutes } from './discovery.ts';
@@ -64,7 +65,7 @@ export async function buildApp(
   // JSON only: a web page can post text/plain anywhere without asking.
   app.removeContentTypeParser('text/plain');
   installErrorAnswers(app, log);
-  guardAll(app, options);
+  guardAll(app, options, (await agent.version()).agent);
   const methods = collectMethods(app);
   await beforeRoutes?.(app);
 
@@ -90,10 +91,11 @@ const validatorCompiler = ({ schema, httpPart }: { schema: unknown; httpPart?: s
   };
 };
 
-function guardAll(app: App, options: AppOptions): void {
+function guardAll(app: App, options: AppOptions, version: string): void {
   const guard = { ...options, machine: hostname() };
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({
+      [VERSION_HEADER]: version,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       'referrer-policy': 'no-referrer',

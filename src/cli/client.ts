@@ -1,16 +1,16 @@
 import type { Agent } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
-import { call, events } from './http.ts';
+import { call, events, type Peer } from './http.ts';
 
 /**
  * The facade over the agent's unix socket. Documents are those of our own server, so they are checked only for being
  * documents at all: loading the schemas would cost more time than the whole request.
  */
-export function createRemoteAgent({ socketPath }: { readonly socketPath: string }): Agent {
-  const get = async <T>(path: string): Promise<T> => document<T>(path, await call({ socketPath, method: 'GET', path }));
+export function createRemoteAgent(peer: Peer): Agent {
+  const get = async <T>(path: string): Promise<T> => document<T>(path, await call(peer, { method: 'GET', path }));
   const change = async <T>(method: 'POST' | 'PATCH', path: string, body: unknown): Promise<T> =>
-    document<T>(path, await call({ socketPath, method, path, body }));
-  const stream = <T>(path: string, signal: AbortSignal): AsyncIterable<T> => events<T>(socketPath, path, signal);
+    document<T>(path, await call(peer, { method, path, body }));
+  const stream = <T>(path: string, signal: AbortSignal): AsyncIterable<T> => events<T>(peer, path, signal);
   return {
     version: () => get('/v1/version'),
     liveness: () => get('/health'),
@@ -30,7 +30,7 @@ export function createRemoteAgent({ socketPath }: { readonly socketPath: string 
     releases: () => get('/v1/releases'),
     config: () => get('/v1/config'),
     doctor: () => get('/v1/doctor'),
-    metrics: async () => String(await call({ socketPath, method: 'GET', path: '/metrics' })),
+    metrics: async () => String(await call(peer, { method: 'GET', path: '/metrics' })),
     operations: () => get('/v1/operations'),
     operation: (id) => get(`/v1/operations/${encodeURIComponent(id)}`),
     startOperation: (request) => change('POST', '/v1/operations', request),

@@ -18,7 +18,21 @@ const nothingToClose = async (): Promise<void> => undefined;
 export async function findAgent(context: Context): Promise<Connection | null> {
   const { socket } = await locate(context.host, context.selection);
   if (!(await isListening(socket))) return null;
-  return { agent: createRemoteAgent({ socketPath: socket }), isLocal: false, close: nothingToClose };
+  return { agent: remoteAgent(context, socket), isLocal: false, close: nothingToClose };
+}
+
+/** The agent behind that socket, whether one listens or not. An upgrade that forgot to restart it explains many riddles: told once. */
+export function remoteAgent({ host, warn }: Context, socketPath: string): Agent {
+  let isTold = false;
+  return createRemoteAgent({
+    socketPath,
+    onVersion: (version) => {
+      const own = host.version.agent;
+      if (isTold || version === own) return;
+      isTold = true;
+      warn(`note: the running agent is version ${version ?? 'unknown'}, this command is ${own}; restart the agent to use the new one`);
+    },
+  });
 }
 
 /** @throws AgentError AGENT_NOT_RUNNING */

@@ -1,6 +1,7 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { AgentError, type ErrorCode, errorRegistry } from '../domain/errors.ts';
+import { VERSION_HEADER } from '../domain/version-header.ts';
 
 /**
  * HTTP over the agent's unix socket. node:http and not undici: it is there in 4 ms, undici takes 45 (of the 120 that
@@ -14,10 +15,16 @@ const EVENT_LIMIT = 8 * 1024 * 1024;
 const PROBE_MS = 2_000;
 
 export interface SocketRequest {
-  readonly socketPath: string;
   readonly method: 'GET' | 'POST' | 'PATCH';
   readonly path: string;
   readonly body?: unknown;
+}
+
+/** What the whole conversation with one agent shares. */
+export interface Peer {
+  readonly socketPath: string;
+  /** Told the version of the agent with each answer; null when it does not say. */
+  readonly onVersion: (version: string | null) => void;
 }
 
 /** Whether a process listens. A socket that a dead agent left behind does not count. @throws AgentError UNAUTHORIZED */
@@ -39,8 +46,8 @@ export function isListening(socketPath: string): Promise<boolean> {
 }
 
 /** The parsed answer, whatever its status: an unhealthy document is an answer. @throws AgentError of an error body */
-export async function call(options: SocketRequest): Promise<unknown> {
-  const { response } = await send(options, ANSWER_MS);
+export async function call(peer: Peer, options: SocketRequest): Promise<unknown> {
+  const { response } = await send(peer, options, ANSWER_MS);
   const chunks: Buffer[] = [];
   let size = 0;
   try {
@@ -60,9 +67,9 @@ export async function call(options: SocketRequest): Promise<unknown> {
 }
 
 /** Each event's document, until the stream or the signal ends. @throws AgentError of an error body or a "problem" event */
-export async function* events<T>(socketPath: string, path: string, signal: AbortSignal): AsyncIterable<T> {
+export async function* events<T>(peer: Peer, path: string, signal: AbortSignal): AsyncIterable<T> {
   if (signal.aborted) return;
-  const { request: sent, response } = await send({ socketPath, method: 'GET', path }, ANSWER_MS, 'text/event-stream');
+  const { request: sent, response } = await send(peer, { method: 'GET', path }, ANSWER_MS, 'text/event-stream');
   const abort = () => sent.destroy();
   signal.addEventListener('abort', abort, { once: true });
   try {
@@ -107,7 +114,8 @@ export function readEvent(block: string): { readonly name: string; readonly data
 }
 
 function send(
-  { socketPath, method, path, body }: SocketRequest,
+  { socketPath, onVersion }: Peer,
+  { method, path, body }: SocketRequest,
   timeoutMs: number,
   accept = 'application/json',
 ): Promise<{ readonly request: ClientRequest; readonly response: IncomingMessage }> {
@@ -129,6 +137,8 @@ function send(
     }, timeoutMs);
     sent.once('response', (response) => {
       clearTimeout(timer);
+      const version = response.headers[VERSION_HEADER];
+      onVersion(typeof version === 'string' ? version : null);
       resolve({ request: sent, response });
     });
     sent.on('error', (error: NodeJS.ErrnoException) => {

@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { StatusDocument } from '../../domain/agent.ts';
 import { AgentError, ExitCode } from '../../domain/errors.ts';
-import { createRemoteAgent } from '../client.ts';
-import { notRunning } from '../connect.ts';
+import { notRunning, remoteAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { locate } from '../locate.ts';
 import { statusLines } from '../render/status.ts';
@@ -11,10 +10,9 @@ import { healthVerdict } from '../verdict.ts';
 /** `agent status`: of the running agent, else what was last written down. This path is measured: it loads little. */
 export const status: Command = async (context) => {
   const { root, state, socket } = await locate(context.host, context.selection);
-  const document = await ask(socket);
+  const document = await ask(context, socket);
   if (document !== null) {
     show(context, document);
-    tellOtherVersion(context, document);
     return healthVerdict(document.health);
   }
   const last = await lastKnown(`${state}/status.json`);
@@ -24,9 +22,9 @@ export const status: Command = async (context) => {
   return ExitCode.noAgent;
 };
 
-async function ask(socketPath: string): Promise<StatusDocument | null> {
+async function ask(context: Context, socketPath: string): Promise<StatusDocument | null> {
   try {
-    return await createRemoteAgent({ socketPath }).status();
+    return await remoteAgent(context, socketPath).status();
   } catch (error) {
     if (error instanceof AgentError && error.code === 'AGENT_NOT_RUNNING') return null;
     throw error;
@@ -41,14 +39,6 @@ function show(context: Context, document: StatusDocument): void {
   const { style, host, verbose, quiet } = context;
   const lines = statusLines(document, { style, columns: host.stdout.isTty ? host.stdout.columns : 0, now: Date.now(), verbose });
   context.print(quiet ? lines.slice(0, 1) : lines);
-}
-
-/** An upgrade that forgot to restart the agent explains many riddles. */
-function tellOtherVersion({ host, warn, json }: Context, { agent }: StatusDocument): void {
-  if (!json && agent.version !== host.version.agent)
-    warn(
-      `note: the running agent is version ${agent.version}, this command is ${host.version.agent}; restart the agent to use the new one`,
-    );
 }
 
 /** What the last agent on this root wrote; null when there is nothing usable. */

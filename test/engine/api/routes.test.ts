@@ -27,6 +27,7 @@ import { StateDocument } from '../../../src/domain/state.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
 import { anApi, memoryLogger, withToken } from '../../support/api.ts';
 import { aDeadInstance, aHealthDocument, aModelsDocument, anInstallationDocument, anInstanceDocument } from '../../support/documents.ts';
+import { aVersionDocument } from '../../support/machine-documents.ts';
 
 const open: Api[] = [];
 afterEach(async () => {
@@ -67,6 +68,7 @@ describe('answers of a machine in order', () => {
     expect(answer.statusCode).toBe(200);
     expect(answer.headers['content-type']).toMatch(/^application\/json/);
     expect(answer.headers['cache-control']).toBe('no-store');
+    expect(answer.headers['x-agent-version']).toBe(aVersionDocument().agent);
     expect(schema.safeParse(answer.json()).error).toBeUndefined();
     const head = await api.inject({ method: 'HEAD', url });
     expect([head.statusCode, head.body]).toEqual([200, '']);

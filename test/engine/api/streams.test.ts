@@ -7,6 +7,7 @@ import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
 import { anApi, memoryLogger } from '../../support/api.ts';
 import { aJournalEvent } from '../../support/documents.ts';
 import { eventually } from '../../support/eventually.ts';
+import { aVersionDocument } from '../../support/machine-documents.ts';
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
@@ -62,6 +63,7 @@ describe('event streams', () => {
     const { agent, port } = await serve();
     const reader = await read(port, '/v1/events');
     expect(reader.response.headers).toMatchObject({ 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' });
+    expect(reader.response.headers['x-agent-version']).toBe(aVersionDocument().agent);
     await untilHolds(() => expect(datas(reader.text())).toHaveLength(2));
     await untilHolds(() => expect(agent.followers).toBe(1));
     agent.record({ message: 'one more' });

@@ -32,7 +32,7 @@ import {
   anInstallationDocument,
   anInstanceDocument,
 } from '../../support/documents.ts';
-import { aDoctorDocument, aStatusDocument } from '../../support/machine-documents.ts';
+import { aDoctorDocument, aStatusDocument, aVersionDocument } from '../../support/machine-documents.ts';
 
 let lab: CliLab;
 beforeEach(async () => {
@@ -156,9 +156,24 @@ describe('with a running agent, over its socket', () => {
     ]);
   });
 
-  it('warns when the agent is another version', async () => {
-    await lab.serve(fakeAgent({ status: async () => aStatusDocument({ agent: { ...aStatusDocument().agent, version: '0.0.9' } }) }));
-    expect((await lab.run(['status'])).stderr).toContain('the running agent is version 0.0.9');
+  it.each([
+    ['status'],
+    ['health'],
+    ['health models --json'],
+    ['plan -q'],
+    ['install --no-wait'],
+    ['restart 0 --no-wait'],
+    ['cordon 0 1'],
+    ['wait ready'],
+    ['logs -n 1'],
+    ['config'],
+    ['doctor'],
+  ])('%s warns, once and on stderr, when the agent is another version', async (argv) => {
+    await lab.serve(fakeAgent({ version: async () => ({ ...aVersionDocument(), agent: '0.0.9' }) }));
+    const { stdout, stderr } = await lab.run(argv.split(' '));
+    const note = `note: the running agent is version 0.0.9, this command is ${aVersionDocument().agent}; restart the agent to use the new one`;
+    expect(stderr.split('\n').filter((line) => line === note)).toHaveLength(1);
+    expect(stdout).not.toContain('note:');
   });
 
   it('gives an error of the agent back as it was', async () => {
