@@ -3,6 +3,7 @@ import type { VersionDocument } from './domain/agent.ts';
 import type { Config } from './domain/config.ts';
 import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
+import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import type { Files, Logger } from './ports.ts';
 
@@ -95,7 +96,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await connectPm2(ports.processes, log);
 
     // 5. Shared folder and input files, cards; then the loop: installation, instances, canary, ready.
-    const watch = await files.watch(source.watched(configuration), () => void reload(source, core, log));
+    const inputs = new LiveConfiguration({ source, core, files, log });
+    await inputs.start();
     await core.refreshInputs();
     core.surveys.start();
     await core.surveys.gpus();
@@ -103,7 +105,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
     await aborted(stop);
     journal.record({ type: 'agent.stop', target: 'agent', level: 'info', message: 'the agent stops', data: {} });
-    await watch.close();
+    await inputs.close();
     // Owned: what this agent started ends with it, after its jobs. External: instances outlive it.
     if (config.pm2.mode === 'owned')
       await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(config.health.drainTimeoutMs)]));
@@ -125,32 +127,6 @@ async function connectPm2(processes: { connect(): Promise<void> }, log: Logger):
   } catch (error) {
     log.error({ cause: error instanceof Error ? error.message : String(error) }, 'PM2 cannot be reached yet');
   }
-}
-
-type Core = Awaited<ReturnType<typeof createCore>>;
-
-/** A file of the operator changed. A bad edit keeps what was, and is told in status and health. */
-async function reload(source: ConfigurationSource, core: Core, log: Logger): Promise<void> {
-  const { knowledge, journal, reconciler } = core;
-  try {
-    const before = knowledge.configuration;
-    knowledge.configuration = await source.reload(before);
-    const { problem, generation } = knowledge.configuration;
-    if (problem !== null && problem !== before.problem)
-      journal.record({ type: 'configuration.rejected', target: 'agent', level: 'error', message: problem, data: {} });
-    else if (generation !== before.generation)
-      journal.record({
-        type: 'configuration.changed',
-        target: 'agent',
-        level: 'info',
-        message: `configuration ${generation} is in force`,
-        data: { generation },
-      });
-    await core.refreshInputs();
-  } catch (error) {
-    log.error({ cause: error instanceof Error ? error.message : String(error) }, 'the configuration cannot be read again');
-  }
-  await reconciler.trigger();
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>
