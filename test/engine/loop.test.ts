@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors.ts';
-import { aGpu, at } from '../support/builders.ts';
+import { aGpu, aProcess, at } from '../support/builders.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld, urlOf } from '../support/world.ts';
 
@@ -153,6 +153,30 @@ describe('the loop', () => {
       await machine.world.clock.settle();
       await machine.until('it is ready again', machine.isReady, 10_000);
       expect(machine.world.pm2.calls.slice(2)).toEqual(['stop comfyui-gpu0', 'start comfyui-gpu0']);
+    });
+
+    it('what PM2 lists twice under one name is removed once, and then the other: never both at once', async () => {
+      const world = await createWorld();
+      const [first, second] = [aProcess(7, { pid: 5_900_001 }), aProcess(7, { pid: 5_900_002 })];
+      let doubles = [first, second];
+      const ports = () => {
+        const real = world.ports();
+        const list = async () => [...(await real.processes.list()), ...doubles];
+        const remove = async () => {
+          doubles = doubles.slice(1);
+        };
+        return { ...real, processes: { ...real.processes, list, remove } };
+      };
+      machine = await aMachine({ world: { ...world, ports } });
+      const held = machine.wires.hold('processes.remove', 'comfyui-gpu7');
+      await machine.start();
+      await machine.advance(10_000);
+      const atOnce = held.waiting;
+      held.open();
+      expect(atOnce).toBe(1);
+      await machine.until('both are gone', () => doubles.length === 0);
+      expect(machine.wires.count('processes.remove')).toBe(2);
+      expect(machine.events('action.remove-process')).toHaveLength(2);
     });
   });
 
