@@ -92,7 +92,11 @@ export interface EntryTemplate {
   toEntry(launch: InstanceLaunch, templateFile: string | null): Promise<Pm2Entry>;
 }
 
-/** Facts of the kernel about processes and ports (Linux /proc). Never signals anything by itself. */
+/**
+ * Facts of the kernel about processes and ports (Linux /proc). Never signals anything by itself. A process that is there
+ * and may not be read, or is hidden (hidepid), is neither gone nor a stranger: `incarnation`, `tree`, `residentBytes` and
+ * `end` reject with FILE_UNREADABLE then.
+ */
 export interface Kernel {
   /** null when there is no such process. */
   incarnation(pid: number): Promise<Incarnation | null>;

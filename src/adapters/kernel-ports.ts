@@ -1,6 +1,7 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { AgentError } from '../domain/errors.ts';
 import type { PortHolder } from '../domain/instance.ts';
+import { errorCode, isAbsent } from './file-errors.ts';
 import { createPause, listPids, readLimited } from './kernel-proc.ts';
 
 /** State of a listening socket in /proc/net/tcp. */
@@ -41,18 +42,20 @@ async function socketInodes(procRoot: string, pid: number, pause = createPause()
   const inodes = new Set<string>();
   for (const name of names) {
     await pause();
-    const inode = socketOf(`${directory}/${name}`);
-    if (inode !== null) inodes.add(inode);
+    const link = linkOf(`${directory}/${name}`);
+    if (link === null) return null;
+    const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
+    if (inode !== undefined) inodes.add(inode);
   }
   return inodes;
 }
 
-/** Inode of the socket behind a descriptor; null for anything else, and for one closed meanwhile. */
-function socketOf(path: string): string | null {
+/** What is behind a descriptor: empty when it was closed meanwhile, null when it may not be read. */
+function linkOf(path: string): string | null {
   try {
-    return /^socket:\[(\d+)\]$/.exec(readlinkSync(path))?.[1] ?? null;
-  } catch {
-    return null;
+    return readlinkSync(path);
+  } catch (error) {
+    return isAbsent(error) || errorCode(error) === 'ESRCH' ? '' : null;
   }
 }
 
@@ -70,6 +73,8 @@ export function createPortsOfKernel(procRoot: string, command: (pid: number) => 
     if (tcp === null || tcp === undefined)
       throw new AgentError('INTERNAL', `${procRoot}/net/tcp cannot be read, so it is not known who listens`);
     // There is no tcp6 where IPv6 is switched off.
+    if (tcp6 === null && existsSync(`${procRoot}/net/tcp6`))
+      throw new AgentError('INTERNAL', `${procRoot}/net/tcp6 cannot be read, so it is not known who listens`);
     return [tcp, tcp6]
       .flatMap((table) => parseListeners(table?.toString('latin1') ?? ''))
       .filter((listener) => tcpPorts.has(listener.tcpPort));

@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AgentError } from '../domain/errors.ts';
+import { errorCode, isAbsent, readFault } from './file-errors.ts';
 
 /**
  * Reading /proc. Small files that the kernel answers from memory (stat, status, fd links) are read synchronously: some
@@ -49,16 +50,49 @@ export function parseStat(line: string): ProcessStat | null {
 /** A process that has ended keeps its entry until its parent looks: it runs nothing and is gone for every purpose here. */
 const isGone = (stat: ProcessStat): boolean => stat.state === 'Z' || stat.state === 'X' || stat.state === 'x';
 
-/** Text of a small file, or null when it is not there or may not be read. */
+/** A process that ends while its files are read: as good as not there. */
+const isEnded = (error: unknown): boolean => isAbsent(error) || errorCode(error) === 'ESRCH';
+
+/** Text of a small file, null when it is not there. @throws AgentError FILE_UNREADABLE when it is, and may not be read */
 export function readSmall(path: string): string | null {
   try {
     return readFileSync(path, 'latin1');
+  } catch (error) {
+    if (isEnded(error)) return null;
+    throw readFault(error, path);
+  }
+}
+
+/** The same, for a file that one can do without. */
+export function readOptional(path: string): string | null {
+  try {
+    return readSmall(path);
   } catch {
     return null;
   }
 }
 
-/** The living process of that pid; null when there is none. */
+/** Whether there is a process of that pid, by a signal that does nothing: /proc may hide those of other users (hidepid). */
+export function answersToSignal(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
+  }
+}
+
+/** Reads one process without taking "not shown" for "not there". @throws AgentError FILE_UNREADABLE when it cannot be told */
+export function createLook(procRoot: string, isThere: (pid: number) => boolean): (pid: number) => ProcessStat | null {
+  return (pid) => {
+    const stat = readStat(procRoot, pid);
+    if (stat !== null || !Number.isInteger(pid) || pid <= 0 || existsSync(`${procRoot}/${pid}`) || !isThere(pid)) return stat;
+    throw new AgentError('FILE_UNREADABLE', `${procRoot} does not show process ${pid}, which is there`, {
+      help: 'mount /proc without hidepid, or with gid= of a group that the agent is in',
+    });
+  };
+}
+
+/** The living process of that pid; null when none is shown. @throws AgentError FILE_UNREADABLE */
 export function readStat(procRoot: string, pid: number): ProcessStat | null {
   const line = Number.isInteger(pid) && pid > 0 ? readSmall(`${procRoot}/${pid}/stat`) : null;
   const stat = line === null ? null : parseStat(line);

@@ -4,7 +4,18 @@ import type { Incarnation } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Kernel } from '../ports.ts';
 import { createPortsOfKernel } from './kernel-ports.ts';
-import { createGuardedRead, createPause, listPids, type ProcessStat, readSmall, readStat, TICKS_PER_SECOND } from './kernel-proc.ts';
+import {
+  answersToSignal,
+  createGuardedRead,
+  createLook,
+  createPause,
+  listPids,
+  type ProcessStat,
+  readOptional,
+  readSmall,
+  readStat,
+  TICKS_PER_SECOND,
+} from './kernel-proc.ts';
 
 const COMMAND_LIMIT = 4 * 1024;
 /** The kernel allows 128 KiB for one string and a few MiB in all; ours are far smaller. */
@@ -17,12 +28,23 @@ const CLOCK_STEP_MS = 2_000;
 export interface KernelOptions {
   /** Where procfs is mounted; another place in tests. */
   readonly procRoot?: string;
+  /** Whether a process is there that procfs does not show; by a null signal unless a test says. */
+  readonly isThere?: (pid: number) => boolean;
 }
 
 /** Processes and ports from /proc itself: no ss, lsof or ps, which slim images lack. Linux only. */
 export function createKernel(options: KernelOptions = {}): Kernel {
   const procRoot = options.procRoot ?? '/proc';
   const guardedRead = createGuardedRead();
+  const look = createLook(procRoot, options.isThere ?? answersToSignal);
+  /** For what is only told to people, or looked for among many: those that may not be read are passed over. */
+  const glance = (pid: number): ProcessStat | null => {
+    try {
+      return readStat(procRoot, pid);
+    } catch {
+      return null;
+    }
+  };
   let bootedAt: number | null = null;
   let scanUnderWay: Promise<ReadonlyMap<number, ProcessStat>> | null = null;
 
@@ -34,7 +56,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     const seconds = /^btime (\d+)$/m.exec(readSmall(`${procRoot}/stat`) ?? '')?.[1];
     if (seconds === undefined) return null;
     const coarse = Number(seconds) * 1_000;
-    const uptime = Number.parseFloat(readSmall(`${procRoot}/uptime`) ?? '');
+    const uptime = Number.parseFloat(readOptional(`${procRoot}/uptime`) ?? '');
     const fine = Math.round(Date.now() - uptime * 1_000);
     const best = Math.abs(fine - coarse) <= CLOCK_STEP_MS ? fine : coarse;
     if (bootedAt === null || Math.abs(best - bootedAt) > CLOCK_STEP_MS) bootedAt = best;
@@ -42,7 +64,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
   }
 
   async function command(pid: number): Promise<string | null> {
-    const stat = readStat(procRoot, pid);
+    const stat = glance(pid);
     if (stat === null) return null;
     const line = await guardedRead(`${procRoot}/${pid}/cmdline`, COMMAND_LIMIT);
     const words = line?.toString('utf8').replace(/\0+$/, '').replaceAll('\0', ' ').trim();
@@ -51,7 +73,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
   }
 
   async function environment(pid: number): Promise<readonly string[] | null> {
-    if (readStat(procRoot, pid) === null) return null;
+    if (glance(pid) === null) return null;
     const content = await guardedRead(`${procRoot}/${pid}/environ`, ENVIRONMENT_LIMIT);
     return content === null ? null : content.toString('utf8').split('\0');
   }
@@ -64,7 +86,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
       const pause = createPause();
       for (const pid of listPids(procRoot)) {
         await pause();
-        const stat = readStat(procRoot, pid);
+        const stat = glance(pid);
         if (stat !== null) all.set(pid, stat);
       }
       return all;
@@ -77,7 +99,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     command,
 
     async incarnation(pid): Promise<Incarnation | null> {
-      const stat = readStat(procRoot, pid);
+      const stat = look(pid);
       const boot = stat === null ? null : bootTime();
       if (stat === null) return null;
       if (boot === null) throw new AgentError('INTERNAL', `${procRoot}/stat does not tell when the machine was started`);
@@ -91,7 +113,8 @@ export function createKernel(options: KernelOptions = {}): Kernel {
 
     async tree(pid) {
       const all = await scan();
-      if (!all.has(pid)) return [];
+      // It may have ended since, or not be shown: only the first is an empty tree.
+      if (!all.has(pid) && look(pid) === null) return [];
       const children = Map.groupBy(all.values(), (stat) => stat.parent);
       const members = [pid];
       for (const member of members)
@@ -113,7 +136,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     },
 
     async residentBytes(pid) {
-      const status = readStat(procRoot, pid) === null ? null : readSmall(`${procRoot}/${pid}/status`);
+      const status = look(pid) === null ? null : readSmall(`${procRoot}/${pid}/status`);
       const kibibytes = /^VmRSS:\s+(\d+) kB$/m.exec(status ?? '')?.[1];
       return kibibytes === undefined ? null : Number(kibibytes) * 1024;
     },
@@ -121,7 +144,7 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     async end({ pid, startTicks }, signal) {
       if (!Number.isInteger(pid) || pid <= 1 || pid === process.pid) return false;
       // No await between the look and the signal: the narrowest gap in which the pid could be reused.
-      if (readStat(procRoot, pid)?.startTicks !== startTicks) return false;
+      if (look(pid)?.startTicks !== startTicks) return false;
       try {
         return process.kill(pid, signal);
       } catch {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKernel } from '../../../src/adapters/kernel.ts';
 import { parseListeners } from '../../../src/adapters/kernel-ports.ts';
 import { parseStat } from '../../../src/adapters/kernel-proc.ts';
+import type { Kernel } from '../../../src/ports.ts';
 
 const statLine = (pid: number, name: string, state: string, parent: number, startTicks: number): string =>
   `${pid} (${name}) ${state} ${parent} ${pid} ${pid} 0 -1 4194304 100 0 0 0 5 3 0 0 20 0 1 0 ${startTicks} 10000 500 18446744073709551615 1 1 0 0 0 0 0\n`;
@@ -125,6 +126,47 @@ describe('createKernel on a recorded /proc', () => {
     const kernel = createKernel({ procRoot });
     await expect(kernel.portHolders([8188])).rejects.toMatchObject({ code: 'INTERNAL' });
     expect(await kernel.listensOn(42, 8188)).toBeNull();
+  });
+
+  describe('of a process that is there and not shown', () => {
+    const unreadable = { code: 'FILE_UNREADABLE' };
+    const expectUnknown = async (kernel: Kernel, pid: number): Promise<void> => {
+      await expect(kernel.incarnation(pid)).rejects.toMatchObject(unreadable);
+      await expect(kernel.tree(pid)).rejects.toMatchObject(unreadable);
+      await expect(kernel.residentBytes(pid)).rejects.toMatchObject(unreadable);
+      await expect(kernel.end({ pid, startTicks: '500' }, 'SIGTERM')).rejects.toMatchObject(unreadable);
+      expect(await kernel.command(pid)).toBeNull();
+      expect(await kernel.environmentOf(pid, 'PATH')).toBeNull();
+    };
+
+    it('says that it cannot tell: hidden', async () => {
+      addProcess(10, 1);
+      const kernel = createKernel({ procRoot, isThere: (pid) => pid === 4_999_998 });
+      await expectUnknown(kernel, 4_999_998);
+      expect(await kernel.incarnation(4_999_999)).toBeNull();
+      expect(await kernel.tree(4_999_999)).toEqual([]);
+      expect(await kernel.tree(10)).toEqual([10]);
+    });
+
+    it('says that it cannot tell: there, and not readable', async () => {
+      // Reading a directory fails whoever asks, root too.
+      mkdirSync(join(procRoot, '10/stat'), { recursive: true });
+      addProcess(11, 1);
+      const kernel = createKernel({ procRoot, isThere: () => true });
+      await expectUnknown(kernel, 10);
+      expect(await kernel.tree(11)).toEqual([11]);
+    });
+
+    it('calls no port free that a table may hold, and no descriptor foreign that may not be read', async () => {
+      addProcess(42, 1, { sockets: [5] });
+      mkdirSync(join(procRoot, '42/fd/9'));
+      const kernel = createKernel({ procRoot });
+      expect(await kernel.listensOn(42, 8188)).toBeNull();
+      expect(await kernel.portHolders([8188])).toEqual([{ tcpPort: 8188, pid: null, command: null }]);
+      mkdirSync(join(procRoot, 'net/tcp6'));
+      await expect(kernel.portHolders([9999])).rejects.toMatchObject({ code: 'INTERNAL' });
+      expect(await kernel.listensOn(42, 9999)).toBeNull();
+    });
   });
 
   it('walks a tree of any depth, and not into pids that only look like children', async () => {
