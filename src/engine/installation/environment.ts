@@ -15,7 +15,22 @@ export interface BuiltEnvironment {
   readonly pythonVersion: string;
   /** Pins that scripts of packs must respect; null when there are none. */
   readonly constraintsFile: string | null;
+  /** What was installed, for the lock; scripts of packs may add to it. */
+  readonly resolution: Resolution;
 }
+
+/** What a Python environment is made of: found by `resolveEnvironment`, or read from a lock. */
+export interface Resolution {
+  readonly packages: readonly LockedPackage[];
+  /** Lines that packs may not move, as given to pip and uv. */
+  readonly constraints: readonly string[];
+  /** uv's --torch-backend: where torch comes from. */
+  readonly torchBackend: string | null;
+  /** Packs left out because their requirements do not fit. */
+  readonly quarantined: readonly { readonly name: string; readonly reason: string }[];
+}
+
+const NOTHING: Resolution = { packages: [], constraints: [], torchBackend: null, quarantined: [] };
 
 interface RequirementFile {
   readonly label: string;
@@ -27,53 +42,88 @@ interface RequirementFile {
  * A pack whose requirements do not fit is recorded on that pack and left out; the rest goes on.
  */
 export async function buildEnvironment(context: InstallContext): Promise<BuiltEnvironment> {
-  const { ports, spec, tracker, directory } = context;
+  const needsUv = await asksForPackages(context);
+  const { python, pythonVersion } = await createEnvironment(context, needsUv);
+  const resolution = needsUv ? await resolveEnvironment(context, python) : NOTHING;
+  const constraintsFile = await installEnvironment(context, python, resolution);
+  return { python, pythonVersion, constraintsFile, resolution };
+}
+
+/** Whether ComfyUI or a pack asks for any package; without one no uv is needed. */
+export const asksForPackages = async (context: InstallContext): Promise<boolean> =>
+  (await coreFiles(context)).length > 0 || (await packFiles(context)).length > 0;
+
+/** An empty virtual environment in the release. */
+export async function createEnvironment(
+  context: InstallContext,
+  needsUv: boolean,
+): Promise<Pick<BuiltEnvironment, 'python' | 'pythonVersion'>> {
+  const { ports, spec, tracker, directory, signal } = context;
   const interpreter = spec.python.interpreter ?? 'python3';
-  const core = await coreFiles(context);
-  const packs = await packFiles(context);
-  const needsUv = core.length > 0 || packs.length > 0;
-  const python = await ports.python.create(`${directory}/venv`, {
-    interpreter,
-    version: spec.python.version,
-    needsUv,
-    signal: context.signal,
-  });
+  const python = await ports.python.create(`${directory}/venv`, { interpreter, version: spec.python.version, needsUv, signal });
   const pythonVersion = await ports.python.interpreterVersion(python);
   tracker.detail(`Python ${pythonVersion}`);
-  if (!needsUv) return { python, pythonVersion, constraintsFile: null };
+  return { python, pythonVersion };
+}
 
+/**
+ * Finds what the environment is to hold and changes nothing.
+ * @param preferences an earlier resolution: its versions are kept where they still fit
+ */
+export async function resolveEnvironment(
+  context: InstallContext,
+  python: string,
+  preferences: readonly LockedPackage[] = [],
+): Promise<Resolution> {
+  const { ports, spec, tracker } = context;
+  const core = await coreFiles(context);
+  const packs = await packFiles(context);
   const { driverVersion, hasGpu } = driverOf(context);
   const torch = chooseTorch({ setting: spec.python.torch, driverVersion, hasGpu });
   if (torch.warning !== null) tracker.warn(torch.warning);
   tracker.detail(`torch ${torch.pin ?? torch.backend ?? 'as the indexes have it'}: ${torch.reason}`);
   const constraints = environmentConstraints(torch, spec.python.constraints);
-  const { indexUrl, extraIndexUrls, findLinks, overrides } = spec.python;
-  const common = {
-    python,
-    indexUrl,
-    extraIndexUrls,
-    findLinks,
-    overrides,
-    preferences: [],
-    torchBackend: torch.backend,
-    signal: context.signal,
-    onLine: (line: string) => tracker.line(line),
-  };
+  const common = { ...calls(context, python, torch.backend), overrides: spec.python.overrides, preferences };
 
   tracker.detail('resolving the requirements of ComfyUI');
   const corePins = await ports.python.resolve({ ...common, requirements: core, constraints });
   tracker.fraction(0.2);
   const held = [...constraints, ...packConstraints(corePins.map(requirementLine))];
-  const pins = packs.length === 0 ? corePins : await resolveWithPacks(context, core, packs, { ...common, constraints: held });
+  const found =
+    packs.length === 0
+      ? { packages: corePins, quarantined: [] }
+      : await resolveWithPacks(context, core, packs, { ...common, constraints: held });
   tracker.fraction(0.4);
-  tracker.detail(`installing ${pins.length} packages`);
-  for (const misfit of await ports.python.install({ ...common, pins })) tracker.warn(misfit);
-  tracker.fraction(0.95);
-
-  const constraintsFile = `${directory}/constraints.txt`;
-  await ports.files.writeText(constraintsFile, `${held.join('\n')}\n`);
-  return { python, pythonVersion, constraintsFile };
+  return { ...found, constraints: held, torchBackend: torch.backend };
 }
+
+/**
+ * Installs exactly what the resolution says, whoever found it, and records the packs that it leaves out.
+ * @returns the file of the constraints, null when there are none
+ */
+export async function installEnvironment(context: InstallContext, python: string, resolution: Resolution): Promise<string | null> {
+  const { ports, tracker, directory } = context;
+  for (const { name, reason } of resolution.quarantined) tracker.pack(name, { state: 'failed', error: reason });
+  if (resolution.packages.length === 0 && resolution.constraints.length === 0) return null;
+  tracker.detail(`installing ${resolution.packages.length} packages`);
+  const misfits = await ports.python.install({ ...calls(context, python, resolution.torchBackend), pins: resolution.packages });
+  for (const misfit of misfits) tracker.warn(misfit);
+  tracker.fraction(0.95);
+  const constraintsFile = `${directory}/constraints.txt`;
+  await ports.files.writeText(constraintsFile, `${resolution.constraints.join('\n')}\n`);
+  return constraintsFile;
+}
+
+/** What every call of uv is given. */
+const calls = ({ spec, signal, tracker }: InstallContext, python: string, torchBackend: string | null) => ({
+  python,
+  torchBackend,
+  indexUrl: spec.python.indexUrl,
+  extraIndexUrls: spec.python.extraIndexUrls,
+  findLinks: spec.python.findLinks,
+  signal,
+  onLine: (line: string) => tracker.line(line),
+});
 
 /** requirements.txt of ComfyUI and what it forgets to list. */
 async function coreFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
@@ -110,7 +160,7 @@ async function resolveWithPacks(
   core: readonly RequirementFile[],
   packs: readonly RequirementFile[],
   request: Omit<ResolveRequest, 'requirements'>,
-): Promise<readonly LockedPackage[]> {
+): Promise<Pick<Resolution, 'packages' | 'quarantined'>> {
   const { ports, tracker } = context;
   const labels = packs.map((pack) => pack.label);
   const trials: Trial[] = [];
@@ -128,16 +178,16 @@ async function resolveWithPacks(
   }
   const outcome = nextTrial(labels, trials);
   if (!outcome.done) throw new Error('the trials are over');
-  for (const { label, reason } of outcome.rejected) {
-    tracker.pack(label, {
-      state: 'failed',
-      error: `its requirements do not fit: ${reason}; override or constrain them with python.overrides`,
-    });
-  }
+  const quarantined = outcome.rejected.map(({ label, reason }) => ({
+    name: label,
+    reason: `its requirements do not fit: ${reason}; override or constrain them with python.overrides`,
+  }));
   // The last trial may have failed: what counts is the set that was accepted.
-  return outcome.rejected.length === 0
-    ? pins
-    : ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => outcome.accepted.includes(pack.label))] });
+  if (quarantined.length > 0) {
+    const accepted = packs.filter((pack) => outcome.accepted.includes(pack.label));
+    pins = await ports.python.resolve({ ...request, requirements: [...core, ...accepted] });
+  }
+  return { packages: pins, quarantined };
 }
 
 function namedPacks(error: AgentError): readonly string[] {
