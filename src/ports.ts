@@ -199,6 +199,8 @@ export interface ResolveRequest extends PythonIndexes {
 export interface PythonEnvironments {
   /** Version of an interpreter, "3.11.7". @throws AgentError PYTHON_MISSING */
   interpreterVersion(interpreter: string): Promise<string>;
+  /** What packages are built for on this machine: "linux-x86_64". */
+  platform(): string;
   /** Makes a virtual environment and answers with its python, absolute. With no requirements at all uv is not needed. */
   create(
     directory: string,

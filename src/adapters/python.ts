@@ -16,6 +16,8 @@ const DOWNLOAD_SILENCE_MS = 30_000;
 const DEEPEST_INCLUDE = 8;
 /** Lines of uv kept to explain a failure; its derivations can be long, and the end matters. */
 const LINES_KEPT = 2_000;
+/** As Python names them. */
+const MACHINES: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
 const NO_INDEXES: PythonIndexes = { indexUrl: null, extraIndexUrls: [], findLinks: [] };
 
 export interface PythonEnvironmentsOptions {
@@ -103,6 +105,8 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
 
   return {
     interpreterVersion: async (interpreter) => requireSupported(interpreter, await probeInterpreter(options, interpreter)).version,
+
+    platform: () => `${process.platform}-${MACHINES[process.arch] ?? process.arch}`,
 
     create: async (directory, { interpreter, version, needsUv, signal }) => {
       if (version === null) {

@@ -104,11 +104,12 @@ function describe(host: CliHost, onVerb: (verb: Verb, command: Commander) => voi
   return program;
 }
 
-const readers: Readonly<Record<OptionKind, (text: string) => unknown>> = {
+const readers: Readonly<Record<OptionKind, (text: string, before: unknown) => unknown>> = {
   duration: (text) => parseDuration(text) ?? refuse('write 90s, 10m or 1h30m'),
   count: (text) => (/^\d{1,6}$/.test(text) ? Number(text) : refuse('write a whole number')),
   port: (text) => (/^\d{1,5}$/.test(text) && Number(text) <= 65_535 ? Number(text) : refuse('write a port, 0 to 65535')),
   text: (text) => text,
+  texts: (text, before) => [...(Array.isArray(before) ? before : []), text],
 };
 
 function refuse(what: string): never {

@@ -2,7 +2,7 @@ import type { Command } from './context.ts';
 
 /** What people type: every verb with its arguments and options. The code behind a verb is loaded when it is used. */
 
-export type OptionKind = 'duration' | 'count' | 'port' | 'text';
+export type OptionKind = 'duration' | 'count' | 'port' | 'text' | 'texts';
 
 export interface VerbOption {
   /** As commander writes them: `--timeout <duration>`. */
@@ -172,7 +172,12 @@ export const VERBS: readonly Verb[] = [
     name: 'install',
     group: INSTALL,
     about: 'bring the installation to what the configuration asks for',
-    options: [{ flags: '--dry-run', about: 'show what would be done, and do nothing' }, noWait, timeout],
+    options: [
+      { flags: '--locked', about: 'refuse what agent.lock.json does not say' },
+      { flags: '--dry-run', about: 'show what would be done, and do nothing' },
+      noWait,
+      timeout,
+    ],
     load: async () => (await import('./commands/install.ts')).install,
   },
   {
@@ -186,6 +191,21 @@ export const VERBS: readonly Verb[] = [
       timeout,
     ],
     load: async () => (await import('./commands/install.ts')).reinstall,
+  },
+  {
+    name: 'update',
+    group: INSTALL,
+    about: 'move pins of agent.lock.json, show the difference, and install it; the present release serves until the new one is proved',
+    options: [
+      { flags: '--all', about: 'ComfyUI, every node pack and every Python package' },
+      { flags: '--core [ref]', about: 'ComfyUI, to its newest commit or to this branch, tag or commit' },
+      { flags: '--pack <name[@ref]>', about: 'a node pack, in the same way; may be repeated', kind: 'texts' },
+      { flags: '--dry-run', about: 'show the difference, and do nothing' },
+      noWait,
+      timeout,
+    ],
+    examples: ['agent update --all --dry-run', 'agent update --pack ComfyUI-KJNodes --pack rgthree-comfy@main'],
+    load: async () => (await import('./commands/update.ts')).update,
   },
   {
     name: 'doctor',

@@ -77,6 +77,18 @@ export const errorRegistry = {
   SSH_KEY_INVALID: kind('the SSH key cannot be used', 'check SSH_KEY_FILE, or that all of CUT_PK_1..3 are set', 400, 2),
   SHARED_REPOSITORY_DIRTY: kind('the shared folder has local changes', 'commit, move or discard them; nothing was touched', 409, 5),
   NOT_COMFYUI: kind('the repository does not hold ComfyUI', 'check comfyui.repository and comfyui.branch', 400, 1),
+  LOCK_INVALID: kind(
+    'agent.lock.json cannot be used',
+    'correct it, bring back an earlier one, or move it away: `agent install` then writes a new one',
+    400,
+    2,
+  ),
+  LOCK_DIFFERS: kind(
+    'the lock and what it should match are not the same',
+    'run `agent install` without --locked to bring the lock up to date, or correct the configuration',
+    409,
+    5,
+  ),
   REQUIREMENTS_UNRESOLVED: kind(
     'the Python requirements cannot be met together',
     'see the lines named; override or constrain one of them',

@@ -7,6 +7,9 @@ import { normaliseName, parseRequirement } from './requirements.ts';
  * machine. Git sources are pinned by commit, everything else by sha256.
  */
 
+/** Name of the copy in each release. */
+export const LOCK_NAME = 'agent.lock.json';
+
 const Commit = z.string().regex(/^[0-9a-f]{40}$/, 'a locked commit has 40 hexadecimal digits');
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -79,6 +82,17 @@ export const Lock = z.strictObject({
   models: z.array(LockedModel),
 });
 export type Lock = z.infer<typeof Lock>;
+
+/** Which pins an `agent update` lets go; everything else stays where the lock has it. */
+export const Moves = z.strictObject({
+  /** Every pin, Python packages included. */
+  all: z.boolean().default(false),
+  /** ComfyUI: to this branch, tag or commit, or (null) to the newest of what the configuration asks for. */
+  core: z.strictObject({ ref: z.string().nullable() }).nullable().default(null),
+  /** Packs by name, in the same way. */
+  packs: z.record(z.string(), z.string().nullable()).default({}),
+});
+export type Moves = z.infer<typeof Moves>;
 
 /** One line of what separates two locks, or a lock from what is asked for. */
 export const LockChange = z.object({

@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import { Moves } from './lock.ts';
 import { Time } from './observed.ts';
 import { InstallProgress } from './release.ts';
 
-export const OperationKind = z.enum(['install', 'reinstall', 'start', 'stop', 'restart', 'drain']);
+export const OperationKind = z.enum(['install', 'reinstall', 'update', 'start', 'stop', 'restart', 'drain']);
 export type OperationKind = z.infer<typeof OperationKind>;
 
 /** POST /v1/operations */
@@ -14,6 +15,12 @@ export const OperationRequest = z.strictObject({
   drain: z.boolean().optional(),
   /** Drop caches first (reinstall). */
   clean: z.boolean().optional(),
+  /** Refuse what agent.lock.json does not say (install, reinstall). */
+  locked: z.boolean().optional(),
+  /** Only find out what would change (update). */
+  dryRun: z.boolean().optional(),
+  /** Pins to let go (update). */
+  moves: Moves.optional(),
 });
 export type OperationRequest = z.infer<typeof OperationRequest>;
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LockChange, LockedSource } from './lock.ts';
 import { Time } from './observed.ts';
 
 /** One entry of config_nodes.json after its quirks were ironed out (comfyui.md section 8). */
@@ -52,8 +53,12 @@ export const PackStatus = z.object({
   state: PackState,
   url: z.string(),
   commit: z.string().nullable(),
+  /** Where its files come from, exactly; null: they are not there. */
+  source: LockedSource.nullable().default(null),
   /** What went wrong and what to do; set when state is failed. */
   error: z.string().nullable(),
+  /** Left out because its requirements do not fit: trying again without a change cannot help. */
+  quarantined: z.boolean().default(false),
   warnings: z.array(z.string()),
   /** Untracked paths that the installation itself made in the pack's folder; what appears later is the pack's own state. */
   generated: z.array(z.string()),
@@ -67,7 +72,9 @@ export const Release = z.object({
   createdAt: Time,
   /** sha256 of the InstallationSpec in canonical JSON. */
   specDigest: z.string(),
-  /** What was asked for; commits found for it are kept until something newer is asked for. */
+  /** sha256 of the lock it was built by, which lies in its directory; null: it is older than locks. */
+  lockDigest: z.string().nullable().default(null),
+  /** What was asked for. */
   spec: InstallationSpec,
   source: z.object({
     repository: z.string(),
@@ -92,7 +99,17 @@ export const Release = z.object({
 });
 export type Release = z.infer<typeof Release>;
 
-export const InstallStepName = z.enum(['prepare', 'source', 'packs', 'environment', 'pack-setup', 'links', 'validate', 'activate']);
+export const InstallStepName = z.enum([
+  'prepare',
+  'source',
+  'packs',
+  'resolve',
+  'environment',
+  'pack-setup',
+  'links',
+  'validate',
+  'activate',
+]);
 export type InstallStepName = z.infer<typeof InstallStepName>;
 
 export const InstallStep = z.object({
@@ -114,6 +131,8 @@ export const InstallProgress = z.object({
   bytes: z.int(),
   etaMs: z.int().nullable(),
   packs: z.array(PackStatus),
+  /** What this release changes, known once everything is resolved; null: not yet. */
+  difference: z.array(LockChange).nullable(),
   /** The newest line of output, for a live view. */
   activity: z.string().nullable(),
   lastError: z.object({ code: z.string(), message: z.string(), help: z.string() }).nullable(),

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
 import { Hold, type ModelStatus } from './health.ts';
 import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState } from './instance.ts';
+import { Moves } from './lock.ts';
 import type { Observed } from './observed.ts';
 import { InstallationSpec, Release } from './release.ts';
 
@@ -24,6 +25,8 @@ export const InstallationIntent = z.object({
   fresh: z.boolean(),
   /** Drop caches first. */
   clean: z.boolean(),
+  /** Pins to let go (`update`). */
+  moves: Moves.nullable().default(null),
 });
 export type InstallationIntent = z.infer<typeof InstallationIntent>;
 
@@ -41,6 +44,8 @@ export const DesiredState = z.object({
   enabled: z.boolean(),
   installation: InstallationSpec,
   specDigest: z.string(),
+  /** Digest of agent.lock.json when it was made for this installation; null: there is none that says how it is to be. */
+  lockDigest: z.string().nullable(),
   instances: z.array(DesiredInstance),
   /** How many were asked for, when fewer cards were found. */
   wanted: z.int(),

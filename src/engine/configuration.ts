@@ -93,7 +93,13 @@ export class ConfigurationSource {
       environment: this.#request.environment,
       workingDirectory: this.#request.workingDirectory,
     });
-    return [...candidates.map((candidate) => candidate.path), layout.configNodes, layout.directoryConfig, layout.staticModels];
+    return [
+      ...candidates.map((candidate) => candidate.path),
+      layout.configNodes,
+      layout.directoryConfig,
+      layout.staticModels,
+      layout.lockFile,
+    ];
   }
 
   async #readFile(): Promise<{ readonly path: string; readonly text: string } | null> {

@@ -81,8 +81,8 @@ export function createFacade(parts: FacadeParts): Agent {
     operations: async () => operations.list(),
     operation: async (id) => operations.get(id),
     startOperation: async (request) =>
-      request.kind === 'install' || request.kind === 'reinstall'
-        ? requestInstallation(parts.installations, request.kind, request.clean === true)
+      request.kind === 'install' || request.kind === 'reinstall' || request.kind === 'update'
+        ? requestInstallation(parts.installations, request.kind, request)
         : startInstanceOperation(instanceOperations, request.kind, request),
     followOperation: (id, signal) => operations.follow(id, signal),
     patchInstance: async (reference, patch) => {

@@ -1,10 +1,15 @@
-import type { OperationDocument } from '../domain/operation.ts';
+import { AgentError } from '../domain/errors.ts';
+import { Moves } from '../domain/lock.ts';
+import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
 import type { InstallationIntent, Intents } from '../domain/state.ts';
 import { installationWish } from '../plan/installation.ts';
+import { movesNothing } from '../plan/lock.ts';
 import type { Installer } from './installer.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import type { StateFiles } from './state-files.ts';
+
+export type InstallationKind = Extract<OperationKind, 'install' | 'reinstall' | 'update'>;
 
 export interface InstallationOperations {
   readonly knowledge: Knowledge;
@@ -16,19 +21,29 @@ export interface InstallationOperations {
 }
 
 /**
- * install and reinstall by an operator: resolves once the wish is written down, so that an agent which is killed from then
+ * install, reinstall and update by an operator: resolves once the wish is written down, so that an agent which is killed from then
  * on is followed by one that goes on. An installation that already runs is given as it is.
  */
 export async function requestInstallation(
   context: InstallationOperations,
-  kind: 'install' | 'reinstall',
-  clean: boolean,
+  kind: InstallationKind,
+  request: OperationRequest,
 ): Promise<OperationDocument> {
   const running = context.operations.running('installation');
   if (running !== null) return running;
-  const wish: InstallationIntent = { requestedAt: context.now(), fresh: kind === 'reinstall', clean };
+  const { clean = false, locked = false, dryRun = false } = request;
+  const moves = kind === 'update' ? Moves.parse(request.moves ?? {}) : null;
+  if (moves !== null && movesNothing(moves))
+    throw new AgentError('REQUEST_INVALID', 'an update needs to be told what to move', {
+      help: 'name `all`, `core` or `packs` in `moves`',
+    });
+  if (dryRun)
+    return context.operations.start(kind, 'installation', `${kind} --dry-run was asked for`, (handle) =>
+      context.installer.run(handle, { fresh: false, clean: false, moves, locked, dryRun }),
+    );
+  const wish: InstallationIntent = { requestedAt: context.now(), fresh: kind === 'reinstall', clean, moves };
   const operation = context.operations.start(kind, 'installation', `${kind} was asked for`, (handle) =>
-    install(context, handle, wish, kept),
+    install(context, handle, { wish, locked, kept }),
   );
   const kept = saveWish(context, wish);
   await kept;
@@ -39,21 +54,29 @@ export async function requestInstallation(
 export function beginInstallation(context: InstallationOperations, reason: string): OperationDocument {
   const { knowledge, operations } = context;
   const wish = knowledge.observed === null ? null : installationWish(knowledge.intents, knowledge.observed);
-  return operations.start(wish?.fresh === true ? 'reinstall' : 'install', 'installation', reason, (handle) =>
-    install(context, handle, wish),
+  return operations.start(
+    wish === null ? 'install' : wish.moves !== null ? 'update' : wish.fresh ? 'reinstall' : 'install',
+    'installation',
+    reason,
+    (handle) => install(context, handle, { wish, locked: false, kept: Promise.resolve() }),
   );
 }
 
 async function install(
   context: InstallationOperations,
   handle: OperationHandle,
-  wish: InstallationIntent | null,
-  kept: Promise<void> = Promise.resolve(),
+  { wish, locked, kept }: { readonly wish: InstallationIntent | null; readonly locked: boolean; readonly kept: Promise<void> },
 ): Promise<string> {
   const { installer, trigger } = context;
   try {
     await kept;
-    const message = await installer.run(handle, { fresh: wish?.fresh ?? false, clean: wish?.clean ?? false });
+    const message = await installer.run(handle, {
+      fresh: wish?.fresh ?? false,
+      clean: wish?.clean ?? false,
+      moves: wish?.moves ?? null,
+      locked,
+      dryRun: false,
+    });
     await forgetWish(context);
     // The new release is seen before the operation ends, so that no document says otherwise.
     await trigger();

@@ -1,11 +1,13 @@
 import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { Release } from '../domain/release.ts';
+import type { Lock, Moves } from '../domain/lock.ts';
+import type { InstallationSpec, Release } from '../domain/release.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
+import { lockProblems, NO_MOVES, pinsOf } from '../plan/lock.ts';
 import { resolve } from '../plan/resolve.ts';
 import type { Ports } from '../ports.ts';
 import type { InstallContext } from './installation/context.ts';
-import { installRelease, newReleaseId } from './installation/install.ts';
+import { installRelease, newReleaseId, planRelease } from './installation/install.ts';
 import { InstallTracker } from './installation/progress.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -23,10 +25,16 @@ export interface InstallerOptions {
 }
 
 export interface InstallRequest {
-  /** Resolve everything anew instead of keeping the commits of the release in place. */
+  /** A new release whatever is in place. */
   readonly fresh: boolean;
   /** Drop caches first. */
   readonly clean: boolean;
+  /** Pins to let go; null: the lock is obeyed. */
+  readonly moves: Moves | null;
+  /** Refuse what the lock does not say. */
+  readonly locked: boolean;
+  /** Only find out what would change. */
+  readonly dryRun: boolean;
 }
 
 /** One installation from the question "is it needed?" to the release in use. */
@@ -42,13 +50,14 @@ export class Installer {
     const { ports, knowledge, journal, refresh } = this.#options;
     await refresh();
     const { configuration, inputs } = knowledge;
-    if (inputs.packsProblem !== null) {
-      const { code, message, help } = inputs.packsProblem;
+    if (inputs.installationProblem !== null) {
+      const { code, message, help } = inputs.installationProblem;
       throw new AgentError(code, message, { help });
     }
     knowledge.desired = resolve({
       config: configuration.config,
       packs: inputs.packs,
+      lock: inputs.lock,
       gpus: knowledge.cards,
       intents: knowledge.intents,
       generation: configuration.generation,
@@ -56,14 +65,19 @@ export class Installer {
     // Not put into knowledge: the loop looks too, and may know better by now.
     const observed = await observe(ports, knowledge, new Set(['installation']));
     const { release: previous } = await readCurrent(ports.files, configuration.layout);
+    if (request.locked) requireLock(inputs.lock, knowledge.desired.installation);
+    if (request.moves !== null) requireKnownPacks(request.moves, knowledge.desired.installation);
     const need = request.fresh
       ? 'a new release was asked for'
-      : (installationNeed({ desired: knowledge.desired, observed, intents: knowledge.intents }) ?? failedPacks(previous));
+      : request.moves !== null
+        ? 'an update was asked for'
+        : (installationNeed({ desired: knowledge.desired, observed, intents: knowledge.intents }) ?? failedPacks(previous));
     if (need === null) return `release ${previous?.id} is already right; nothing to do`;
 
     if (request.clean) await ports.files.remove(configuration.layout.cache);
     const started = ports.clock.monotonic();
-    const context = this.#context(handle, observed, previous, request.fresh);
+    const context = this.#context(handle, observed, previous, request);
+    if (request.dryRun) return this.#rehearse(context);
     journal.record({
       type: 'install.begin',
       target: 'installation',
@@ -73,6 +87,7 @@ export class Installer {
     });
     try {
       const release = await installRelease(context);
+      if (release === null) return `everything is at its newest already; release ${previous?.id} stays`;
       knowledge.failedInstallation = null;
       await this.#collect();
       const seconds = ((ports.clock.monotonic() - started) / 1_000).toFixed(1);
@@ -102,6 +117,20 @@ export class Installer {
     }
   }
 
+  /** Finds out what an installation would change, and leaves nothing behind but what the caches learnt. */
+  async #rehearse(context: InstallContext): Promise<string> {
+    const { ports, knowledge } = this.#options;
+    const before = knowledge.installProgress;
+    try {
+      await planRelease(context);
+      const changes = context.tracker.progress.difference?.length ?? 0;
+      return changes === 0 ? 'nothing would change' : `${changes} change${changes === 1 ? '' : 's'}; nothing was done yet`;
+    } finally {
+      await ports.files.remove(context.directory);
+      knowledge.installProgress = before;
+    }
+  }
+
   /** Old releases go when a new one is in place; that they cannot be removed is told and fails nothing. */
   async #collect(): Promise<void> {
     const { ports, knowledge, journal } = this.#options;
@@ -127,11 +156,12 @@ export class Installer {
     }
   }
 
-  #context(handle: OperationHandle, observed: ObservedState, previous: Release | null, fresh: boolean): InstallContext {
+  #context(handle: OperationHandle, observed: ObservedState, previous: Release | null, request: InstallRequest): InstallContext {
     const { ports, knowledge, inherited } = this.#options;
     const { config, layout, secrets } = knowledge.configuration;
     const desired = knowledge.desired;
     if (desired === null) throw new Error('an installation needs a desired state');
+    const moves = request.moves ?? NO_MOVES;
     const releaseId = newReleaseId(ports.clock.now(), desired.specDigest);
     const logFile = `${layout.logs}/install-${releaseId}.log`;
     let writing = Promise.resolve();
@@ -174,7 +204,11 @@ export class Installer {
       releaseId,
       directory: releaseDirectory(layout, releaseId),
       previous,
-      fresh,
+      lock: knowledge.inputs.lock,
+      pins: pinsOf(knowledge.inputs.lock, desired.installation, moves),
+      moves,
+      locked: request.locked,
+      requiredModels: knowledge.inputs.models,
       gpus: knowledge.cards.known ? knowledge.cards.value : null,
       trialDevice: idleCard(desired, observed),
       modelPathsFile: knowledge.modelPathsFile,
@@ -191,4 +225,34 @@ function idleCard(desired: DesiredState, observed: ObservedState): string | null
   if (!observed.processes.known) return null;
   const idle = desired.instances.find((instance) => instance.mode === 'gpu' && (observed.incarnations.get(instance.name) ?? null) === null);
   return idle?.visibleDevices ?? null;
+}
+
+/** @throws AgentError LOCK_DIFFERS with everything that differs */
+function requireLock(lock: Lock | null, spec: InstallationSpec): void {
+  if (lock === null)
+    throw new AgentError('LOCK_DIFFERS', 'there is no agent.lock.json to install by', {
+      help: 'run `agent install` once without --locked',
+    });
+  const problems = lockProblems(lock, spec);
+  if (problems.length === 0) return;
+  const lines = problems.map(({ name, change, before, after }) =>
+    change === 'added'
+      ? `${name} is not in the lock`
+      : change === 'removed'
+        ? `${name} is in the lock and no longer asked for`
+        : `${name} differs${before === null && after === null ? '' : ` (locked ${before}, asked for ${after})`}`,
+  );
+  throw new AgentError('LOCK_DIFFERS', `the configuration asks for something else than agent.lock.json: ${lines.join('; ')}`, {
+    details: { problems },
+  });
+}
+
+/** @throws AgentError USAGE naming the pack that is not there */
+function requireKnownPacks(moves: Moves, spec: InstallationSpec): void {
+  const names = spec.packs.map((pack) => pack.name);
+  for (const name of Object.keys(moves.packs)) {
+    if (names.includes(name)) continue;
+    const help = names.length === 0 ? 'config_nodes.json asks for no node packs' : `asked for are ${names.join(', ')}`;
+    throw new AgentError('USAGE', `there is no node pack ${name} to update`, { help });
+  }
 }

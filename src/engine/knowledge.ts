@@ -3,6 +3,7 @@ import type { ErrorCode } from '../domain/errors.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { Hold, ModelStatus } from '../domain/health.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instance.ts';
+import type { Lock } from '../domain/lock.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { InstallProgress, PackSpec } from '../domain/release.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
@@ -33,8 +34,10 @@ export interface Inputs {
   readonly warnings: readonly string[];
   /** The first fault while a file is bad (or the shared repository cannot be read); the last good content stays in force. */
   readonly problem: InputProblem | null;
-  /** The fault of config_nodes.json: nothing is built from a list of packs that is not understood. */
-  readonly packsProblem: InputProblem | null;
+  /** agent.lock.json; null: there is none. */
+  readonly lock: Lock | null;
+  /** The fault of config_nodes.json or agent.lock.json: nothing is built from what is not understood. */
+  readonly installationProblem: InputProblem | null;
 }
 
 export interface InputProblem {
@@ -53,7 +56,16 @@ export interface RequiredModel {
   readonly places: readonly string[];
 }
 
-export const NO_INPUTS: Inputs = { packs: [], models: [], sections: [], links: [], warnings: [], problem: null, packsProblem: null };
+export const NO_INPUTS: Inputs = {
+  packs: [],
+  models: [],
+  sections: [],
+  links: [],
+  warnings: [],
+  problem: null,
+  lock: null,
+  installationProblem: null,
+};
 
 /** Everything the loop knows at this moment: one object, owned by the reconciler, read by everybody else. */
 export interface Knowledge {

@@ -173,7 +173,7 @@ export class Reconciler {
       ),
       exits: knowledge.exits,
       failedInstallation: knowledge.failedInstallation,
-      inputProblem: inputs.packsProblem,
+      inputProblem: inputs.installationProblem,
       fileProblem: inputs.problem,
       configurationProblem: configuration.problem,
       now: ports.clock.now(),
@@ -205,7 +205,7 @@ export class Reconciler {
   #desired(): DesiredState {
     const { configuration, inputs, cards, intents, stopping } = this.#options.knowledge;
     const { config, generation } = configuration;
-    const desired = resolve({ config, packs: inputs.packs, gpus: cards, intents, generation });
+    const desired = resolve({ config, packs: inputs.packs, lock: inputs.lock, gpus: cards, intents, generation });
     return stopping ? { ...desired, instances: desired.instances.map((instance) => ({ ...instance, draining: true })) } : desired;
   }
 

@@ -1,7 +1,10 @@
+import type { Layout } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
 import { asAgentError } from '../domain/errors.ts';
+import { LOCK_NAME, type Lock } from '../domain/lock.ts';
 import { configNodesError, readConfigNodes } from '../plan/config-nodes.ts';
 import { type DirectorySection, directoryConfigError, readDirectoryConfig } from '../plan/directory-config.ts';
+import { parseLock } from '../plan/lock.ts';
 import { modelPathsFile } from '../plan/model-paths.ts';
 import { readStaticModels, resolveStaticModels, staticModelsError } from '../plan/static-models.ts';
 import { describeProblem } from '../plan/text-problem.ts';
@@ -20,6 +23,9 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
   const before = knowledge.inputs;
   const packs = await orFault(faults, { packs: null, warnings: [] }, () => readPacks(ports.files, knowledge, faults));
   const packsFault = packs.packs === null ? faults.at(-1) : undefined;
+  const lockFaults: Fault[] = [];
+  const lock = await orFault(lockFaults, before.lock, () => readLock(ports.files, knowledge.configuration.layout));
+  faults.push(...lockFaults);
   const directories = await orFault(faults, { sections: null, warnings: [] }, () => readDirectories(ports.files, knowledge, faults));
   const links = await orFault(faults, { targets: null, warnings: [] }, () => makeLinks(ports.files, knowledge, faults, mayWrite));
   const sections = directories.sections ?? before.sections;
@@ -35,7 +41,8 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
     links: links.targets ?? before.links,
     warnings: [...packs.warnings, ...directories.warnings, ...links.warnings, ...paths, ...models.warnings],
     problem: first ?? null,
-    packsProblem: packsFault ?? null,
+    lock,
+    installationProblem: packsFault ?? lockFaults[0] ?? null,
   };
   knowledge.inputs = inputs;
   if (inputs.problem !== null && inputs.problem.message !== before.problem?.message) {
@@ -101,6 +108,15 @@ async function readPacks(
   if (result.ok) return { packs: result.packs, warnings: result.warnings.map(describeProblem) };
   faults.push(faultOf(configNodesError(result.problems)));
   return { packs: null, warnings: [] };
+}
+
+/** The file beside the installation, or what the release in place was built by when that file is gone. */
+async function readLock(files: Files, layout: Layout): Promise<Lock | null> {
+  for (const path of [layout.lockFile, `${layout.current}/${LOCK_NAME}`]) {
+    const text = await files.readText(path);
+    if (text !== null) return parseLock(text, path);
+  }
+  return null;
 }
 
 async function readDirectories(

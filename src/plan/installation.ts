@@ -41,7 +41,7 @@ export function installationWish(intents: Intents, observed: Pick<ObservedState,
 
 /** `agent install` tries failed node packs again; by itself the loop does not. */
 export function failedPacks(release: Release | null): string | null {
-  const failed = (release?.packs ?? []).filter((pack) => pack.state === 'failed').map((pack) => pack.name);
+  const failed = (release?.packs ?? []).filter((pack) => pack.state === 'failed' && !pack.quarantined).map((pack) => pack.name);
   return failed.length === 0 ? null : `these node packs failed last time and are tried again: ${failed.join(', ')}`;
 }
 
@@ -53,8 +53,11 @@ export function installationNeed(input: Pick<InstallationInput, 'desired' | 'obs
   if (release === null) return 'no release is installed';
   if (observed.releaseProblem !== null) return observed.releaseProblem;
   if (release.specDigest !== desired.specDigest) return 'the configuration asks for another installation than the release in place';
+  if (desired.lockDigest !== null && release.lockDigest !== null && desired.lockDigest !== release.lockDigest)
+    return 'agent.lock.json names other versions than the release in place';
   const wish = installationWish(intents, observed);
   if (wish === null) return null;
+  if (wish.moves !== null) return 'an update was asked for';
   return wish.fresh ? 'a new release was asked for' : failedPacks(release);
 }
 

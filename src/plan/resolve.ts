@@ -2,6 +2,7 @@ import type { Config } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
 import type { Gpu, GpuReading } from '../domain/gpu.ts';
 import type { DesiredInstance } from '../domain/instance.ts';
+import type { Lock } from '../domain/lock.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { InstallationSpec, PackSpec } from '../domain/release.ts';
 import { type DesiredState, InstanceIntent, type Intents } from '../domain/state.ts';
@@ -10,6 +11,7 @@ import { resolveSource } from './source.ts';
 export interface ResolveInput {
   readonly config: Config;
   readonly packs: readonly PackSpec[];
+  readonly lock: Lock | null;
   /** The newest reading that succeeded; unknown only while no card was ever seen. */
   readonly gpus: Observed<GpuReading>;
   readonly intents: Intents;
@@ -17,14 +19,16 @@ export interface ResolveInput {
 }
 
 /** Configuration, cards and operator verbs to the state that should be. */
-export function resolve({ config, packs, gpus, intents, generation }: ResolveInput): DesiredState {
+export function resolve({ config, packs, lock, gpus, intents, generation }: ResolveInput): DesiredState {
   const installation = installationSpec(config, packs);
+  const specDigest = digestOf(installation);
   const cards = chooseCards(config.gpu, gpus);
   return {
     generation,
     enabled: config.comfyui.enabled,
     installation,
-    specDigest: digestOf(installation),
+    specDigest,
+    lockDigest: lock?.specDigest === specDigest ? digestOf(lock) : null,
     instances: config.comfyui.enabled ? cards.cards.map((card) => desiredInstance(card, config.gpu.pin, intents)) : [],
     wanted: config.comfyui.enabled ? cards.wanted : 0,
     warnings: cards.warnings,

@@ -71,7 +71,13 @@ describe.each([
     const commit = await origin.commit({ 'main.py': 'print(1)\n', 'comfy/sd.py': 'x\n' });
     const seen: string[] = [];
     const result = await harness.git.checkout(source(origin.url), place, { recursive: false, onProgress: ({ stage }) => seen.push(stage) });
-    expect(result).toEqual({ commit, branch: 'main', commitDate: expect.stringMatching(/^2026-11-20T10:00:00/), submodules: [], lfsPointers: [] });
+    expect(result).toEqual({
+      commit,
+      branch: 'main',
+      commitDate: expect.stringMatching(/^2026-11-20T10:00:00/),
+      submodules: [],
+      lfsPointers: [],
+    });
     expect(await text('comfy/sd.py')).toBe('x\n');
     expect(seen.length).toBeGreaterThan(0);
     expect(await harness.git.inspect(place)).toEqual({ commit, dirty: false });

@@ -87,6 +87,7 @@ describe('the configuration source', () => {
       '/data/shared/config_nodes.json',
       '/data/shared/comfy_dir_config.yaml',
       '/data/shared/static-models.json',
+      '/data/agent.lock.json',
     ]);
   });
 

@@ -62,7 +62,7 @@ describe('config_nodes.json', () => {
       if (call === 'read' && path === NODES) throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
     };
     await lab({ [NODES]: configNodes('ComfyUI-One') }, { world });
-    expect(inputs()).toMatchObject({ packs: [], packsProblem: { message: `${NODES} could not be read: permission denied` } });
+    expect(inputs()).toMatchObject({ packs: [], installationProblem: { message: `${NODES} could not be read: permission denied` } });
     await machine.start();
     await machine.advance(5_000);
     expect(machine.events('install')).toEqual([]);
@@ -106,7 +106,7 @@ describe('comfy_dir_config.yaml', () => {
   it('that turned bad keeps its sections', async () => {
     await lab({ [DIRECTORIES]: 'nas:\n  checkpoints: /nas/sd\n', '/nas/sd/a': '' });
     await put(DIRECTORIES, 'nas:\n  checkpoints: [1, 2\n');
-    expect(inputs()).toMatchObject({ problem: { code: 'PATHS_FILE_INVALID' }, packsProblem: null });
+    expect(inputs()).toMatchObject({ problem: { code: 'PATHS_FILE_INVALID' }, installationProblem: null });
     expect(await paths()).toContain('/nas/sd');
   });
 
@@ -243,7 +243,11 @@ describe('the shared repository', () => {
       repositories: { [SHARED]: aRepository('shared', { 'config_nodes.json': configNodes('ComfyUI-One') }) },
     });
     await lab({ [NODES]: configNodes('ComfyUI-Mine') }, { world, config: { sharedRepository: { url: SHARED } } });
-    expect(inputs()).toMatchObject({ packs: [{ name: 'ComfyUI-Mine' }], problem: { code: 'SHARED_REPOSITORY_DIRTY' }, packsProblem: null });
+    expect(inputs()).toMatchObject({
+      packs: [{ name: 'ComfyUI-Mine' }],
+      problem: { code: 'SHARED_REPOSITORY_DIRTY' },
+      installationProblem: null,
+    });
   });
 
   it('is asked for by one at a time', async () => {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Moves } from '../../src/domain/lock.ts';
 import type { InstallProgress, PackStatus } from '../../src/domain/release.ts';
 import { fakeCommitId } from '../fakes/git.ts';
 import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/fake-repositories.ts';
@@ -14,6 +15,11 @@ const lab = async (options?: GitMachineOptions): Promise<void> => {
   machine = await aGitMachine(options);
 };
 const install = (kind?: 'install' | 'reinstall') => installOn(machine, kind);
+const update = async (moves: Partial<Moves>) => {
+  await machine.advance(1_000);
+  const request = { kind: 'update' as const, moves: { all: false, core: null, packs: {}, ...moves } };
+  return machine.finished(await machine.core.agent.startOperation(request));
+};
 const current = () => currentRelease(machine);
 const pack = async (name: string): Promise<PackStatus | undefined> => (await current())?.packs.find((each) => each.name === name);
 
@@ -28,7 +34,7 @@ describe('an installation', () => {
     })();
     expect(await machine.finished(machine.core.operations.get(id))).toMatchObject({ state: 'succeeded', progress: 1 });
     await following;
-    const steps = ['prepare', 'source', 'packs', 'environment', 'pack-setup', 'links', 'validate', 'activate'];
+    const steps = ['prepare', 'source', 'packs', 'resolve', 'environment', 'pack-setup', 'links', 'validate', 'activate'];
     expect([...new Set(seen.map(({ step }) => step))]).toEqual(steps);
     expect(machine.journal('install.step').map(({ data }) => data['step'])).toEqual(steps);
     for (const [index, { progress }] of seen.entries()) expect(progress).toBeGreaterThanOrEqual(seen[index - 1]?.progress ?? 0);
@@ -80,7 +86,7 @@ describe('an installation', () => {
     expect(machine.world.shell.commands).toEqual([]);
   });
 
-  it('keeps the commits it has when something else changes, and moves on a reinstall', async () => {
+  it('keeps the commits it has when something else changes, and moves on an update', async () => {
     await lab({ packs: { 'ComfyUI-One': null, 'ComfyUI-Two': null }, nodes: configNodes('ComfyUI-One') });
     await install();
     const { repositories: remote, files } = machine.world;
@@ -92,6 +98,11 @@ describe('an installation', () => {
     expect((await pack('ComfyUI-One'))?.commit).toBe(fakeCommitId('ComfyUI-One 1'));
     expect((await pack('ComfyUI-Two'))?.state).toBe('loaded');
     await install('reinstall');
+    expect((await current())?.source.commit).toBe(fakeCommitId('ComfyUI 1'));
+    await update({ packs: { 'ComfyUI-One': null } });
+    expect((await current())?.source.commit).toBe(fakeCommitId('ComfyUI 1'));
+    expect((await pack('ComfyUI-One'))?.commit).toBe(moved);
+    await update({ core: { ref: null } });
     expect((await current())?.source.commit).toBe(core);
     expect((await pack('ComfyUI-One'))?.commit).toBe(moved);
   });

@@ -74,6 +74,8 @@ export function createFakePython({
     },
     interpreterVersion: async (interpreter) => version(interpreter),
 
+    platform: () => 'linux-x86_64',
+
     create: async (directory, { interpreter, version: wanted, signal }) => {
       called('create', directory, signal);
       const candidates = wanted === null ? [interpreter] : [interpreter, `python${wanted.split('.').slice(0, 2).join('.')}`];

@@ -92,6 +92,7 @@ export const aRelease = (config: Config = aConfig(), change: Partial<Release> = 
     id: 'r1',
     createdAt: at(-3_600_000),
     specDigest: digestOf(spec),
+    lockDigest: null,
     spec,
     source: {
       repository: spec.source.repository,
@@ -134,6 +135,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     enabled: true,
     installation: installationSpec(config, []),
     specDigest: digestOf(installationSpec(config, [])),
+    lockDigest: null,
     instances: gpus.map((gpu) => anInstance(gpu)),
     wanted: gpus.length,
     warnings: [],

@@ -20,7 +20,7 @@ const verb =
       if (isSet(options, 'dryRun')) return dryRun(context, connection.agent, kind);
       if (connection.isLocal) context.note('no agent is running: installing in this command');
       const wait = options['wait'] !== false || connection.isLocal;
-      const request = { kind, ...(isSet(options, 'clean') ? { clean: true } : {}) };
+      const request = { kind, ...(isSet(options, 'clean') ? { clean: true } : {}), ...(isSet(options, 'locked') ? { locked: true } : {}) };
       const operation = await runOperation(context, connection, request, {
         verb: typed(kind, options),
         wait,
@@ -32,17 +32,18 @@ const verb =
       return ExitCode.done;
     });
 
-const typed = (kind: string, options: Options): string => `${kind}${isSet(options, 'clean') ? ' --clean' : ''}`;
+const typed = (kind: string, options: Options): string =>
+  `${kind}${isSet(options, 'clean') ? ' --clean' : ''}${isSet(options, 'locked') ? ' --locked' : ''}`;
 
 /** The result: the message of the operation, and what the release is made of when it is new. */
-function tell(context: Context, operation: OperationDocument, installation: InstallationDocument): void {
+export function tell(context: Context, operation: OperationDocument, installation: InstallationDocument): void {
   context.print(operation.message);
   const isNew = operation.install !== null;
   if (isNew && !context.quiet) context.print(installationLines(installation, context));
 }
 
 /** The operation ends a moment before the documents tell of the new release. */
-async function settled(agent: Agent): Promise<InstallationDocument> {
+export async function settled(agent: Agent): Promise<InstallationDocument> {
   const never = new AbortController().signal;
   for (let look = 0; ; look++) {
     const document = await agent.installation();

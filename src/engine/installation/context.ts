@@ -1,7 +1,10 @@
 import type { Config, Layout, Secrets } from '../../domain/config.ts';
 import type { GpuReading } from '../../domain/gpu.ts';
+import type { Lock, Moves } from '../../domain/lock.ts';
 import type { InstallationSpec, Release } from '../../domain/release.ts';
+import type { Pins } from '../../plan/lock.ts';
 import type { Ports } from '../../ports.ts';
+import type { RequiredModel } from '../knowledge.ts';
 import type { InstallTracker } from './progress.ts';
 
 /** What every step of an installation is given. */
@@ -17,9 +20,16 @@ export interface InstallContext {
   readonly releaseId: string;
   /** Where the release is built: its final path, because a virtual environment cannot be moved. */
   readonly directory: string;
-  /** Release in place; its commits are kept for sources that did not change, unless `fresh`. */
+  /** Release in place. */
   readonly previous: Release | null;
-  readonly fresh: boolean;
+  /** The lock as it was, and what of it this installation keeps to. */
+  readonly lock: Lock | null;
+  readonly pins: Pins;
+  readonly moves: Moves;
+  /** Refuse whatever the lock does not say. */
+  readonly locked: boolean;
+  /** Files that must be in the models directory. */
+  readonly requiredModels: readonly RequiredModel[];
   /** Cards as last read; decides the torch build. */
   readonly gpus: GpuReading | null;
   /** Card free for the trial start: value of CUDA_VISIBLE_DEVICES; null: prove on the CPU. */

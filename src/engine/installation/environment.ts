@@ -1,6 +1,7 @@
-import { type AgentError, isAgentError } from '../../domain/errors.ts';
+import { AgentError, isAgentError } from '../../domain/errors.ts';
 import { type LockedPackage, requirementLine } from '../../domain/lock.ts';
 import { requirementNames } from '../../domain/requirements.ts';
+import { machineProblems } from '../../plan/lock.ts';
 import { chooseTorch, coreRequirements, environmentConstraints, packConstraints } from '../../plan/python.ts';
 import { nextTrial, type Trial } from '../../plan/requirements.ts';
 import type { ResolveRequest } from '../../ports.ts';
@@ -9,13 +10,10 @@ import { stateOf } from './pack-setup.ts';
 
 const CORE = 'ComfyUI';
 
-export interface BuiltEnvironment {
+export interface PlannedEnvironment {
   /** Absolute path of the interpreter. */
   readonly python: string;
   readonly pythonVersion: string;
-  /** Pins that scripts of packs must respect; null when there are none. */
-  readonly constraintsFile: string | null;
-  /** What was installed, for the lock; scripts of packs may add to it. */
   readonly resolution: Resolution;
 }
 
@@ -38,26 +36,41 @@ interface RequirementFile {
 }
 
 /**
- * The Python environment of the release: one resolution over ComfyUI and all packs, with torch and the core held fast.
- * A pack whose requirements do not fit is recorded on that pack and left out; the rest goes on.
+ * Decides what the Python environment of the release holds and makes an empty one: as the lock has it, or by one resolution
+ * over ComfyUI and all packs with torch and the core held fast. A pack whose requirements do not fit is left out.
+ * @throws AgentError LOCK_DIFFERS when only the lock may decide and it is not good for this machine
  */
-export async function buildEnvironment(context: InstallContext): Promise<BuiltEnvironment> {
+export async function planEnvironment(context: InstallContext): Promise<PlannedEnvironment> {
   const needsUv = await asksForPackages(context);
   const { python, pythonVersion } = await createEnvironment(context, needsUv);
-  const resolution = needsUv ? await resolveEnvironment(context, python) : NOTHING;
-  const constraintsFile = await installEnvironment(context, python, resolution);
-  return { python, pythonVersion, constraintsFile, resolution };
+  const resolution = needsUv
+    ? (lockedResolution(context, pythonVersion) ?? (await resolveEnvironment(context, python, context.pins.preferences)))
+    : NOTHING;
+  return { python, pythonVersion, resolution };
+}
+
+function lockedResolution(context: InstallContext, pythonVersion: string): Resolution | null {
+  const { pins, tracker, locked, ports } = context;
+  if (pins.python === null) return null;
+  const problems = machineProblems(pins.python, { pythonVersion, platform: ports.python.platform() });
+  if (problems.length > 0) {
+    const [first] = problems;
+    const text = `agent.lock.json was made for ${first?.name} ${first?.before}, and this machine has ${first?.after}`;
+    if (locked) throw new AgentError('LOCK_DIFFERS', text);
+    tracker.detail(`${text}: resolving anew`);
+    return null;
+  }
+  const { packages, constraints, torchBackend } = pins.python;
+  tracker.detail(`${packages.length} packages as agent.lock.json has them`);
+  return { packages, constraints, torchBackend, quarantined: [...pins.quarantined].map(([name, reason]) => ({ name, reason })) };
 }
 
 /** Whether ComfyUI or a pack asks for any package; without one no uv is needed. */
-export const asksForPackages = async (context: InstallContext): Promise<boolean> =>
+const asksForPackages = async (context: InstallContext): Promise<boolean> =>
   (await coreFiles(context)).length > 0 || (await packFiles(context)).length > 0;
 
 /** An empty virtual environment in the release. */
-export async function createEnvironment(
-  context: InstallContext,
-  needsUv: boolean,
-): Promise<Pick<BuiltEnvironment, 'python' | 'pythonVersion'>> {
+async function createEnvironment(context: InstallContext, needsUv: boolean): Promise<Pick<PlannedEnvironment, 'python' | 'pythonVersion'>> {
   const { ports, spec, tracker, directory, signal } = context;
   const interpreter = spec.python.interpreter ?? 'python3';
   const python = await ports.python.create(`${directory}/venv`, { interpreter, version: spec.python.version, needsUv, signal });
@@ -70,7 +83,7 @@ export async function createEnvironment(
  * Finds what the environment is to hold and changes nothing.
  * @param preferences an earlier resolution: its versions are kept where they still fit
  */
-export async function resolveEnvironment(
+async function resolveEnvironment(
   context: InstallContext,
   python: string,
   preferences: readonly LockedPackage[] = [],
@@ -103,7 +116,7 @@ export async function resolveEnvironment(
  */
 export async function installEnvironment(context: InstallContext, python: string, resolution: Resolution): Promise<string | null> {
   const { ports, tracker, directory } = context;
-  for (const { name, reason } of resolution.quarantined) tracker.pack(name, { state: 'failed', error: reason });
+  for (const { name, reason } of resolution.quarantined) tracker.pack(name, { state: 'failed', error: reason, quarantined: true });
   if (resolution.packages.length === 0 && resolution.constraints.length === 0) return null;
   tracker.detail(`installing ${resolution.packages.length} packages`);
   const misfits = await ports.python.install({ ...calls(context, python, resolution.torchBackend), pins: resolution.packages });

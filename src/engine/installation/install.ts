@@ -1,14 +1,17 @@
 import { digestOf } from '../../domain/digest.ts';
 import { AgentError } from '../../domain/errors.ts';
+import { LOCK_NAME, type Lock } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { PackStatus, Release } from '../../domain/release.ts';
+import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
 import { releaseDirectory } from '../releases.ts';
 import type { InstallContext } from './context.ts';
-import { buildEnvironment } from './environment.ts';
+import { installEnvironment, type PlannedEnvironment, planEnvironment } from './environment.ts';
 import { linkSharedFolders } from './links.ts';
+import { lockOf } from './lock.ts';
 import { setUpPacks } from './pack-setup.ts';
 import { fetchPacks } from './packs.ts';
-import { fetchSource } from './source.ts';
+import { type FetchedSource, fetchSource } from './source.ts';
 import { validateRelease } from './validate.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -19,18 +22,47 @@ const FAILURE_NOTE = 'failed.json';
 export const newReleaseId = (now: number, digest: string): string =>
   `${toTime(now).replace(/[-:]/g, '').replace('T', '-').slice(0, 15)}-${digestOf([digest, now]).slice(0, 8)}`;
 
+interface PlannedRelease {
+  readonly source: FetchedSource;
+  readonly environment: PlannedEnvironment;
+  /** As far as it is known before scripts of packs ran. */
+  readonly lock: Lock;
+}
+
+/**
+ * Everything that decides what a release is made of: sources in place, packages resolved, the difference to the lock told.
+ * Only the directory of the new release is written.
+ */
+export async function planRelease(context: InstallContext): Promise<PlannedRelease> {
+  const { tracker } = context;
+  await tracker.step('prepare', () => prepare(context));
+  const source = await tracker.step('source', () => fetchSource(context));
+  await tracker.step('packs', () => fetchPacks(context));
+  const environment = await tracker.step('resolve', () => planEnvironment(context));
+  const lock = lockOf(context, source, environment, []);
+  tracker.difference(lockDifference(context.lock, lock));
+  return { source, environment, lock };
+}
+
 /**
  * Builds a release at its final path and makes it current: the whole installation on one page. Nothing that runs is
  * touched before the last step; whatever fails earlier leaves the old release in place.
+ *
+ * @returns null when an update found nothing newer
  */
-export async function installRelease(context: InstallContext): Promise<Release> {
+export async function installRelease(context: InstallContext): Promise<Release | null> {
   const { tracker, directory, ports, layout } = context;
   try {
-    await tracker.step('prepare', () => prepare(context));
-    const fetched = await tracker.step('source', () => fetchSource(context));
-    await tracker.step('packs', () => fetchPacks(context));
-    const environment = await tracker.step('environment', () => buildEnvironment(context));
-    await tracker.step('pack-setup', () => setUpPacks(context, environment.python, environment.constraintsFile));
+    const { source: fetched, environment, lock: planned } = await planRelease(context);
+    if (!movesNothing(context.moves) && isInPlace(context, planned)) {
+      await ports.files.remove(directory);
+      return null;
+    }
+    const constraintsFile = await tracker.step('environment', () =>
+      installEnvironment(context, environment.python, environment.resolution),
+    );
+    await tracker.step('pack-setup', () => setUpPacks(context, environment.python, constraintsFile));
+    const lock = lockOf(context, fetched, environment, []);
     await tracker.step('links', () => linkSharedFolders(context));
     const packages = await ports.python.packages(environment.python);
     const trialRelease = { id: context.releaseId, python: environment.python.slice(directory.length + 1), flags: [...fetched.flags] };
@@ -46,6 +78,7 @@ export async function installRelease(context: InstallContext): Promise<Release> 
         ...trialRelease,
         createdAt: toTime(ports.clock.now()),
         specDigest: context.specDigest,
+        lockDigest: digestOf(lock),
         spec: context.spec,
         source: fetched.source,
         comfyuiVersion: fetched.comfyuiVersion,
@@ -58,7 +91,11 @@ export async function installRelease(context: InstallContext): Promise<Release> 
         durations: { ...tracker.durations },
       };
       for (const pack of release.packs) tracker.pack(pack.name, pack);
+      await ports.files.writeText(`${directory}/${LOCK_NAME}`, lockText(lock));
       await ports.files.writeText(`${directory}/release.json`, `${JSON.stringify(release, null, 2)}\n`);
+      // The lock first: an agent that ends here finds the release that it names, and makes it current.
+      if (context.lock === null || digestOf(context.lock) !== release.lockDigest)
+        await ports.files.writeText(layout.lockFile, lockText(lock));
       await activate(context);
       return release;
     });
@@ -75,6 +112,20 @@ export async function installRelease(context: InstallContext): Promise<Release> 
     throw error;
   }
 }
+
+/** An update that found nothing newer. */
+const isInPlace = ({ lock, previous, specDigest }: InstallContext, planned: Lock): boolean =>
+  previous !== null &&
+  lock !== null &&
+  previous.specDigest === specDigest &&
+  previous.lockDigest === digestOf(lock) &&
+  lockDifference(withoutAdditions(lock), planned).length === 0;
+
+/** What scripts of packs add is known only after they ran. */
+const withoutAdditions = (lock: Lock): Lock => ({
+  ...lock,
+  python: { ...lock.python, packages: lock.python.packages.filter((each) => each.addedBy === null) },
+});
 
 async function prepare(context: InstallContext): Promise<void> {
   const { ports, config, layout, directory, tracker } = context;

@@ -1,6 +1,7 @@
 import { asAgentError } from '../../domain/errors.ts';
 import type { PackSpec } from '../../domain/release.ts';
 import { forEachLimited, type InstallContext, packDirectory } from './context.ts';
+import { isCommit, lockedGit } from './lock.ts';
 
 /** Brings all packs in, side by side. A pack that fails is recorded on that pack; the others go on. */
 export async function fetchPacks(context: InstallContext): Promise<void> {
@@ -20,19 +21,15 @@ async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void>
   try {
     if (await ports.files.exists(directory))
       throw new Error(`custom_nodes/${pack.name} is part of ComfyUI itself; give the pack another name`);
-    const fetched = await ports.git.checkout(
-      { url: pack.url, branch: pack.branch, commit: keptCommit(context, pack) ?? pack.commit },
-      directory,
-      {
-        recursive: pack.recursive,
-        signal,
-        onProgress: ({ stage, fraction, bytes }) => {
-          tracker.bytes(bytes);
-          tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
-        },
+    const fetched = await ports.git.checkout({ url: pack.url, ...wanted(context, pack) }, directory, {
+      recursive: pack.recursive,
+      signal,
+      onProgress: ({ stage, fraction, bytes }) => {
+        tracker.bytes(bytes);
+        tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
       },
-    );
-    tracker.pack(pack.name, { state: 'fetched', commit: fetched.commit });
+    });
+    tracker.pack(pack.name, { state: 'fetched', commit: fetched.commit, source: lockedGit(pack.url, fetched, context.pins.packs.get(pack.name)) });
     if (fetched.lfsPointers.length > 0) {
       tracker.packWarning(pack.name, `${fetched.lfsPointers.length} Git LFS files were not fetched, first: ${fetched.lfsPointers[0]}`);
     }
@@ -46,12 +43,11 @@ async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void>
   }
 }
 
-/** As for ComfyUI itself: a pack moves only when its entry changes or a new release is asked for. */
-function keptCommit(context: InstallContext, pack: PackSpec): string | null {
-  if (context.fresh || pack.commit !== null) return null;
-  const before = context.previous?.spec.packs.find((candidate) => candidate.name === pack.name);
-  const status = context.previous?.packs.find((candidate) => candidate.name === pack.name);
-  if (before === undefined || status === undefined || before.url !== pack.url || before.branch !== pack.branch || before.commit !== null)
-    return null;
-  return status.commit;
+/** Where the lock has it; else what `agent update --pack NAME@REF` names for this once; else what its entry asks for. */
+function wanted({ pins, moves }: InstallContext, pack: PackSpec): { readonly branch: string | null; readonly commit: string | null } {
+  const pin = pins.packs.get(pack.name);
+  if (pin?.kind === 'git') return { branch: pack.branch, commit: pin.commit };
+  const ref = moves.packs[pack.name] ?? null;
+  if (ref === null) return pack;
+  return isCommit(ref) ? { branch: pack.branch, commit: ref } : { branch: ref, commit: null };
 }

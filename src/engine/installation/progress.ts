@@ -1,4 +1,5 @@
 import { asAgentError } from '../../domain/errors.ts';
+import type { LockChange } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import {
   type InstallProgress,
@@ -14,7 +15,8 @@ const WEIGHTS: Readonly<Record<InstallStepName, number>> = {
   prepare: 1,
   source: 10,
   packs: 15,
-  environment: 50,
+  resolve: 8,
+  environment: 42,
   'pack-setup': 8,
   links: 1,
   validate: 14,
@@ -62,10 +64,13 @@ export class InstallTracker {
         state: 'pending',
         url: pack.url,
         commit: null,
+        source: null,
         error: null,
+        quarantined: false,
         warnings: [],
         generated: [],
       })),
+      difference: null,
       activity: null,
       lastError: null,
       logFile: options.logFile,
@@ -110,6 +115,13 @@ export class InstallTracker {
   detail(text: string): void {
     this.log(text);
     this.#set({ steps: this.#withStep(this.#document.step, { detail: text }), activity: text });
+  }
+
+  /** What the new release changes, told before anything is installed. */
+  difference(changes: readonly LockChange[]): void {
+    for (const { part, name, change, before, after } of changes)
+      this.log(`${change} ${part} ${name}: ${[before, after].filter((each) => each !== null).join(' -> ')}`);
+    this.#set({ difference: [...changes] });
   }
 
   bytes(received: number): void {

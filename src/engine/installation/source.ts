@@ -1,19 +1,22 @@
 import { SIMULATOR_REPOSITORY } from '../../domain/config.ts';
 import { AgentError, isAgentError } from '../../domain/errors.ts';
+import type { LockedSource } from '../../domain/lock.ts';
 import type { Release, SourceSpec } from '../../domain/release.ts';
 import { supportedFlags } from '../../plan/flags.ts';
 import { fallbackSource } from '../../plan/source.ts';
 import { checkoutOf, type InstallContext } from './context.ts';
+import { isCommit, lockedGit } from './lock.ts';
 
 export interface FetchedSource {
   readonly source: Release['source'];
+  readonly locked: LockedSource;
   readonly comfyuiVersion: string | null;
   readonly flags: readonly string[];
 }
 
 /** Brings ComfyUI into the release: from git, from the fallback if it was allowed, or from the simulator inside the agent. */
 export async function fetchSource(context: InstallContext): Promise<FetchedSource> {
-  const source = await fetchTree(context);
+  const { locked, ...source } = await fetchTree(context);
   const { files } = context.ports;
   const checkout = checkoutOf(context);
   if (!(await files.exists(`${checkout}/main.py`))) {
@@ -23,19 +26,30 @@ export async function fetchSource(context: InstallContext): Promise<FetchedSourc
   await files.ensureDirectory(`${checkout}/custom_nodes`);
   const comfyuiVersion = await readVersion(context, checkout);
   const flags = supportedFlags(await files.readText(`${checkout}/comfy/cli_args.py`), comfyuiVersion);
-  return { source, comfyuiVersion, flags };
+  return { source, locked, comfyuiVersion, flags };
 }
 
-async function fetchTree(context: InstallContext): Promise<Release['source']> {
+type Fetched = Release['source'] & { readonly locked: LockedSource };
+
+async function fetchTree(context: InstallContext): Promise<Fetched> {
   const { spec, tracker, config } = context;
   if (spec.source.repository === SIMULATOR_REPOSITORY) {
     const { assets, files } = context.ports;
     await files.copyTree(await assets.simulator(), checkoutOf(context));
     tracker.detail('the embedded simulator');
-    return { repository: SIMULATOR_REPOSITORY, branch: null, commit: 'embedded', fallback: false, fallbackReason: null };
+    return {
+      repository: SIMULATOR_REPOSITORY,
+      branch: null,
+      commit: 'embedded',
+      fallback: false,
+      fallbackReason: null,
+      locked: { kind: 'embedded' },
+    };
   }
   try {
-    return { ...(await checkout(context, spec.source, config.comfyui.repository)), fallback: false, fallbackReason: null };
+    const pin = context.pins.core?.kind === 'git' ? context.pins.core : null;
+    const wanted = pin === null ? moved(spec.source, context.moves.core?.ref ?? null) : { ...spec.source, commit: pin.commit };
+    return { ...(await checkout(context, wanted, config.comfyui.repository)), fallback: false, fallbackReason: null };
   } catch (error) {
     const fallback = fallbackSource(config.comfyui);
     const unreachable = isAgentError(error) && (error.code === 'REPOSITORY_UNREACHABLE' || error.code === 'REPOSITORY_NOT_FOUND');
@@ -55,11 +69,10 @@ async function checkout(
   context: InstallContext,
   source: SourceSpec,
   url: string,
-): Promise<Pick<Release['source'], 'repository' | 'branch' | 'commit'>> {
+): Promise<Pick<Fetched, 'repository' | 'branch' | 'commit' | 'locked'>> {
   const { tracker, ports, signal } = context;
-  const pinned = keptCommit(context, source);
-  tracker.detail(`fetching ${source.repository} ${pinned ?? source.commit ?? source.branch ?? '(default branch)'}`);
-  const fetched = await ports.git.checkout({ url, branch: source.branch, commit: pinned ?? source.commit }, checkoutOf(context), {
+  tracker.detail(`fetching ${source.repository} ${source.commit ?? source.branch ?? '(default branch)'}`);
+  const fetched = await ports.git.checkout({ url, branch: source.branch, commit: source.commit }, checkoutOf(context), {
     recursive: true,
     signal,
     onProgress: ({ stage, fraction, bytes }) => {
@@ -69,16 +82,17 @@ async function checkout(
     },
   });
   tracker.detail(`${source.repository} at ${fetched.commit.slice(0, 10)}${fetched.branch === null ? '' : ` (${fetched.branch})`}`);
-  return { repository: source.repository, branch: fetched.branch ?? source.branch, commit: fetched.commit };
+  return {
+    repository: source.repository,
+    branch: fetched.branch ?? source.branch,
+    commit: fetched.commit,
+    locked: lockedGit(source.repository, fetched, context.pins.core),
+  };
 }
 
-/** The commit found last time for the same request: an unrelated change must not move ComfyUI. */
-function keptCommit(context: InstallContext, source: SourceSpec): string | null {
-  const { previous, fresh } = context;
-  if (fresh || previous === null || previous.source.fallback || source.commit !== null) return null;
-  const { repository, branch, commit } = previous.spec.source;
-  return repository === source.repository && branch === source.branch && commit === null ? previous.source.commit : null;
-}
+/** Another ref than the configuration names, for this once: `agent update --core REF`. */
+const moved = (source: SourceSpec, ref: string | null): SourceSpec =>
+  ref === null ? source : isCommit(ref) ? { ...source, commit: ref } : { ...source, branch: ref, commit: null };
 
 async function readVersion(context: InstallContext, checkout: string): Promise<string | null> {
   const { files } = context.ports;

@@ -321,7 +321,8 @@ describe('without an agent', () => {
 describe('usage', () => {
   it.each([
     ['statsu', 'there is no verb "statsu"', 'did you mean `agent status`?'],
-    ['update', 'there is no verb "update"', '`agent --help` lists all verbs'],
+    ['update', 'say what to update', '--pack NAME[@REF]'],
+    ['deploy', 'there is no verb "deploy"', '`agent --help` lists all verbs'],
     ['status --jsno', 'there is no option --jsno', 'did you mean --json?'],
     ['status now', "too many arguments for 'status'", '`agent status --help` tells how'],
     ['restart --timeout soon', '--timeout <duration> cannot be "soon"; write 90s, 10m or 1h30m', ''],

@@ -73,14 +73,16 @@ describe('plan', () => {
       expect(actionsOf(plan(other))).toEqual(['install']);
       const asked = machine();
       expect(
-        actionsOf(plan({ ...asked, intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false } } })),
+        actionsOf(
+          plan({ ...asked, intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false, moves: null } } }),
+        ),
       ).toEqual(['install']);
     });
 
     describe('an installation that an operator asked for and that an agent did not live to finish', () => {
       const asked = (wish: Partial<InstallationIntent>, release: Partial<Release>) => {
         const input = withObserved(machine(), { release: known(aRelease(undefined, release)) });
-        const installation = { requestedAt: NOW, fresh: false, clean: false, ...wish };
+        const installation = { requestedAt: NOW, fresh: false, clean: false, moves: null, ...wish };
         return plan({ ...input, intents: { ...input.intents, installation } });
       };
       const before = at(-1_000);

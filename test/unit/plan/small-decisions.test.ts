@@ -56,7 +56,8 @@ describe('cards', () => {
 
   it('pins by UUID, by index, and by MIG device', () => {
     const pinned = (gpu: object, card = aGpu(0)) =>
-      resolve({ config: aConfig({ gpu }), packs: [], gpus: known(aReading(card)), intents: Intents.parse({}), generation: 1 }).instances[0];
+      resolve({ config: aConfig({ gpu }), packs: [], lock: null, gpus: known(aReading(card)), intents: Intents.parse({}), generation: 1 })
+        .instances[0];
     expect(pinned({ mode: 'actual' })).toMatchObject({
       visibleDevices: 'GPU-00000000',
       uuid: 'GPU-00000000',
@@ -70,7 +71,8 @@ describe('cards', () => {
 
   it('a change of port or probe asks for no other installation, a change of branch does', () => {
     const digest = (input: object) =>
-      resolve({ config: aConfig(input), packs: [], gpus: known(aReading()), intents: Intents.parse({}), generation: 1 }).specDigest;
+      resolve({ config: aConfig(input), packs: [], lock: null, gpus: known(aReading()), intents: Intents.parse({}), generation: 1 })
+        .specDigest;
     expect(digest({ ports: { first: 9_000 }, health: { minReady: 0 } })).toBe(digest({}));
     expect(digest({ comfyui: { branch: 'x' } })).not.toBe(digest({}));
   });

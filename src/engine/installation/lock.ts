@@ -1,0 +1,60 @@
+import { redactUrl } from '../../domain/git-url.ts';
+import type { Lock, LockedPackage, LockedSource } from '../../domain/lock.ts';
+import { toTime } from '../../domain/observed.ts';
+import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/lock.ts';
+import type { GitCheckout } from '../../ports.ts';
+import type { InstallContext } from './context.ts';
+import type { PlannedEnvironment } from './environment.ts';
+import type { FetchedSource } from './source.ts';
+
+/** A ref that is itself a commit, whole or shortened. */
+export const isCommit = (ref: string): boolean => /^[0-9a-f]{7,40}$/i.test(ref);
+
+/** @param pin what it was checked out by: how that commit was found stays on record */
+export const lockedGit = (url: string, checkout: GitCheckout, pin?: LockedSource | null): LockedSource => ({
+  kind: 'git',
+  url: redactUrl(url),
+  branch: pin?.kind === 'git' && pin.commit === checkout.commit ? pin.branch : checkout.branch,
+  commit: checkout.commit,
+  commitDate: checkout.commitDate === null ? null : toTime(Date.parse(checkout.commitDate)),
+  submodules: [...checkout.submodules],
+});
+
+/**
+ * The lock of a release whose parts are known. A pack that could not be fetched stays where it was locked; one that never
+ * was is not in it, and is tried again.
+ * @param added packages that scripts of packs brought in
+ */
+export function lockOf(
+  context: InstallContext,
+  source: FetchedSource,
+  { pythonVersion, resolution }: PlannedEnvironment,
+  added: readonly LockedPackage[],
+): Lock {
+  const { spec, specDigest, tracker, requiredModels, pins, ports } = context;
+  const quarantined = new Map(resolution.quarantined.map(({ name, reason }) => [name, reason]));
+  const status = new Map(tracker.progress.packs.map((pack) => [pack.name, pack]));
+  return {
+    schema: 1,
+    specDigest,
+    core: { requestDigest: coreRequestDigest(spec), source: source.locked, comfyuiVersion: source.comfyuiVersion },
+    packs: spec.packs.flatMap((pack) => {
+      const found = status.get(pack.name)?.source ?? pins.packs.get(pack.name);
+      if (found === undefined) return [];
+      const reason = quarantined.get(pack.name) ?? null;
+      return [{ name: pack.name, requestDigest: packRequestDigest(pack), source: found, quarantined: reason }];
+    }),
+    python: {
+      version: pythonVersion,
+      platform: ports.python.platform(),
+      requestDigest: pythonRequestDigest(spec),
+      torchBackend: resolution.torchBackend,
+      packages: [...resolution.packages, ...added].sort((a, b) => (a.name < b.name ? -1 : 1)),
+      constraints: [...resolution.constraints],
+    },
+    models: requiredModels
+      .filter((model) => !model.path.startsWith('/'))
+      .map(({ path, sha256, sizeBytes }) => ({ path, sha256: sha256?.toLowerCase() ?? null, sizeBytes }))
+      .sort((a, b) => (a.path < b.path ? -1 : 1)),
+  };
+}
