@@ -59,8 +59,8 @@ export interface ObservedState {
   readonly gpus: Observed<GpuReading>;
   readonly machine: Observed<MachineFacts>;
   readonly processes: Observed<readonly ProcessState[]>;
-  /** Incarnations of the processes above, by name; null while there is no process. */
-  readonly incarnations: ReadonlyMap<string, Incarnation | null>;
+  /** Incarnations of the processes above, by name; null while there is no process, unknown while it is not shown. */
+  readonly incarnations: ReadonlyMap<string, Observed<Incarnation | null>>;
   readonly release: Observed<Release | null>;
   /** Why the current release cannot be used, when it is there but not whole. */
   readonly releaseProblem: string | null;

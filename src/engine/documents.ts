@@ -55,7 +55,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
     const processes = observed?.processes ?? unknown(NOT_LOOKED_YET);
     const process = processes.known ? known(processes.value.find((candidate) => candidate.name === instance.name) ?? null) : processes;
-    const incarnation = observed?.incarnations.get(instance.name) ?? null;
+    const incarnation = observed?.incarnations.get(instance.name) ?? known(null);
     return assessInstance({
       config,
       instance,
@@ -66,7 +66,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       advertiseHost: advertiseHost(knowledge, context.machineName),
       process,
       incarnation,
-      probes: currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation),
+      probes: currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation.known ? incarnation.value : null),
       lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
       restarts: judgeRestarts(
         knowledge.exits.get(instance.name) ?? [],

@@ -262,9 +262,16 @@ async function portsOf({ knowledge, ports }: FacadeParts): Promise<PortsDocument
     ports: await Promise.all(
       rows.map(async ({ gpu, name, lease, tcpPort }) => {
         const holder = holders.find((candidate) => candidate.tcpPort === tcpPort) ?? null;
-        const pid = observed?.incarnations.get(name)?.pid;
+        const seen = observed?.incarnations.get(name);
+        const pid = seen?.known === true ? seen.value?.pid : undefined;
         const ours =
-          holder === null || holder.pid === null ? null : pid !== undefined && (await ports.kernel.tree(pid)).includes(holder.pid);
+          holder === null || holder.pid === null || seen?.known === false
+            ? null
+            : pid !== undefined &&
+              (await ports.kernel.tree(pid).then(
+                (tree) => tree.includes(holder.pid ?? 0),
+                () => null,
+              ));
         return { gpu, tcpPort, lease, holder, ours };
       }),
     ),

@@ -223,7 +223,11 @@ export class Installer {
 function idleCard(desired: DesiredState, observed: ObservedState): string | null {
   // What cannot be seen may run.
   if (!observed.processes.known) return null;
-  const idle = desired.instances.find((instance) => instance.mode === 'gpu' && (observed.incarnations.get(instance.name) ?? null) === null);
+  const isIdle = (name: string): boolean => {
+    const seen = observed.incarnations.get(name);
+    return seen === undefined || (seen.known && seen.value === null);
+  };
+  const idle = desired.instances.find((instance) => instance.mode === 'gpu' && isIdle(instance.name));
   return idle?.visibleDevices ?? null;
 }
 

@@ -27,7 +27,7 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
   ]);
   const incarnations = await incarnationsOf(ports, processes);
   const gpuCount = knowledge.desired?.instances.length ?? 0;
-  const running = new Set([...incarnations].flatMap(([name, incarnation]) => (incarnation === null ? [] : [name])));
+  const running = new Set([...incarnations].flatMap(([name, seen]) => (seen.known && seen.value !== null ? [name] : [])));
   const settled = gpuCount > 0 && knowledge.desired?.instances.every((instance) => running.has(instance.name));
   // Walking /proc is the dearest look; with every instance in place no port has to be found.
   const tcpPorts = settled
@@ -48,7 +48,7 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
     releaseProblem: current.known ? current.value.problem : null,
     leases: knowledge.leases,
     portHolders,
-    ownPids: strangersPossible ? await ownPids(ports, incarnations) : new Set(),
+    ownPids: strangersPossible ? await ownPids(ports, processes) : new Set(),
     models: knowledge.models,
     busy,
   };
@@ -57,22 +57,21 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
 async function incarnationsOf(
   ports: Ports,
   processes: Observed<readonly ProcessState[]>,
-): Promise<ReadonlyMap<string, Incarnation | null>> {
+): Promise<ReadonlyMap<string, Observed<Incarnation | null>>> {
   if (!processes.known) return new Map();
-  const pairs = processes.value.map(async (process): Promise<[string, Incarnation | null]> => {
-    if (process.pid === null) return [process.name, null];
-    return [process.name, await ports.kernel.incarnation(process.pid).catch(() => null)];
-  });
+  const pairs = processes.value.map(
+    async ({ name, pid }): Promise<[string, Observed<Incarnation | null>]> => [
+      name,
+      pid === null ? known(null) : await ask(() => ports.kernel.incarnation(pid)),
+    ],
+  );
   return new Map(await Promise.all(pairs));
 }
 
 /** The process trees of our instances: whoever is in none of them is a stranger. */
-async function ownPids(ports: Ports, incarnations: ReadonlyMap<string, Incarnation | null>): Promise<ReadonlySet<number>> {
-  const trees = await Promise.all(
-    [...incarnations.values()].map(async (incarnation) =>
-      // A tree that cannot be walked is at least its root.
-      incarnation === null ? [] : ports.kernel.tree(incarnation.pid).catch(() => [incarnation.pid]),
-    ),
-  );
+async function ownPids(ports: Ports, processes: Observed<readonly ProcessState[]>): Promise<ReadonlySet<number>> {
+  const roots = processes.known ? processes.value.flatMap(({ pid }) => (pid === null ? [] : [pid])) : [];
+  // A tree that cannot be walked is at least its root.
+  const trees = await Promise.all(roots.map((pid) => ports.kernel.tree(pid).catch(() => [pid])));
   return new Set(trees.flat());
 }

@@ -11,9 +11,10 @@ export function probeTargets(knowledge: Knowledge, canary: object): readonly Pro
   const release = observed.release.known ? observed.release.value : null;
   const expectedPacks = (release?.packs ?? []).filter((pack) => pack.state === 'loaded').map((pack) => pack.name);
   return desired.instances.flatMap((instance): ProbeTarget[] => {
-    const incarnation = observed.incarnations.get(instance.name);
+    const seen = observed.incarnations.get(instance.name);
+    const incarnation = seen?.known === true ? seen.value : null;
     const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
-    if (incarnation === null || incarnation === undefined || lease === undefined) return [];
+    if (incarnation === null || lease === undefined) return [];
     return [
       {
         gpu: instance.gpu,

@@ -2,7 +2,7 @@ import { type Action, actionTarget } from '../domain/action.ts';
 import { asAgentError } from '../domain/errors.ts';
 import type { ProbeResult } from '../domain/health.ts';
 import { incarnationKey, type ProcessEvent } from '../domain/instance.ts';
-import { toTime } from '../domain/observed.ts';
+import { known, toTime } from '../domain/observed.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
@@ -109,16 +109,17 @@ export class Reconciler {
   #forgetProcess(name: string): void {
     const { knowledge } = this.#options;
     if (knowledge.observed === null) return;
-    const incarnation = knowledge.observed.incarnations.get(name) ?? null;
-    if (incarnation !== null) this.#ended.add(incarnationKey(incarnation));
-    knowledge.observed = this.#withoutEnded(knowledge.observed);
+    const { incarnations } = knowledge.observed;
+    const seen = incarnations.get(name);
+    if (seen?.known === true && seen.value !== null) this.#ended.add(incarnationKey(seen.value));
+    knowledge.observed = this.#withoutEnded({ ...knowledge.observed, incarnations: new Map([...incarnations, [name, known(null)]]) });
     this.refresh();
   }
 
   #withoutEnded(observed: ObservedState): ObservedState {
-    const living = [...observed.incarnations].map(([name, incarnation]): [string, typeof incarnation] => [
+    const living = [...observed.incarnations].map(([name, seen]): [string, typeof seen] => [
       name,
-      incarnation === null || this.#ended.has(incarnationKey(incarnation)) ? null : incarnation,
+      seen.known && seen.value !== null && this.#ended.has(incarnationKey(seen.value)) ? known(null) : seen,
     ]);
     return { ...observed, incarnations: new Map(living) };
   }

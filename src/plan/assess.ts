@@ -30,7 +30,7 @@ export interface InstanceAssessment {
   readonly tcpPort: number | null;
   readonly advertiseHost: string;
   readonly process: Observed<ProcessState | null>;
-  readonly incarnation: Incarnation | null;
+  readonly incarnation: Observed<Incarnation | null>;
   /** Records of the present incarnation, by probe name. */
   readonly probes: ReadonlyMap<string, ProbeRecord>;
   readonly lastLogAt: number | null;
@@ -50,7 +50,8 @@ const layer = (status: LayerHealth['status'], reason: string | null, at: number 
 
 /** Probe results and thresholds to the document that people and machines read. Pure: the same facts give the same answer. */
 export function assessInstance(input: InstanceAssessment): InstanceDocument {
-  const { instance, config, incarnation, tcpPort, advertiseHost } = input;
+  const { instance, config, tcpPort, advertiseHost } = input;
+  const incarnation = input.incarnation.known ? input.incarnation.value : null;
   const runtime = assessRuntime(input);
   const functional = assessFunctional(input, runtime.layer);
   const serving = input.installation.status === 'pass' && runtime.layer.status === 'pass' && functional.status === 'pass';
@@ -69,7 +70,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     wsUrl: tcpPort === null ? null : `ws://${authority}:${tcpPort}/ws`,
     host,
     port: tcpPort,
-    pid: incarnation?.pid ?? null,
+    pid: incarnation?.pid ?? (input.incarnation.known ? null : pm2Pid(input.process)),
     startedAt: incarnation?.startedAt ?? null,
     release: input.process.known ? (input.process.value?.release ?? input.release) : input.release,
     layers: { installation: input.installation, runtime: runtime.layer, functional, models: input.models },
@@ -81,6 +82,9 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
   };
 }
 
+/** Of a process that cannot be looked at: what PM2 calls its own is still there. */
+const pm2Pid = (process: InstanceAssessment['process']): number | null => (process.known ? (process.value?.pid ?? null) : null);
+
 type Phase = 'none' | 'starting' | 'up' | 'failing' | 'unknown';
 
 interface Runtime {
@@ -90,14 +94,15 @@ interface Runtime {
 
 /** Process, then port, then HTTP: the first that does not hold is the reason. */
 export function assessRuntime(input: InstanceAssessment): Runtime {
-  const { config, process: seen, incarnation, probes, now, restarts } = input;
+  const { config, process: seen, probes, now, restarts } = input;
   const fail = (phase: Phase, reason: string, at = now): Runtime => ({ phase, layer: layer('fail', reason, at) });
   const cannotTell = (reason: string, at: number | null): Runtime => ({ phase: 'unknown', layer: layer('unknown', reason, at) });
 
   if (!seen.known) return cannotTell(`PM2 cannot be asked: ${seen.reason}`, now);
   const process = seen.value;
   const lastEnd = restarts.lastReason === null ? '' : `; it ended with ${restarts.lastReason}`;
-  if (input.acting && incarnation === null) {
+  const incarnation = input.incarnation.known ? input.incarnation.value : null;
+  if (input.acting && input.incarnation.known && incarnation === null) {
     const isLeaving = input.instance.draining || input.instance.desired === 'stopped';
     return fail('starting', isLeaving ? 'is being stopped' : 'is being started');
   }
@@ -106,6 +111,7 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
   // It has been asked to end and is still there: a ComfyUI takes its time.
   if (process.status === 'stopping') return fail('starting', 'is being stopped');
   if (process.status === 'errored') return fail('failing', `PM2 gave up starting it${lastEnd}; see \`agent logs ${input.instance.gpu}\``);
+  if (!input.incarnation.known) return cannotTell(`its process cannot be seen: ${input.incarnation.reason}`, now);
   if (incarnation === null) return fail('failing', `there is no process${lastEnd}; PM2 starts it again`);
 
   const http = probes.get('http');

@@ -8,7 +8,8 @@ export interface InstanceInput {
   readonly instance: DesiredInstance;
   /** What PM2 shows under its name; null: nothing. */
   readonly process: Observed<ProcessState | null>;
-  readonly incarnation: Incarnation | null;
+  /** null: none. Unknown: PM2 names a process that is not shown. */
+  readonly incarnation: Observed<Incarnation | null>;
   /** Digest of the launch it should run; null while there is no release or no port. */
   readonly launchDigest: string | null;
   /** Why there is no launch. */
@@ -90,6 +91,9 @@ export function planInstance(input: InstanceInput): InstanceStep {
     return act('restart-instance', 'restart was asked for');
   }
   if (process.entryDigest !== input.launchDigest) {
+    // It may have jobs: nobody can ask it.
+    if (!input.incarnation.known)
+      return held('UNKNOWN', `runs with earlier settings, and cannot be seen: ${input.incarnation.reason}`, 'see `agent doctor`');
     if (input.rolling)
       return held(
         'ROLLING',
@@ -113,5 +117,6 @@ const jobsIn = (queue: InstanceInput['queue']): number | null => (queue === null
 function startedBefore(input: InstanceInput, moment: number): boolean {
   const startedAt = input.process.known ? input.process.value?.startedAt : null;
   if (startedAt !== null && startedAt !== undefined) return startedAt < moment;
-  return input.incarnation === null ? false : Date.parse(input.incarnation.startedAt) < moment;
+  const { incarnation } = input;
+  return incarnation.known && incarnation.value !== null && Date.parse(incarnation.value.startedAt) < moment;
 }

@@ -88,7 +88,7 @@ export function plan(input: PlanInput): Planned {
       process: observed.processes.known
         ? known(observed.processes.value.find((process) => process.name === instance.name) ?? null)
         : unknown(observed.processes.reason),
-      incarnation: observed.incarnations.get(instance.name) ?? null,
+      incarnation: observed.incarnations.get(instance.name) ?? known(null),
       launchDigest: launch === undefined ? null : launchDigest(launch),
       missing: missingReason(observed, blocked),
       queue: input.health.get(instance.gpu)?.queue ?? null,

@@ -29,6 +29,68 @@ describe('the loop', () => {
       expect(starts(machine)).toHaveLength(2);
     });
 
+    it('/proc that does not show the processes: they are unknown, neither failed nor fine, and are left alone', async () => {
+      machine = await aReadyMachine();
+      const calls = machine.world.pm2.calls.length;
+      const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: null };
+      machine.world.kernel.blind(true);
+      await machine.advance(60_000);
+      expect(machine.world.pm2.calls).toHaveLength(calls);
+      expect(machine.instance(0)).toMatchObject({
+        status: 'unknown',
+        ready: false,
+        pid,
+        layers: { runtime: { status: 'unknown', reason: 'its process cannot be seen: /proc cannot be read' } },
+      });
+      expect(machine.core.documents().health.status).toBe('unknown');
+      machine.world.kernel.blind(false);
+      await machine.until('they are seen again', machine.isReady, 10_000);
+      expect(machine.instance(0).restarts.total).toBe(0);
+      expect(machine.world.pm2.calls).toHaveLength(calls);
+    });
+
+    it('one that ends while it is not shown is known to be gone, and one that is stopped is stopped', async () => {
+      machine = await aReadyMachine();
+      machine.world.kernel.blind(true);
+      await machine.advance(3_000);
+      machine.world.pm2.exit('comfyui-gpu0', { exitCode: 1 });
+      expect(machine.instance(0)).toMatchObject({ pid: null, layers: { runtime: { status: 'fail' } } });
+      const stopped = await machine.finished(await machine.core.agent.startOperation({ kind: 'stop', gpus: [1] }));
+      expect(stopped.state).toBe('succeeded');
+      expect(machine.world.running().has('comfyui-gpu1')).toBe(false);
+    });
+
+    it('settings that changed wait until the process, and its jobs, can be seen', async () => {
+      machine = await aReadyMachine();
+      machine.world.kernel.blind(true);
+      await machine.advance(3_000);
+      const { configuration } = machine.core.knowledge;
+      const config = { ...configuration.config, comfyui: { ...configuration.config.comfyui, arguments: ['--lowvram'] } };
+      machine.core.knowledge.configuration = { ...configuration, config };
+      await machine.advance(10_000);
+      expect(starts(machine)).toHaveLength(2);
+      expect(machine.instance(0).hold).toBe('runs with earlier settings, and cannot be seen: /proc cannot be read');
+      machine.world.kernel.blind(false);
+      await machine.until('they have them', () => starts(machine).length === 4, 30_000);
+    });
+
+    it('an owned PM2 waits for the end of what it cannot see', async () => {
+      machine = await aReadyMachine();
+      machine.world.kernel.blind(true);
+      await machine.advance(3_000);
+      const abort = new AbortController();
+      let isOver = false;
+      const stopping = machine.core.stopInstances(abort.signal).then(() => {
+        isOver = true;
+      });
+      await machine.advance(3_000);
+      expect(isOver).toBe(false);
+      machine.world.kernel.blind(false);
+      await machine.advance(10_000);
+      await stopping;
+      expect(machine.world.running().size).toBe(0);
+    });
+
     it('a PM2 daemon that is gone is started again, with its instances', async () => {
       machine = await aReadyMachine();
       machine.world.pm2.loseDaemon();

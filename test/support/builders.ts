@@ -155,7 +155,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
       diskTotalBytes: 1,
     }),
     processes: known(gpus.map((gpu) => aProcess(gpu, { entryDigest: launchDigest(aLaunch(gpu)) }))),
-    incarnations: new Map(gpus.map((gpu) => [`comfyui-gpu${gpu}`, anIncarnation(gpu)])),
+    incarnations: new Map(gpus.map((gpu) => [`comfyui-gpu${gpu}`, known(anIncarnation(gpu))])),
     release: known(aRelease(config)),
     releaseProblem: null,
     leases: gpus.map((gpu) => aLease(gpu)),

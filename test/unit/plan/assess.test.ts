@@ -24,7 +24,7 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
   tcpPort: 8188,
   advertiseHost: '127.0.0.1',
   process: known(aProcess(0)),
-  incarnation: anIncarnation(0),
+  incarnation: known(anIncarnation(0)),
   probes: serving,
   lastLogAt: null,
   restarts: { total: 0, inWindow: 0, lastReason: null, quarantine: null },
@@ -63,29 +63,39 @@ describe('assessInstance', () => {
   it.each<[string, Partial<InstanceAssessment>, object]>([
     [
       'a stopped agent has not looked yet',
-      { process: unknown('not looked yet'), incarnation: null, probes: new Map() },
+      { process: unknown('not looked yet'), incarnation: known(null), probes: new Map() },
+      { status: 'unknown', ready: false, runtime: 'unknown' },
+    ],
+    [
+      'a process that PM2 names and the kernel does not show',
+      { incarnation: unknown('hidden'), probes: new Map() },
+      { status: 'unknown', ready: false, runtime: 'unknown', reason: 'its process cannot be seen: hidden' },
+    ],
+    [
+      'the same, being acted on',
+      { incarnation: unknown('hidden'), probes: new Map(), acting: true },
       { status: 'unknown', ready: false, runtime: 'unknown' },
     ],
     [
       'no process yet',
-      { process: known(null), incarnation: null, probes: new Map() },
+      { process: known(null), incarnation: known(null), probes: new Map() },
       { status: 'starting', ready: false, runtime: 'fail', reason: 'no process: it was not started yet' },
     ],
     [
       'installing',
-      { process: known(null), incarnation: null, probes: new Map(), installing: true, installation: { ...passed, status: 'fail' } },
+      { process: known(null), incarnation: known(null), probes: new Map(), installing: true, installation: { ...passed, status: 'fail' } },
       { status: 'installing', ready: false },
     ],
     [
       'held',
-      { process: known(null), incarnation: null, probes: new Map(), hold: 'port 8188 is held by pid 1' },
+      { process: known(null), incarnation: known(null), probes: new Map(), hold: 'port 8188 is held by pid 1' },
       { status: 'unhealthy', ready: false },
     ],
     [
       'dead, PM2 will start it again',
       {
         process: known(aProcess(0, { pid: null, status: 'waiting restart' })),
-        incarnation: null,
+        incarnation: known(null),
         probes: new Map(),
         restarts: { total: 1, inWindow: 1, lastReason: 'exit signal SIGKILL', quarantine: null },
       },
@@ -103,12 +113,12 @@ describe('assessInstance', () => {
     ],
     [
       'starting without progress',
-      { probes: records(fail('http')), lastLogAt: NOW - 400_000, incarnation: anIncarnation(0, { startedAt: at(-500_000) }) },
+      { probes: records(fail('http')), lastLogAt: NOW - 400_000, incarnation: known(anIncarnation(0, { startedAt: at(-500_000) })) },
       { status: 'unhealthy', ready: false, reason: 'starting without progress for 400 s; see `agent logs 0`' },
     ],
     [
       'starting slowly with a moving log',
-      { probes: records(fail('http')), lastLogAt: NOW - 1_000, incarnation: anIncarnation(0, { startedAt: at(-500_000) }) },
+      { probes: records(fail('http')), lastLogAt: NOW - 1_000, incarnation: known(anIncarnation(0, { startedAt: at(-500_000) })) },
       { status: 'starting', ready: false },
     ],
     [
@@ -163,14 +173,14 @@ describe('assessInstance', () => {
       {
         instance: anInstance(0, { desired: 'stopped' }),
         process: known(aProcess(0, { status: 'stopped', pid: null })),
-        incarnation: null,
+        incarnation: known(null),
         probes: new Map(),
       },
       { status: 'stopped', ready: false },
     ],
     [
       'quarantined',
-      { instance: anInstance(0, { quarantined: 'too often' }), process: known(null), incarnation: null, probes: new Map() },
+      { instance: anInstance(0, { quarantined: 'too often' }), process: known(null), incarnation: known(null), probes: new Map() },
       { status: 'quarantined', ready: false },
     ],
     ['disabled', { config: aConfig({ comfyui: { enabled: false } }) }, { status: 'disabled' }],
