@@ -117,11 +117,12 @@ async function tryToWrite(files: Files, root: string): Promise<null> {
   return null;
 }
 
-async function instancePids({ processes, kernel }: DoctorPorts): Promise<ReadonlySet<number>> {
+/** Unknown when one of them is not shown: its children would be taken for strangers. Without PM2 there are none. */
+async function instancePids({ processes, kernel }: DoctorPorts): Promise<DoctorFacts['ownPids']> {
   const states = await ask(() => processes.list());
-  if (!states.known) return new Set();
-  const trees = await Promise.all(states.value.map(async ({ pid }) => (pid === null ? [] : await kernel.tree(pid).catch(() => [pid]))));
-  return new Set(trees.flat());
+  if (!states.known) return known(new Set());
+  const roots = states.value.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+  return ask(async () => new Set((await Promise.all(roots.map((pid) => kernel.tree(pid)))).flat()));
 }
 
 function portsToLookAt(config: Config, gpus: DoctorFacts['gpus']): number[] {

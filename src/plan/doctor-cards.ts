@@ -23,16 +23,18 @@ export function checkCards({ gpus, config, ownPids }: DoctorFacts): Finding[] {
   for (const { name } of cards) names.set(name, (names.get(name) ?? 0) + 1);
   const list = [...names].map(([name, count]) => `${count} x ${name}`).join(', ');
   const { warnings } = chooseCards(config.gpu, known(gpus.value));
-  const foreign = foreignProcesses(config.gpu, known(gpus.value), ownPids);
+  const foreign = foreignProcesses(config.gpu, known(gpus.value), ownPids.known ? ownPids.value : new Set());
   return [
     ok('gpu', `${list}, driver ${cards[0]?.driverVersion ?? 'of unknown version'}`),
     ...warnings.map((warning) => warn('gpu', warning, 'see gpu.count (NUM_GPUS) and `nvidia-smi`')),
     ...foreign.map((each) =>
-      (config.gpu.foreignProcess === 'hold' ? fail : warn)(
-        'gpu',
-        `${foreignReason(each)}, and is not ours`,
-        'end that process, raise gpu.foreignMemoryMb, or set gpu.foreignProcess to warn',
-      ),
+      !ownPids.known
+        ? cannotTell('gpu', `${foreignReason(each)}; whether it is ours cannot be told: ${ownPids.reason}`)
+        : (config.gpu.foreignProcess === 'hold' ? fail : warn)(
+            'gpu',
+            `${foreignReason(each)}, and is not ours`,
+            'end that process, raise gpu.foreignMemoryMb, or set gpu.foreignProcess to warn',
+          ),
     ),
   ];
 }
@@ -79,7 +81,11 @@ export function checkPorts({ config, gpus, portHolders, ownPids, agentPid }: Doc
   const wanted = config.comfyui.enabled ? cards.map(({ index }) => config.ports.first + index) : [];
   const findings: Finding[] = [];
   for (const { tcpPort, pid, command } of portHolders.value) {
-    if (pid !== null && (ownPids.has(pid) || pid === agentPid)) continue;
+    if (pid !== null && (pid === agentPid || (ownPids.known && ownPids.value.has(pid)))) continue;
+    if (pid !== null && !ownPids.known && wanted.includes(tcpPort)) {
+      findings.push(cannotTell('ports', `port ${tcpPort} is held by pid ${pid}; whether it is ours cannot be told: ${ownPids.reason}`));
+      continue;
+    }
     const who = pid === null ? 'a process of another user' : `pid ${pid} (${command ?? 'unknown command'})`;
     if (tcpPort === api && agentPid === null)
       findings.push(

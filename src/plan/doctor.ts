@@ -47,7 +47,7 @@ export interface DoctorFacts {
   readonly gpus: Attempt<GpuReading>;
   readonly portHolders: Attempt<readonly PortHolder[]>;
   /** Processes of our instances. */
-  readonly ownPids: ReadonlySet<number>;
+  readonly ownPids: Observed<ReadonlySet<number>>;
   /** The agent that answers, when one runs. */
   readonly agentPid: number | null;
   readonly pm2Pid: Observed<number | null>;

@@ -21,7 +21,7 @@ const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({
   programs: { uv: null, ps: '/usr/bin/ps' },
   gpus: { ok: true, value: aReading(aGpu(0), aGpu(1)) },
   portHolders: { ok: true, value: [] },
-  ownPids: new Set(),
+  ownPids: known(new Set()),
   agentPid: null,
   pm2Pid: known(null),
   unfinishedReleases: [],
@@ -181,7 +181,7 @@ describe('diagnose', () => {
     const found = diagnose(
       facts({
         agentPid: 5,
-        ownPids: new Set([991]),
+        ownPids: known(new Set([991])),
         pm2Pid: known(6),
         portHolders: {
           ok: true,
@@ -193,6 +193,22 @@ describe('diagnose', () => {
       }),
     );
     expect(found.filter(({ status }) => status !== 'ok')).toEqual([]);
+  });
+
+  it('takes what it cannot tell apart from its own instances for no strangers either', () => {
+    const stranger = { pid: 991, name: 'python3', memoryBytes: 8 * 1024 ** 3, type: 'compute' as const };
+    const found = diagnose(
+      facts({
+        config: aConfig({ gpu: { mode: 'actual' } }),
+        gpus: { ok: true, value: { present: true, gpus: [aGpu(0, { processes: [stranger] })] } },
+        ownPids: unknown('/proc does not show process 990, which is there'),
+        portHolders: { ok: true, value: [{ tcpPort: 8188, pid: 991, command: 'x' }] },
+      }),
+    ).filter(({ check, status }) => (check === 'gpu' || check === 'ports') && status !== 'ok');
+    expect(found.map(({ status, message }) => `${status}: ${message}`)).toEqual([
+      'unknown: pid 991 (python3) uses 8192 MiB of GPU 0; whether it is ours cannot be told: /proc does not show process 990, which is there',
+      'unknown: port 8188 is held by pid 991; whether it is ours cannot be told: /proc does not show process 990, which is there',
+    ]);
   });
 
   it('asks for no cards, torch or uv where the simulator runs on mock GPUs', () => {
