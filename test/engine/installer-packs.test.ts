@@ -136,6 +136,21 @@ describe('packs', () => {
     expect(await files.readText(nodeFile('ComfyUI-One/cache.db'))).toBe('rows');
   });
 
+  it('keep the newest when a file of theirs was replaced, as by a rename: the link is gone then', async () => {
+    await lab({ packs: { 'ComfyUI-One': null } });
+    await install();
+    const { files } = machine.world;
+    files.put(nodeFile('ComfyUI-One/settings.json'), 'old');
+    expect((await install('reinstall')).state).toBe('succeeded');
+    const directory = (await files.realPath(nodeFile('ComfyUI-One'))) ?? '';
+    await files.remove(`${directory}/settings.json`);
+    files.put(`${directory}/settings.json`, 'new');
+    expect((await install('reinstall')).state).toBe('succeeded');
+    expect(await files.readText(nodeFile('ComfyUI-One/settings.json'))).toBe('new');
+    expect(await files.readText(`${directory}/settings.json`)).toBe('new');
+    expect(await files.readLink(`${directory}/settings.json`)).toBe('/workspace/shared/pack-state/ComfyUI-One/settings.json');
+  });
+
   it('lose nothing when the installation ends while their files are moved', async () => {
     await lab({ packs: { 'ComfyUI-One': null } });
     await install();

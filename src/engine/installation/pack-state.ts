@@ -43,7 +43,9 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
   for (const path of written) {
     const from = `${directory}/${path}`;
     const to = `${layout.packState}/${pack.name}/${path}`;
-    if ((await files.readLink(from)) !== null || (await files.exists(to))) continue;
+    if ((await files.readLink(from)) !== null) continue;
+    // A file that was replaced, link and all (written beside and renamed), is newer than the kept one; a directory may be half of it.
+    if ((await files.exists(to)) && ((await files.isDirectory(from)) || (await files.isDirectory(to)))) continue;
     await files.ensureDirectory(parent(to));
     // Noted first: what is moved and not noted would be lost to the pack, should the agent end in between.
     const kept = [...new Set([...(await keptPaths(context, pack.name)), path])].sort();
