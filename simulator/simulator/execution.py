@@ -139,13 +139,14 @@ class _Job:
         entry = self.cache.get(node_id)
         if entry is not None:
             self.tell_client("executed", {**about, "output": entry.ui})
+            self.progress.finish(node_id)
             return True
         self.node_id = self.server.last_node_id = node_id
         values = {}
         try:
+            self.progress.start(node_id)
             values = self._inputs_of(node_id)
             self.tell_client("executing", dict(about))
-            self.progress.start(node_id)
             entry = self._call(node_id, values)
             if entry.ui is not None:
                 self.tell_client("executed", {**about, "output": entry.ui})

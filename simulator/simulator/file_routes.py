@@ -8,7 +8,7 @@ import struct
 from . import folder_paths
 from . import multipart
 from . import personality
-from .http_messages import Response, error_page, json_response
+from .http_messages import Response, json_response
 
 FORCED_DOWNLOADS = {".html", ".htm", ".js", ".css"}
 MAX_SAFETENSORS_HEADER = 1024 * 1024
@@ -56,12 +56,12 @@ def view_metadata(request, folder):
     filename = request.query.get("filename", "")
     path = folder_paths.get_full_path(folder, filename) if filename.endswith(".safetensors") else None
     if path is None:
-        return error_page(404)
+        return Response(status=404)
     with open(path, "rb") as stream:
         head = stream.read(8)
         size = struct.unpack("<Q", head)[0] if len(head) == 8 else MAX_SAFETENSORS_HEADER + 1
         header = json.loads(stream.read(size)) if size <= MAX_SAFETENSORS_HEADER else {}
-    return json_response(header["__metadata__"]) if "__metadata__" in header else error_page(404)
+    return json_response(header["__metadata__"]) if "__metadata__" in header else Response(status=404)
 
 
 def _free_name(folder, filename, content):

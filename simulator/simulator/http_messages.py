@@ -32,9 +32,12 @@ class Request:
 
 
 class Response:
-    def __init__(self, body=b"", status=200, content_type="application/octet-stream", headers=None):
+    """Without a body there is no content type either, unless one is given."""
+
+    def __init__(self, body=b"", status=200, content_type=None, headers=None):
         self.body, self.status = body, status
-        self.headers = {"Content-Type": content_type, **(headers or {})}
+        kind = content_type or ("application/octet-stream" if body else None)
+        self.headers = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
 
     def encode(self, keep_alive, with_body=True):
         headers = {"Content-Length": len(self.body), "Date": _date(), "Server": "ComfyUI-simulator", **self.headers}

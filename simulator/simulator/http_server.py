@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import logging
-import traceback
 import urllib.parse
 
 from .http_messages import MAX_HEADER, BadRequest, Response, error_page, read_request
@@ -19,19 +18,21 @@ def _is_loopback(host):
         return False
 
 
-def is_foreign_origin(headers):
-    """A browser page of another host talks to a loopback address: ComfyUI refuses that with 403."""
+def foreign_origin(headers):
+    """A browser page of another host talks to a loopback address: ComfyUI refuses that with 403. (host, origin) or None."""
     host, origin = headers.get("host"), headers.get("origin")
     if not host or not origin:
-        return False
+        return None
     asked, asking = urllib.parse.urlsplit("//" + host.lower()), urllib.parse.urlsplit(origin.lower())
     try:
         ports = asked.port, asking.port
     except ValueError:
-        return True
+        return host, origin
     if not _is_loopback(asked.hostname) or not asking.hostname:
-        return False
-    return asked.hostname != asking.hostname or (None not in ports and ports[0] != ports[1])
+        return None
+    # ports count only when both sides name one
+    pair = (asked.netloc, asking.netloc) if None not in ports else (asked.hostname, asking.hostname)
+    return None if pair[0] == pair[1] else pair
 
 
 class HttpServer:
@@ -65,7 +66,7 @@ class HttpServer:
                 if request.path in ("/ws", "/api/ws") and request.method == "GET" and not self._guard(request):
                     await self.on_websocket(request, reader, writer)
                     return
-                response = await self._answer(request)
+                response = await self._answer(request, writer)
                 writer.write(response.encode(request.keep_alive, request.method != "HEAD"))
                 await writer.drain()
                 if not request.keep_alive:
@@ -80,12 +81,13 @@ class HttpServer:
         faulty = self.switches.get("http_500")
         if faulty is True or any(request.path.startswith(prefix) for prefix in as_list(faulty)):
             return error_page(500)
-        if self.cors_origin is None and is_foreign_origin(request.headers):
-            logging.warning("WARNING: request with non matching host and origin, returning 403")
+        foreign = foreign_origin(request.headers) if self.cors_origin is None else None
+        if foreign:
+            logging.warning("WARNING: request with non matching host and origin %s != %s, returning 403", *foreign)
             return Response(status=403)
         return Response() if request.method == "OPTIONS" else None
 
-    async def _answer(self, request):
+    async def _answer(self, request, writer):
         delay = self.switches.number("http_delay_ms")
         if delay:
             await asyncio.sleep(delay / 1000)
@@ -94,8 +96,7 @@ class HttpServer:
             try:
                 response = self._route(request)
             except Exception:
-                logging.error("Error handling request from %s", request.headers.get("host", "?"))
-                logging.error(traceback.format_exc())
+                logging.exception("Error handling request from %s", (writer.get_extra_info("peername") or "?")[0])
                 response = error_page(500)
         if self.cors_origin:
             response.headers["Access-Control-Allow-Origin"] = self.cors_origin
@@ -116,7 +117,8 @@ class HttpServer:
                 values = self._match(pattern, segments)
                 if values is not None:
                     return handler(request, *values)
-        return error_page(404 if method == "GET" else 405)
+        # files of the graph editor would be found here, and nothing can be posted to them
+        return Response(status=404, content_type="application/octet-stream") if method == "GET" else error_page(405)
 
     @staticmethod
     def _match(pattern, segments):

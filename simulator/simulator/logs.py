@@ -14,10 +14,14 @@ subscriber = None
 
 
 class RecordingStream(io.TextIOWrapper):
-    """A standard stream that also remembers what passed through it."""
+    """A standard stream that also remembers what passed through it.
+
+    What is printed to a standard output that is no terminal stays in the buffer until there is enough of it, even with
+    `python -u`: so it is in ComfyUI.
+    """
 
     def __init__(self, stream):
-        super().__init__(stream.buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=True)
+        super().__init__(stream.buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=stream.line_buffering)
 
     def write(self, text):
         entry = {"t": datetime.datetime.now().isoformat(), "m": text}

@@ -2,6 +2,7 @@
 
 from . import node_images
 from . import node_sampling
+from . import personality
 from .processing import interrupt_processing  # noqa: F401 - packs call nodes.interrupt_processing()
 
 MAX_RESOLUTION = node_images.MAX_RESOLUTION
@@ -52,4 +53,8 @@ def describe(name):
     for flag in ("DEPRECATED", "EXPERIMENTAL"):
         if getattr(node_class, flag, False):
             info[flag.lower()] = True
+    if personality.IS_MODERN and name in EXTRA_MODULES:
+        # these are written against the newer node interface, which spells everything out
+        spelt_out = {"output_tooltips": [None] * len(outputs), "display_name": None}
+        info.update(spelt_out, deprecated=False, experimental=False, api_node=False)
     return info

@@ -5,6 +5,7 @@ import time
 import zlib
 
 from . import folder_paths
+from . import personality
 from . import processing
 from .images import Image
 
@@ -16,6 +17,18 @@ SAMPLERS = (
     "ddim uni_pc uni_pc_bh2"
 ).split()
 SCHEDULERS = "normal karras exponential sgm_uniform simple ddim_uniform beta linear_quadratic kl_optimal".split()
+SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF}
+if personality.IS_MODERN:
+    for _name, _before in (
+        ("dpmpp_2m_sde_heun", "dpmpp_3m_sde"),
+        ("dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde"),
+        ("res_multistep_ancestral", "gradient_estimation"),
+        ("res_multistep_ancestral_cfg_pp", "gradient_estimation"),
+        *((_late, "ddim") for _late in "gradient_estimation_cfg_pp er_sde seeds_2 seeds_3 sa_solver sa_solver_pece".split()),
+    ):
+        SAMPLERS.insert(SAMPLERS.index(_before), _name)
+    SCHEDULERS = "simple sgm_uniform karras exponential ddim_uniform beta normal linear_quadratic kl_optimal".split()
+    SEED["control_after_generate"] = True
 
 
 class Model:
@@ -90,7 +103,7 @@ class KSampler:
         return {
             "required": {
                 "model": ("MODEL",),
-                "seed": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF}),
+                "seed": ("INT", dict(SEED)),
                 "steps": ("INT", {"default": 20, "min": 1, "max": 10000}),
                 "cfg": ("FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}),
                 "sampler_name": (SAMPLERS,),

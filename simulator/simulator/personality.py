@@ -22,5 +22,8 @@ def at_least(text):
 HAS_BASE_DIRECTORY = at_least("0.3.33")
 IS_MODERN = at_least("0.3.64")
 
+# Of the packages that come with the imitated version; there is no graph editor here.
+FRONTEND_VERSION = "0.0.0"
+
 _fork = os.environ.get("SIM_FORK_PROTOCOL", "")
 FORK_PROTOCOL = _fork.lower() in ("1", "true", "yes") if _fork else not HAS_BASE_DIRECTORY

@@ -14,7 +14,7 @@ from . import node_classes
 from . import personality
 from . import processing
 from .devices import memory_of_system
-from .http_messages import Response, error_page, json_response
+from .http_messages import Response, json_response
 from .validation import no_prompt, validate_prompt
 
 PAGE = b"<!doctype html><title>ComfyUI simulator</title><p>This is the ComfyUI simulator. It has no graph editor.</p>\n"
@@ -138,7 +138,7 @@ class Routes:
         system = {"os": os.name, **memory_of_system(), "python_version": sys.version, "embedded_python": False, "argv": sys.argv}
         if personality.IS_MODERN:
             for name in ("required_frontend_version", "installed_templates_version", "required_templates_version"):
-                system[name] = "0.0.0"
+                system[name] = personality.FRONTEND_VERSION
         return json_response({"system": system, "devices": [device]})
 
     def get_object_info(self, request):
@@ -162,7 +162,7 @@ class Routes:
 
     def get_models_of(self, request, folder):
         if folder not in folder_paths.folder_names_and_paths:
-            return error_page(404)
+            return Response(status=404)
         return json_response(folder_paths.get_filename_list(folder))
 
     def get_embeddings(self, request):

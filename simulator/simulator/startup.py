@@ -64,6 +64,16 @@ def apply_paths(arguments):
         logging.info("Setting user directory to: %s", folder_paths.user_directory)
 
 
+def log_attention(arguments, device):
+    if arguments.use_split_cross_attention:
+        logging.info("Using split optimization for attention")
+    elif device.is_cpu and not arguments.use_pytorch_cross_attention:
+        tip = "if you have memory or speed issues try using: --use-split-cross-attention"
+        logging.info("Using sub quadratic optimization for attention, %s", tip)
+    else:
+        logging.info("Using pytorch attention")
+
+
 def choose_device(arguments, switches):
     if arguments.cuda_device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(arguments.cuda_device)
@@ -142,9 +152,10 @@ def prepare(arguments, switches):
     device = choose_device(arguments, switches)
     pacer.reach(0.4)
     processing.device, processing.switches, processing.disable_metadata = device, switches, arguments.disable_metadata
+    logging.info("Checkpoint files will always be loaded safely.")
     device.log_start()
     pacer.reach(0.55)
-    logging.info("Using pytorch attention")
+    log_attention(arguments, device)
     pacer.reach(0.65)
     log_versions()
     if arguments.temp_directory:
@@ -154,6 +165,8 @@ def prepare(arguments, switches):
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    if personality.IS_MODERN and not arguments.front_end_root:
+        logging.info("ComfyUI frontend version: %s", personality.FRONTEND_VERSION)
     logging.info("[Prompt Server] web root: %s", arguments.front_end_root or os.path.join(folder_paths.checkout, "web"))
     server = PromptServer(loop, switches, arguments)
     pacer.reach(0.8)
