@@ -109,7 +109,7 @@ describe.skipIf(real === null)('real ComfyUI on the CPU', () => {
   afterAll(async () => {
     await stopAgents();
     for (const path of [directory, wheels]) if (path !== undefined) await rm(path, { recursive: true, force: true });
-    for (const [step, result] of table) console.log(`${result.padStart(10)}  ${step}`);
+    for (const [step, result] of table) console.log(`${step.padEnd(68)} ${result}`);
   });
 
   it('installs into a bare root and gets two instances ready', async () => {

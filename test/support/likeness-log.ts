@@ -1,3 +1,7 @@
+/** What ComfyUI says when nodes of its own tree do not import: here that hangs on packages that are only stubs. */
+const OWN_NODES =
+  /^(WARNING: some comfy_extras\/ nodes|IMPORT FAILED: |This issue might be caused by new missing|Please do a: pip install)/;
+
 /** Lines of a ComfyUI's log in a form in which two servers can be compared. */
 export function logForm(text: string, replace: Readonly<Record<string, string>>): readonly string[] {
   let rest = text;
@@ -6,7 +10,7 @@ export function logForm(text: string, replace: Readonly<Record<string, string>>)
     .split('\n')
     .map((line) => line.trimEnd())
     // Where in the program it happened is each program's own.
-    .filter((line) => line !== '' && (!line.startsWith('  ') || line.includes(' seconds')))
+    .filter((line) => line !== '' && (!line.startsWith('  ') || line.includes(' seconds')) && !OWN_NODES.test(line))
     .map((line) =>
       line
         .replace(/(web root|Python version): .*/, '$1: …')
