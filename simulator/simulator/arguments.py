@@ -39,7 +39,8 @@ def existing_directory(path):
     if personality.IS_MODERN and not os.path.exists(path):
         raise argparse.ArgumentTypeError("The path '%s' does not exist." % path)
     if not os.path.isdir(path):
-        raise argparse.ArgumentTypeError(("'%s' is not a directory." if personality.IS_MODERN else "%s is not a valid directory.") % path)
+        words = "'%s' is not a directory." if personality.IS_MODERN else "%s is not a valid directory."
+        raise argparse.ArgumentTypeError(words % path)
     return path
 
 
