@@ -46,7 +46,7 @@ class HttpServer:
         self.on_websocket = None
 
     def add(self, method, pattern, handler):
-        self.routes.append((method, pattern.strip("/").split("/"), handler))
+        self.routes.append((method, pattern.split("/")[1:], handler))
 
     async def listen(self, host, port, tls):
         return await asyncio.start_server(self._serve, host, port, limit=MAX_HEADER, ssl=tls)
@@ -98,7 +98,10 @@ class HttpServer:
             except Exception:
                 logging.exception("Error handling request from %s", (writer.get_extra_info("peername") or "?")[0])
                 response = error_page(500)
-        if self.cors_origin:
+        if response.status == 500:
+            # after an exception the connection is not used again
+            request.keep_alive = False
+        elif self.cors_origin and response.status != 405:
             response.headers["Access-Control-Allow-Origin"] = self.cors_origin
             response.headers["Access-Control-Allow-Methods"] = "POST, GET, DELETE, PUT, OPTIONS"
             response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization"
@@ -110,15 +113,21 @@ class HttpServer:
         path = request.path
         if path.startswith("/api/") and not path.startswith("/api/internal"):
             path = path[4:]
-        segments = path.strip("/").split("/")
+        segments = path.split("/")[1:]
         method = "GET" if request.method == "HEAD" else request.method
+        allowed = {"GET", "HEAD"}
         for route_method, pattern, handler in self.routes:
-            if route_method == method and len(pattern) == len(segments):
-                values = self._match(pattern, segments)
-                if values is not None:
+            values = self._match(pattern, segments) if len(pattern) == len(segments) else None
+            if values is not None:
+                if route_method == method:
                     return handler(request, *values)
-        # files of the graph editor would be found here, and nothing can be posted to them
-        return Response(status=404, content_type="application/octet-stream") if method == "GET" else error_page(405)
+                allowed.add(route_method)
+        if method == "GET":
+            # where the files of the graph editor would be
+            return Response(status=404, content_type="application/octet-stream")
+        response = error_page(405)
+        response.headers["Allow"] = ",".join(sorted(allowed))
+        return response
 
     @staticmethod
     def _match(pattern, segments):

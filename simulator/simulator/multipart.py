@@ -18,10 +18,12 @@ def _parameter(header, name):
 
 
 def parse(content_type, body):
-    """name -> Part. Raises ValueError when the body is not what the type promises."""
+    """name -> Part; nothing of another type. Raises ValueError when the body is not what the type promises."""
+    if not content_type.lower().startswith("multipart/form-data"):
+        return {}
     boundary = _parameter(content_type, "boundary")
-    if not content_type.lower().startswith("multipart/form-data") or not boundary:
-        raise ValueError("not multipart/form-data")
+    if not boundary:
+        raise ValueError("multipart/form-data without a boundary")
     parts = {}
     for piece in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:]:
         if piece.startswith(b"--"):

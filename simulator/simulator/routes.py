@@ -56,7 +56,7 @@ class Routes:
         http.on_websocket = self.server.on_websocket
 
     def get_root(self, request):
-        return Response(PAGE, content_type="text/html", headers={"Cache-Control": "no-cache"})
+        return Response(PAGE, content_type="text/html", headers={"Cache-Control": "no-cache", "Pragma": "no-cache", "Expires": "0"})
 
     # Prompts and queue ------------------------------------------------------------------------------------
 
@@ -66,7 +66,8 @@ class Routes:
     def post_prompt(self, request):
         logging.info("got prompt")
         body = request.json()
-        number = float(body["number"]) if "number" in body else self.server.next_number(bool(body.get("front")))
+        front = "front" in body and bool(body["front"])
+        number = float(body["number"]) if "number" in body else self.server.next_number(front)
         if "prompt" not in body:
             return json_response(no_prompt(), 400)
         prompt_id, targets = str(uuid.uuid4()), None

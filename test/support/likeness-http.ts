@@ -9,6 +9,7 @@ const submit = (prompt: unknown, more: object = {}): Question => ['POST', '/prom
 
 /** Answers of these are the same to the letter, numbers and all. */
 const REFUSALS: Readonly<Record<string, Question>> = {
+  'a list': ['POST', '/prompt', []],
   'no prompt': ['POST', '/prompt', {}],
   'no JSON': ['POST', '/prompt', 'this is no JSON'],
   'an empty prompt': submit({}),
@@ -53,6 +54,11 @@ const QUESTIONS: readonly Question[] = [
   ['GET', '/internal/logs/raw'],
   ['GET', '/api/internal/logs'],
   ['GET', '/no-such-route'],
+  ['GET', '/'],
+  ['GET', '/prompt/'],
+  ['GET', '/history?max_items=many'],
+  ['POST', '/upload/image', 'no form'],
+  ['POST', '/no-such-route', {}],
   ['PUT', '/prompt', {}],
   ['HEAD', '/prompt'],
   ['POST', '/history', { delete: ['never-submitted'] }],
@@ -69,8 +75,12 @@ const path = ([, of]: Question): string => of;
 interface Answer {
   readonly status: number;
   readonly type: string | null;
+  readonly headers: Readonly<Record<string, string | null>>;
   readonly body: unknown;
 }
+
+/** Those that tell what may be done next. */
+const HEADERS = ['allow', 'cache-control', 'connection', 'expires', 'pragma'];
 
 export async function ask(baseUrl: string, [method, path, body, headers]: Question): Promise<Answer> {
   const response = await fetch(`${baseUrl}${path}`, {
@@ -83,6 +93,7 @@ export async function ask(baseUrl: string, [method, path, body, headers]: Questi
   return {
     status: response.status,
     type,
+    headers: Object.fromEntries(HEADERS.map((name) => [name, response.headers.get(name)])),
     body: type?.startsWith('application/json') && text !== '' ? (JSON.parse(text) as unknown) : text,
   };
 }
@@ -101,13 +112,9 @@ export function formOf(value: unknown): unknown {
 export async function answersOf(baseUrl: string): Promise<Record<string, unknown>> {
   const answers: Record<string, unknown> = {};
   for (const question of QUESTIONS) {
-    const { status, type, body } = await ask(baseUrl, question);
-    const isJson = typeof body === 'object';
-    answers[JSON.stringify(question)] = {
-      status,
-      type,
-      body: isJson ? formOf(body) : path(question).startsWith('/internal/logs') ? typeof body : body,
-    };
+    const { body, ...rest } = await ask(baseUrl, question);
+    const isOwn = path(question) === '/' || path(question).startsWith('/internal/logs');
+    answers[JSON.stringify(question)] = { ...rest, body: isOwn || typeof body === 'object' ? formOf(body) : body };
   }
   return answers;
 }
@@ -116,8 +123,8 @@ export async function answersOf(baseUrl: string): Promise<Record<string, unknown
 export async function refusalsOf(baseUrl: string): Promise<Record<string, unknown>> {
   const answers: Record<string, unknown> = {};
   for (const [name, question] of Object.entries(REFUSALS)) {
-    const { status, type, body } = await ask(baseUrl, question);
-    answers[name] = { status, type, body: essence(body) };
+    const { body, ...rest } = await ask(baseUrl, question);
+    answers[name] = { ...rest, body: essence(body) };
   }
   return answers;
 }
