@@ -40,7 +40,7 @@ describe('an instance that misbehaves by itself', () => {
     agent = await startAgent({
       gpus: 1,
       environment: control.environment,
-      config: { health: { canary: { timeoutMs: 2_000 }, startupNoProgressMs: 4_000, http: { periodMs: 500, timeoutMs: 500 } } },
+      config: { health: { canary: { timeoutMs: 6_000 }, startupNoProgressMs: 5_000, http: { periodMs: 500, timeoutMs: 1_500 } } },
     });
     await agent.untilReady([0]);
   });
@@ -84,7 +84,7 @@ describe('an instance that misbehaves by itself', () => {
   });
 
   it('that starts slowly is starting as long as its log moves, however long it takes', async () => {
-    await control.set({ startup_ms: 7_000 });
+    await control.set({ startup_ms: 8_000 });
     const { pid } = await agent.instance(0);
     expect(await agent.cli('restart', '0', '--no-wait')).toMatchObject({ code: 0 });
     const seen = new Set<string>();
@@ -93,10 +93,14 @@ describe('an instance that misbehaves by itself', () => {
       async () => {
         const instance = await agent.instance(0);
         if (instance.pid === pid || instance.pid === null) return false;
-        seen.add(instance.status);
+        seen.add(
+          instance.status === 'unhealthy'
+            ? `unhealthy: ${instance.layers.runtime.reason ?? instance.layers.functional.reason}`
+            : instance.status,
+        );
         return instance.ready;
       },
-      15_000,
+      30_000,
     );
     // Never called stuck: it took longer than the limit, but was never silent for so long.
     expect([...seen].sort()).toEqual(['healthy', 'starting']);

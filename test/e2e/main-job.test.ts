@@ -54,9 +54,8 @@ describe('from a bare root to healthy instances', () => {
       { gpu: 0, ready: true, port: agent.firstPort, protocol: 'fork' },
       { gpu: 1, ready: true, port: agent.firstPort + 1, protocol: 'fork' },
     ]);
-    expect(await readFile(join(agent.root, 'run/instances.env'), 'utf8')).toContain(
-      `COMFYUI_INSTANCES=0,1\nCOMFYUI_GPU0_HOST=127.0.0.1\nCOMFYUI_GPU0_PORT=${agent.firstPort}\n`,
-    );
+    const listed = `COMFYUI_INSTANCES=0,1\nCOMFYUI_GPU0_HOST=127.0.0.1\nCOMFYUI_GPU0_PORT=${agent.firstPort}\n`;
+    await eventually('both are listed', async () => (await readFile(join(agent.root, 'run/instances.env'), 'utf8')).includes(listed));
 
     // Killed: not ready at once, then another incarnation serves.
     process.kill(first.pid ?? -1, 'SIGKILL');

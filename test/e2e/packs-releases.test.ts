@@ -65,7 +65,7 @@ describe('what a pack wrote into its own folder', () => {
 });
 
 describe('commits', () => {
-  it('stay where they are on a change elsewhere, and move with reinstall', async () => {
+  it('stay where they are on a change elsewhere and on a reinstall, and move with an update', async () => {
     const moving = await createPack(origins, 'moving', { 'which.txt': '1' });
     const pinned = await createPack(origins, 'pinned');
     const first = await moving.commit({ 'which.txt': '2' });
@@ -89,7 +89,17 @@ describe('commits', () => {
     expect(await packOf(agent, 'Other')).toMatchObject({ state: 'loaded' });
 
     await installed(agent, 'reinstall');
+    expect(await packOf(agent, 'Moving')).toMatchObject({ commit: first });
+
+    // Shown first, without any change; then done.
+    const shown = await agent.cli('update', '--all', '--dry-run');
+    expect(shown).toMatchObject({ code: 0 });
+    expect(shown.stdout).toMatch(new RegExp(`changed +pack +Moving +${first.slice(0, 10)}.* +${second.slice(0, 10)}`));
+    expect(shown.stdout).not.toMatch(/Other/);
+    expect(await packOf(agent, 'Moving')).toMatchObject({ commit: first });
+    expect(await agent.cli('update', '--pack', 'Moving')).toMatchObject({ code: 0 });
     expect(await packOf(agent, 'Moving')).toMatchObject({ commit: second, state: 'loaded' });
+    expect(await agent.cli('install', '--locked')).toMatchObject({ code: 0, stdout: expect.stringContaining('already right') });
     expect(await readFile(join(folderOf(agent, 'Moving'), 'which.txt'), 'utf8')).toBe('3');
     await untilHealthy(agent);
   });

@@ -192,7 +192,9 @@ describe.skipIf(real === null)('real ComfyUI on the CPU', () => {
 
   it('installs anew when the pack is mended, and then has nothing left to do', async () => {
     await broken.commit({ '__init__.py': goodPack.replaceAll('RealRunNode', 'MendedNode') });
-    const mended = await timed('agent reinstall after the broken pack was mended (warm caches)', () => agent.cli('reinstall'));
+    const mended = await timed('agent update --pack after the broken pack was mended (warm caches)', () =>
+      agent.cli('update', '--pack', 'Broken'),
+    );
     expect(mended).toMatchObject({ code: 0, stdout: expect.not.stringContaining('failed node packs') });
     await timed('then until instance 0 is ready on the new release', () =>
       eventually(
@@ -202,7 +204,7 @@ describe.skipIf(real === null)('real ComfyUI on the CPU', () => {
       ),
     );
     const second = await releaseOf();
-    recordSteps('reinstallation', second);
+    recordSteps('update', second);
     expect(await packOf(agent, 'Broken')).toMatchObject({ state: 'loaded', error: null });
     expect((await agent.instance(1)).status).toBe('stopped');
     const pid = (await agent.instance(0)).pid;
