@@ -167,8 +167,8 @@ export interface Git {
    * @throws AgentError SHARED_REPOSITORY_DIRTY when a tracked file was changed or an untracked one is in the way
    */
   updateInPlace(source: GitSource, directory: string, options?: GitOptions): Promise<GitCheckout>;
-  /** HEAD of a work tree and whether tracked files differ; null when it is no work tree. */
-  inspect(directory: string): Promise<{ readonly commit: string; readonly dirty: boolean } | null>;
+  /** HEAD of a work tree and which tracked files differ from it (submodules count by their path); null when it is no work tree. */
+  inspect(directory: string): Promise<{ readonly commit: string; readonly changed: readonly string[] } | null>;
   /** Paths in a work tree that git does not track, ignored ones included, directories collapsed, without __pycache__. */
   untracked(directory: string): Promise<readonly string[]>;
   /** Version of the git program. @throws AgentError GIT_MISSING */

@@ -207,14 +207,20 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     inspect: async (directory) => {
       if (!(await exists(join(directory, '.git')))) return null;
       await checkedVersion();
-      const { exitCode, stdout } = await runner.run(['status', '--porcelain=v2', '--branch', '--untracked-files=no'], {
-        cwd: directory,
-        doing: 'reading',
-        answers: [0, 128],
-      });
-      const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(stdout)?.[1];
+      const { exitCode, stdout } = await runner.run(
+        ['status', '--porcelain=v2', '--branch', '--untracked-files=no', '--no-renames', '-z'],
+        {
+          cwd: directory,
+          doing: 'reading',
+          answers: [0, 128],
+        },
+      );
+      const records = stdout.split('\0');
+      const commit = records.map((record) => /^# branch\.oid ([0-9a-f]+)$/.exec(record)?.[1]).find((found) => found !== undefined);
       if (exitCode !== 0 || commit === undefined) return null;
-      return { commit, dirty: stdout.split('\n').some((line) => line !== '' && !line.startsWith('#')) };
+      // `1 XY sub mH mI mW hH hI path`; a conflict (`u`) has two fields more.
+      const paths = records.map((record) => /^(?:1(?: \S+){7}|u(?: \S+){9}) (.+)$/s.exec(record)?.[1]);
+      return { commit, changed: paths.filter((path) => path !== undefined) };
     },
 
     untracked: async (directory) => {

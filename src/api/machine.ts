@@ -10,6 +10,7 @@ import {
   VersionDocument,
 } from '../domain/agent.ts';
 import { DoctorDocument } from '../domain/doctor.ts';
+import { DriftDocument } from '../domain/drift.ts';
 import { ErrorDocument } from '../domain/error-document.ts';
 import { JournalEvent } from '../domain/journal.ts';
 import { StateDocument } from '../domain/state.ts';
@@ -75,6 +76,17 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
       },
     },
     () => agent.config(),
+  );
+  app.get(
+    '/v1/drift',
+    {
+      config: read,
+      schema: {
+        ...says('getDrift', 'What is not as agent.lock.json has it'),
+        response: { 200: DriftDocument, 409: ErrorDocument, ...refusals.read },
+      },
+    },
+    () => agent.drift(),
   );
   app.get(
     '/v1/doctor',

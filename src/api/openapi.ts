@@ -3,6 +3,7 @@ import { PlanDocument } from '../domain/action.ts';
 import { ConfigDocument, GpusDocument, PortsDocument, ReleasesDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { DiscoveredInstance, DiscoveryDocument, PrometheusTargets } from '../domain/discovery.ts';
 import { DoctorDocument } from '../domain/doctor.ts';
+import { DriftDocument } from '../domain/drift.ts';
 import { ErrorDocument } from '../domain/error-document.ts';
 import { Gpu, MachineFacts } from '../domain/gpu.ts';
 import {
@@ -34,6 +35,7 @@ const components: Readonly<Record<string, z.ZodType>> = {
   DiscoveredInstance,
   DiscoveryDocument,
   DoctorDocument,
+  DriftDocument,
   ErrorDocument,
   Gpu,
   GpusDocument,

@@ -29,6 +29,7 @@ export function createRemoteAgent(peer: Peer): Agent {
     prometheusTargets: () => get('/v1/discovery/prometheus'),
     releases: () => get('/v1/releases'),
     config: () => get('/v1/config'),
+    drift: () => get('/v1/drift'),
     doctor: () => get('/v1/doctor'),
     metrics: async () => String(await call(peer, { method: 'GET', path: '/metrics' })),
     operations: () => get('/v1/operations'),

@@ -174,6 +174,7 @@ export const VERBS: readonly Verb[] = [
     about: 'bring the installation to what the configuration asks for',
     options: [
       { flags: '--locked', about: 'refuse what agent.lock.json does not say' },
+      { flags: '--verify', about: 'compare the release in place with its lock, and touch nothing; exit 1 when it differs' },
       { flags: '--dry-run', about: 'show what would be done, and do nothing' },
       noWait,
       timeout,

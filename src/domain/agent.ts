@@ -3,6 +3,7 @@ import type { PlanDocument } from './action.ts';
 import { Provenance } from './config.ts';
 import type { DiscoveryDocument, PrometheusTargets } from './discovery.ts';
 import type { DoctorDocument } from './doctor.ts';
+import type { DriftDocument } from './drift.ts';
 import { Gpu, MachineFacts } from './gpu.ts';
 import {
   HealthDocument,
@@ -111,6 +112,8 @@ export interface Agent {
   prometheusTargets(): Promise<PrometheusTargets>;
   releases(): Promise<ReleasesDocument>;
   config(): Promise<ConfigDocument>;
+  /** Looks afresh: the release in place beside its lock. */
+  drift(): Promise<DriftDocument>;
   /** Looks afresh: takes up to 15 s where a remote does not answer. */
   doctor(): Promise<DoctorDocument>;
   metrics(): Promise<string>;

@@ -7,6 +7,7 @@ import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
+import { examineDrift } from './drift.ts';
 import { type InstallationOperations, requestInstallation } from './installation-operations.ts';
 import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
 import type { Journal } from './journal.ts';
@@ -71,6 +72,7 @@ export function createFacade(parts: FacadeParts): Agent {
       values: [...knowledge.configuration.provenance],
       problem: documents().configuration.problem,
     }),
+    drift: () => examineDrift(ports, knowledge),
     doctor: () =>
       examine(ports, {
         ...knowledge.configuration,

@@ -39,7 +39,7 @@ describe('git on local repositories', () => {
     await rm(join(harness.root, 'cache'), { recursive: true });
     await gitFor(place, ['fsck', '--full', '--strict']);
     await gitFor(place, ['checkout', '--quiet', 'HEAD~0', '--', '.']);
-    expect(await harness.git.inspect(place)).toMatchObject({ dirty: false });
+    expect(await harness.git.inspect(place)).toMatchObject({ changed: [] });
     await harness.git.checkout(source(origin.url), `${place}-2`, { recursive: false });
   });
 
@@ -247,7 +247,7 @@ describe('git on local repositories', () => {
       await expect(harness.git.updateInPlace(source(origin.url), place)).rejects.toMatchObject({ code: 'HELD' });
       await writeFile(join(place, '.git', 'comfy-agent-update'), next);
       expect(await harness.git.updateInPlace(source(origin.url), place)).toMatchObject({ commit: next });
-      expect(await harness.git.inspect(place)).toEqual({ commit: next, dirty: false });
+      expect(await harness.git.inspect(place)).toEqual({ commit: next, changed: [] });
       expect((await readdir(place)).sort()).toEqual(['.git', 'a', 'b', 'd', 'e']);
     });
 
@@ -259,7 +259,7 @@ describe('git on local repositories', () => {
       await gitFor(place, ['fetch', '--quiet', origin.url, 'main']);
       await gitFor(place, ['read-tree', '-m', '-u', 'HEAD', next]);
       expect(await harness.git.updateInPlace(source(origin.url), place)).toMatchObject({ commit: next });
-      expect(await harness.git.inspect(place)).toEqual({ commit: next, dirty: false });
+      expect(await harness.git.inspect(place)).toEqual({ commit: next, changed: [] });
     });
 
     it('takes over a clone that somebody made by hand', async () => {

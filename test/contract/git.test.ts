@@ -80,11 +80,11 @@ describe.each([
     });
     expect(await text('comfy/sd.py')).toBe('x\n');
     expect(seen.length).toBeGreaterThan(0);
-    expect(await harness.git.inspect(place)).toEqual({ commit, dirty: false });
+    expect(await harness.git.inspect(place)).toEqual({ commit, changed: [] });
     expect(await readdir(join(harness.root, 'trees'))).toEqual(['tree']);
 
     await writeFile(join(place, 'main.py'), 'print(2)\n');
-    expect(await harness.git.inspect(place)).toEqual({ commit, dirty: true });
+    expect(await harness.git.inspect(place)).toEqual({ commit, changed: [expect.any(String)] });
   });
 
   it('is not fooled by a directory that is no work tree', async () => {
@@ -116,7 +116,7 @@ describe.each([
     await harness.git.checkout(source(outer.url), place, { recursive: true });
     expect(await text('libs/middle/middle.txt')).toBe('middle');
     expect(await text('libs/middle/libs/inner/deep.txt')).toBe('deep');
-    expect(await harness.git.inspect(place)).toEqual({ commit, dirty: false });
+    expect(await harness.git.inspect(place)).toEqual({ commit, changed: [] });
 
     await harness.git.checkout(source(outer.url), `${place}-flat`, { recursive: false });
     await expect(readFile(join(`${place}-flat`, 'libs/middle/middle.txt'))).rejects.toThrow();
@@ -166,7 +166,7 @@ describe.each([
       expect(await harness.git.updateInPlace(source(origin.url, { branch: 'main' }), place)).toMatchObject({ commit: second });
       expect(await text('config_nodes.json')).toBe('{"a":1}');
       expect((await readdir(place)).sort()).toEqual(['.git', 'config_nodes.json', 'models']);
-      expect(await harness.git.inspect(place)).toEqual({ commit: second, dirty: false });
+      expect(await harness.git.inspect(place)).toEqual({ commit: second, changed: [] });
       expect(await harness.git.updateInPlace(source(origin.url, { branch: 'main' }), place)).toMatchObject({ commit: second });
     });
 
@@ -181,7 +181,7 @@ describe.each([
       await expect(failure).rejects.toThrow(/config_nodes\.json/);
       expect(await text('config_nodes.json')).toBe('{"mine":1}');
       expect(await text('other.json')).toBe('1');
-      expect(await harness.git.inspect(place)).toEqual({ commit: first, dirty: true });
+      expect(await harness.git.inspect(place)).toEqual({ commit: first, changed: [expect.any(String)] });
     });
 
     it('refuses to write over a file that it did not bring, but takes one that is the same', async () => {
@@ -197,7 +197,7 @@ describe.each([
 
       await writeFile(join(place, 'config_nodes.json'), '{}');
       await harness.git.updateInPlace(source(origin.url), place);
-      expect(await harness.git.inspect(place)).toMatchObject({ dirty: false });
+      expect(await harness.git.inspect(place)).toMatchObject({ changed: [] });
     });
   });
 

@@ -184,3 +184,33 @@ describe('agent update', () => {
     await expect(machine.core.agent.startOperation({ kind: 'update' })).rejects.toMatchObject({ code: 'REQUEST_INVALID' });
   });
 });
+
+describe('agent install --verify', () => {
+  it('finds what was changed by hand in the release in place, and touches nothing', async () => {
+    await lab({ packs: { 'ComfyUI-One': 'numpy' } });
+    await expect(machine.core.agent.drift()).rejects.toMatchObject({ code: 'HELD' });
+    await ask({ kind: 'install' });
+    await machine.core.surveys.models();
+    expect(await machine.core.agent.drift()).toMatchObject({ ok: true, drift: [], compared: { sources: 2 } });
+    const { files, python } = machine.world;
+    const current = await files.readLink('/workspace/current');
+    files.put(`${current}/ComfyUI/custom_nodes/ComfyUI-One/__init__.py`, '# mine');
+    await python.install({
+      python: `${current}/venv/bin/python`,
+      pins: [{ name: 'numpy', version: '1.26.4', url: null, hashes: [], addedBy: null }],
+      indexUrl: null,
+      extraIndexUrls: [],
+      findLinks: [],
+      torchBackend: null,
+    });
+    const before = files.tree('/workspace');
+    expect(await machine.core.agent.drift()).toMatchObject({
+      ok: false,
+      drift: [
+        { part: 'pack', name: 'ComfyUI-One', message: 'changed by hand: __init__.py' },
+        { part: 'package', name: 'numpy', message: 'it is 1.26.4, locked is 2.2.0' },
+      ],
+    });
+    expect(files.tree('/workspace')).toEqual(before);
+  });
+});

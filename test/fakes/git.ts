@@ -142,9 +142,10 @@ export function createFakeGit(options: FakeGitOptions): Git {
     inspect: async (directory) => {
       const tree = await workTree(directory);
       if (tree === null) return null;
-      let dirty = false;
-      for (const [path, content] of Object.entries(tree.tracked)) dirty ||= (await files.readText(`${directory}/${path}`)) !== content;
-      return { commit: tree.commit, dirty };
+      const changed: string[] = [];
+      for (const [path, content] of Object.entries(tree.tracked))
+        if ((await files.readText(`${directory}/${path}`)) !== content) changed.push(path);
+      return { commit: tree.commit, changed };
     },
     untracked: async (directory) => {
       const tree = await workTree(directory);

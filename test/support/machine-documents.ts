@@ -8,6 +8,7 @@ import type {
 } from '../../src/domain/agent.ts';
 import type { DiscoveryDocument, PrometheusTargets } from '../../src/domain/discovery.ts';
 import type { DoctorDocument } from '../../src/domain/doctor.ts';
+import type { DriftDocument } from '../../src/domain/drift.ts';
 import type { MachineFacts } from '../../src/domain/gpu.ts';
 import type { StateDocument } from '../../src/domain/state.ts';
 import { aGpu, aProcess, aRelease, at } from './builders.ts';
@@ -134,5 +135,15 @@ export const aVersionDocument = (change: Partial<VersionDocument> = {}): Version
   node: '24.21.0',
   pm2: '7.0.4',
   licence: 'AGPL-3.0-only',
+  ...change,
+});
+
+export const aDriftDocument = (change: Partial<DriftDocument> = {}): DriftDocument => ({
+  release: RELEASE,
+  ok: true,
+  drift: [],
+  unknown: [],
+  compared: { sources: 2, packages: 3, models: 1 },
+  checkedAt: at(0),
   ...change,
 });

@@ -7,6 +7,7 @@ import { withAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf, type Options } from '../context.ts';
 import { runOperation } from '../follow.ts';
 import { pause } from '../interrupt.ts';
+import { driftLines } from '../render/difference.ts';
 import { installationLines, previewLines } from '../render/installation.ts';
 
 const LOOKS = 20;
@@ -16,7 +17,8 @@ const LOOK_MS = 100;
 const verb =
   (kind: Extract<OperationKind, 'install' | 'reinstall'>): Command =>
   (context, _args, options) =>
-    withAgent(context, isSet(options, 'dryRun') ? 'read' : 'change', async (connection) => {
+    withAgent(context, isSet(options, 'dryRun') || isSet(options, 'verify') ? 'read' : 'change', async (connection) => {
+      if (isSet(options, 'verify')) return verify(context, connection.agent);
       if (isSet(options, 'dryRun')) return dryRun(context, connection.agent, kind);
       if (connection.isLocal) context.note('no agent is running: installing in this command');
       const wait = options['wait'] !== false || connection.isLocal;
@@ -50,6 +52,13 @@ export async function settled(agent: Agent): Promise<InstallationDocument> {
     if (document.step === null || look === LOOKS) return document;
     await pause(LOOK_MS, never);
   }
+}
+
+async function verify(context: Context, agent: Agent): Promise<ExitCode> {
+  const document = await agent.drift();
+  if (context.json) context.printJson(document);
+  else context.print(driftLines(document, context));
+  return document.ok ? ExitCode.done : ExitCode.failed;
 }
 
 async function dryRun(context: Context, agent: Agent, kind: OperationKind): Promise<ExitCode> {

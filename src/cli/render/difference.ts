@@ -1,7 +1,8 @@
+import type { DriftDocument } from '../../domain/drift.ts';
 import type { LockChange } from '../../domain/lock.ts';
 import type { Context } from '../context.ts';
 import { table } from './table.ts';
-import { plural } from './text.ts';
+import { clean, plural } from './text.ts';
 
 /** More package lines than this are counted, not listed; `--verbose` and `--json` have all. */
 const PACKAGE_ROWS = 20;
@@ -39,5 +40,29 @@ export function differenceLines(
       { columns: host.stdout.isTty ? host.stdout.columns : 0, ellipsis: style.symbols.ellipsis },
     ),
     ...(hidden === 0 ? [] : [style.paint('dim', `${style.symbols.ellipsis} and ${plural(hidden, 'more package')} (-v lists them)`)]),
+  ];
+}
+
+/** `agent install --verify`. */
+export function driftLines(document: DriftDocument, { style, host }: Pick<Context, 'style' | 'host'>): string[] {
+  const { release, drift, unknown, compared } = document;
+  const counts = [plural(compared.sources, 'checkout'), plural(compared.packages, 'package'), plural(compared.models, 'model')].join(', ');
+  const head = document.ok
+    ? style.paint('good', `${style.symbols.good} release ${release} is as agent.lock.json has it`)
+    : drift.length === 0
+      ? style.paint('warn', `release ${release}: no difference was found, but not everything could be looked at`)
+      : style.paint('bad', `${style.symbols.bad} release ${release} differs from agent.lock.json in ${plural(drift.length, 'place')}`);
+  const screen = { columns: host.stdout.isTty ? host.stdout.columns : 0, ellipsis: style.symbols.ellipsis };
+  return [
+    `${head}  (compared: ${counts})`,
+    ...(drift.length === 0
+      ? []
+      : table(
+          [{ title: 'part' }, { title: 'name', shrink: true }, { title: 'difference', shrink: true }],
+          drift.map(({ part, name, message }) => [part, name, message]),
+          screen,
+        )),
+    ...unknown.map((what) => `${style.paint('warn', 'unknown')}  ${clean(what)}`),
+    ...(drift.length === 0 ? [] : ['nothing was changed; `agent reinstall` builds it again as the lock has it']),
   ];
 }

@@ -29,7 +29,11 @@ async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void>
         tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
       },
     });
-    tracker.pack(pack.name, { state: 'fetched', commit: fetched.commit, source: lockedGit(pack.url, fetched, context.pins.packs.get(pack.name)) });
+    tracker.pack(pack.name, {
+      state: 'fetched',
+      commit: fetched.commit,
+      source: lockedGit(pack.url, fetched, context.pins.packs.get(pack.name)),
+    });
     if (fetched.lfsPointers.length > 0) {
       tracker.packWarning(pack.name, `${fetched.lfsPointers.length} Git LFS files were not fetched, first: ${fetched.lfsPointers[0]}`);
     }

@@ -71,6 +71,7 @@ describe('the OpenAPI document', () => {
       'get /v1/discovery/events',
       'get /v1/discovery/prometheus',
       'get /v1/doctor',
+      'get /v1/drift',
       'get /v1/events',
       'get /v1/gpus',
       'get /v1/instances/{gpu}/logs',

@@ -1,0 +1,61 @@
+import type { Drift, DriftDocument } from '../domain/drift.ts';
+import { AgentError, asAgentError } from '../domain/errors.ts';
+import { LOCK_NAME } from '../domain/lock.ts';
+import { toTime } from '../domain/observed.ts';
+import { modelDrift, packageDrift, sourceDrift } from '../plan/drift.ts';
+import { parseLock } from '../plan/lock.ts';
+import type { Ports } from '../ports.ts';
+import type { Knowledge } from './knowledge.ts';
+import { readCurrent, releaseDirectory } from './releases.ts';
+
+/**
+ * Looks at the release in place, file by file where git can, and changes nothing.
+ * @throws AgentError HELD when nothing is installed or the release is older than locks
+ */
+export async function examineDrift(ports: Ports, { configuration, models }: Knowledge): Promise<DriftDocument> {
+  const { layout } = configuration;
+  const { release } = await readCurrent(ports.files, layout);
+  if (release === null) throw new AgentError('HELD', 'nothing is installed yet', { help: 'run `agent install` first' });
+  const directory = releaseDirectory(layout, release.id);
+  const file = `${directory}/${LOCK_NAME}`;
+  const text = await ports.files.readText(file);
+  if (text === null)
+    throw new AgentError('HELD', `release ${release.id} was built without a lock`, { help: 'run `agent reinstall`, which writes one' });
+  const lock = parseLock(text, file);
+  const drift: Drift[] = [];
+  const unknown: string[] = [];
+  /** What cannot be looked at is no drift. */
+  const look = async (what: string, compare: () => Promise<readonly Drift[]>): Promise<void> => {
+    try {
+      drift.push(...(await compare()));
+    } catch (error) {
+      unknown.push(`${what}: ${asAgentError(error).message}`);
+    }
+  };
+  const checkout = `${directory}/ComfyUI`;
+  const present = lock.packs.filter((pack) => release.packs.some((each) => each.name === pack.name && each.source !== null));
+  const sources = [
+    { part: 'core' as const, name: 'ComfyUI', source: lock.core.source, place: checkout },
+    ...present.map(({ name, source }) => ({ part: 'pack' as const, name, source, place: `${checkout}/custom_nodes/${name}` })),
+  ].filter(({ source }) => source.kind === 'git');
+  for (const { part, name, source, place } of sources)
+    await look(name, async () => sourceDrift(part, name, source, await ports.git.inspect(place)));
+  if (lock.python.packages.length > 0) {
+    const python = `${directory}/${release.python}`;
+    await look('packages', async () => packageDrift(lock.python.packages, await ports.python.packages(python)));
+  }
+  if (models.known) {
+    drift.push(...modelDrift(models.value));
+    unknown.push(
+      ...models.value.filter((model) => model.state === 'unknown').map((model) => `${model.path}: ${model.reason ?? 'not seen'}`),
+    );
+  } else unknown.push(`models: ${models.reason}`);
+  return {
+    release: release.id,
+    ok: drift.length === 0 && unknown.length === 0,
+    drift,
+    unknown,
+    compared: { sources: sources.length, packages: lock.python.packages.length, models: models.known ? models.value.length : 0 },
+    checkedAt: toTime(ports.clock.now()),
+  };
+}

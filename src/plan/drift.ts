@@ -1,0 +1,48 @@
+import type { Drift } from '../domain/drift.ts';
+import type { ModelStatus } from '../domain/health.ts';
+import { type LockedPackage, type LockedSource, requirementLine } from '../domain/lock.ts';
+
+/** Folders of ComfyUI that the installation replaces by links (engine/installation/links.ts). */
+const LINKED = ['models', 'input', 'output', 'user'];
+const SHOWN = 5;
+
+/** A checkout beside its pin. @param found null: it is no work tree any more */
+export function sourceDrift(
+  part: 'core' | 'pack',
+  name: string,
+  source: LockedSource,
+  found: { readonly commit: string; readonly changed: readonly string[] } | null,
+): Drift[] {
+  if (source.kind !== 'git') return [];
+  if (found === null) return [{ part, name, message: 'its work tree is gone or damaged' }];
+  const drift: Drift[] = [];
+  if (found.commit !== source.commit)
+    drift.push({ part, name, message: `it is at ${found.commit.slice(0, 10)}, locked is ${source.commit.slice(0, 10)}` });
+  const changed = found.changed.filter((path) => part !== 'core' || !LINKED.some((folder) => path.startsWith(`${folder}/`)));
+  if (changed.length > 0) {
+    const more = changed.length > SHOWN ? ` and ${changed.length - SHOWN} more` : '';
+    drift.push({ part, name, message: `changed by hand: ${changed.slice(0, SHOWN).join(', ')}${more}` });
+  }
+  return drift;
+}
+
+/** Packages that are there beside those that were locked. */
+export function packageDrift(locked: readonly LockedPackage[], found: Readonly<Record<string, string>>): Drift[] {
+  const names = new Set(locked.map((each) => each.name));
+  const of = (name: string, message: string): Drift => ({ part: 'package', name, message });
+  return [
+    ...locked.flatMap((each) => {
+      const version = found[each.name];
+      if (version === undefined) return [of(each.name, `${requirementLine(each)} is missing`)];
+      return each.version === null || each.version === version ? [] : [of(each.name, `it is ${version}, locked is ${each.version}`)];
+    }),
+    ...Object.entries(found).flatMap(([name, version]) => (names.has(name) ? [] : [of(name, `${version} was added by hand`)])),
+  ];
+}
+
+export const modelDrift = (models: readonly ModelStatus[]): Drift[] =>
+  models.flatMap((model) =>
+    model.state === 'missing' || model.state === 'corrupt'
+      ? [{ part: 'model' as const, name: model.path, message: `${model.state}: ${model.reason ?? ''}` }]
+      : [],
+  );
