@@ -209,15 +209,19 @@ export interface PythonEnvironments {
   /** Resolves without installing. @returns packages by name, with hashes. @throws AgentError REQUIREMENTS_UNRESOLVED with uv's explanation */
   resolve(request: ResolveRequest): Promise<readonly LockedPackage[]>;
   /**
-   * Installs exactly these, hashes verified, packages hard-linked from the uv cache.
+   * Installs exactly these, hashes verified, packages hard-linked from the uv cache. Constraints hold for what is built.
    * @returns what does not fit together all the same, one line each (overrides do that on purpose)
-   * @throws AgentError ENVIRONMENT_FAILED
+   * @throws AgentError ENVIRONMENT_FAILED, HASH_MISMATCH
    */
   install(
-    request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'constraints' | 'preferences'> & {
+    request: Omit<ResolveRequest, 'requirements' | 'overrides' | 'preferences'> & {
       readonly pins: readonly LockedPackage[];
     },
   ): Promise<readonly string[]>;
+  /** Takes packages out of an environment; names that are not there are passed over. @throws AgentError ENVIRONMENT_FAILED */
+  remove(python: string, names: readonly string[], options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /** Where an installed package came from, as far as the environment tells it: URL and hashes of its direct_url.json. */
+  origin(python: string, name: string): Promise<LockedPackage | null>;
   /** name -> version of what is installed. */
   packages(python: string): Promise<Readonly<Record<string, string>>>;
 }

@@ -1,6 +1,8 @@
 /** Interpreters and virtual environments without uv, and what lies in an environment. */
+import { z } from 'zod';
 import { AgentError, isAgentError } from '../domain/errors.ts';
-import { normaliseName } from '../domain/requirements.ts';
+import type { LockedPackage } from '../domain/lock.ts';
+import { normaliseName, redactUrls } from '../domain/requirements.ts';
 import type { Files, Shell } from '../ports.ts';
 import { pythonEnvironment } from './uv-environment.ts';
 
@@ -104,16 +106,58 @@ export async function createByHand({ files, shell, environment }: Context, direc
   return python;
 }
 
-/** name -> version by the names of the `.dist-info` and `.egg-info` entries: no Python is started. */
-export async function installedPackages(context: Context, python: string): Promise<Record<string, string>> {
-  const packages: Record<string, string> = {};
+interface Metadata {
+  readonly name: string;
+  readonly version: string;
+  readonly directory: string;
+}
+
+/** By the names of the `.dist-info` and `.egg-info` entries: no Python is started. */
+async function metadataOf(context: Context, python: string): Promise<Metadata[]> {
+  const found: Metadata[] = [];
   for (const directory of await packageDirectories(context, python)) {
     for (const entry of await context.files.list(directory)) {
       const match = /^([^~][^-]*)-([^-]+?)(?:-py[\d.]+(?:-[\w.-]+)?)?\.(?:dist|egg)-info$/.exec(entry);
-      if (match !== null) packages[normaliseName(match[1] ?? '')] = match[2] ?? '';
+      if (match !== null) found.push({ name: normaliseName(match[1] ?? ''), version: match[2] ?? '', directory: `${directory}/${entry}` });
     }
   }
-  return Object.fromEntries(Object.entries(packages).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** name -> version. */
+export const installedPackages = async (context: Context, python: string): Promise<Record<string, string>> =>
+  Object.fromEntries((await metadataOf(context, python)).map(({ name, version }) => [name, version]));
+
+/** What direct_url.json (PEP 610) tells; a package of an index leaves no more than its version. */
+const DirectUrl = z.object({
+  url: z.string(),
+  vcs_info: z.object({ vcs: z.string(), commit_id: z.string() }).optional(),
+  archive_info: z.object({ hash: z.string().optional(), hashes: z.record(z.string(), z.string()).optional() }).optional(),
+  subdirectory: z.string().optional(),
+});
+
+/** Where an installed package came from; null when it is not there. */
+export async function installedOrigin(context: Context, python: string, name: string): Promise<LockedPackage | null> {
+  const metadata = (await metadataOf(context, python)).find((each) => each.name === normaliseName(name));
+  if (metadata === undefined) return null;
+  const { version, directory } = metadata;
+  const plain: LockedPackage = { name: metadata.name, version, url: null, hashes: [], addedBy: null };
+  const direct = parseDirectUrl(await context.files.readText(`${directory}/direct_url.json`));
+  if (direct === null) return plain;
+  const url = redactUrls(direct.url);
+  const fragment = direct.subdirectory === undefined ? '' : `#subdirectory=${direct.subdirectory}`;
+  if (direct.vcs_info !== undefined)
+    return { ...plain, version: null, url: `${direct.vcs_info.vcs}+${url}@${direct.vcs_info.commit_id}${fragment}` };
+  const sha256 = direct.archive_info?.hashes?.['sha256'] ?? /^sha256=(.+)$/.exec(direct.archive_info?.hash ?? '')?.[1];
+  return { ...plain, version: null, url: url + fragment, hashes: sha256 === undefined ? [] : [`sha256:${sha256}`] };
+}
+
+function parseDirectUrl(text: string | null): z.infer<typeof DirectUrl> | null {
+  try {
+    return text === null ? null : DirectUrl.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
 }
 
 async function packageDirectories({ files, shell, environment }: Context, python: string): Promise<string[]> {

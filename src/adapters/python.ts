@@ -1,19 +1,26 @@
 /** Python environments with uv: the port `PythonEnvironments`. */
 import { randomUUID } from 'node:crypto';
-import { dirname, resolve as resolvePath } from 'node:path';
+import { dirname } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
-import { requirementLine, toLockedPackage } from '../domain/lock.ts';
-import { parseRequirements, type Requirement } from '../domain/requirements.ts';
+import { hashedLine, toLockedPackage } from '../domain/lock.ts';
+import { locateRequirements } from '../domain/requirements.ts';
 import type { CommandResult, Files, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
 import { createDownloader } from './download.ts';
-import { createPlainEnvironment, type Interpreter, installedPackages, probeInterpreter, requireSupported } from './python-venv.ts';
+import {
+  createPlainEnvironment,
+  type Interpreter,
+  installedOrigin,
+  installedPackages,
+  probeInterpreter,
+  requireSupported,
+} from './python-venv.ts';
 import { createUv, type UvCall } from './uv.ts';
 import { findLinksArguments } from './uv-environment.ts';
-import { type RequirementSource, type UvFailure, uvError } from './uv-errors.ts';
+import { type UvFailure, uvError } from './uv-errors.ts';
+import { filesForUv, keptCommits, preferencesText, readSource, withRequestedUrl } from './uv-requirements.ts';
 
 /** A connection to an index that is silent for this long is given up. */
 const DOWNLOAD_SILENCE_MS = 30_000;
-const DEEPEST_INCLUDE = 8;
 /** Lines of uv kept to explain a failure; its derivations can be long, and the end matters. */
 const LINES_KEPT = 2_000;
 /** As Python names them. */
@@ -141,50 +148,56 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
 
     resolve: (request) =>
       inWorkDirectory(async (work) => {
-        const { python, requirements, constraints, overrides, torchBackend, signal, onLine } = request;
+        const { python, requirements, constraints, preferences, torchBackend, signal, onLine } = request;
         // uv refuses to be called with nothing to resolve.
         if (requirements.length === 0) return [];
         const sources = await Promise.all(requirements.map(({ label, file }) => readSource(files, label, file)));
-        const [constraintsFile, overridesFile] = [`${work}/constraints.txt`, `${work}/overrides.txt`];
+        const { paths, names } = await filesForUv(files, requirements, sources, work);
+        const overrides = [...request.overrides, ...keptCommits(preferences, sources)];
+        const [constraintsFile, overridesFile, resolution] = [`${work}/constraints.txt`, `${work}/overrides.txt`, `${work}/resolution.txt`];
         await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);
         await files.writeText(overridesFile, `${overrides.join('\n')}\n`, 0o600);
+        // uv keeps the versions that it finds in the file it is to write.
+        await files.writeText(resolution, preferencesText(preferences), 0o600);
         const args = [
           ...['pip', 'compile', '--python', python, '--no-header', '--no-annotate', '--index-strategy', 'unsafe-best-match'],
-          ...(constraints.length === 0 ? [] : ['--constraints', constraintsFile]),
+          ...['--generate-hashes', '--output-file', resolution],
+          ...(constraints.length === 0 ? [] : ['--constraints', constraintsFile, '--build-constraints', constraintsFile]),
           ...(overrides.length === 0 ? [] : ['--overrides', overridesFile]),
           ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
           ...findLinksArguments(request),
-          ...requirements.map(({ file }) => file),
+          ...paths,
         ];
-        const result = await runUv(args, {
+        await runUv(args, {
           indexes: request,
           interpreter: python,
           cwd: work,
           doing: 'resolving the requirements',
           sources,
-          names: [
-            [constraintsFile, 'the constraints'],
-            [overridesFile, 'the overrides'],
-          ],
+          names: [[constraintsFile, 'the constraints'], [overridesFile, 'the overrides'], ...names],
           ...(signal === undefined ? {} : { signal }),
-          ...(onLine === undefined ? {} : { onLine }),
+          onLine: (line) => {
+            // It prints the resolution too: thousands of digests.
+            if (!/^\s*--hash=|\\$/.test(line)) onLine?.(line);
+          },
         });
-        return result.stdout
-          .split('\n')
-          .map((line) => line.trim())
-          .filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('-'))
-          .flatMap((line) => toLockedPackage(line) ?? []);
+        return locateRequirements((await files.readText(resolution)) ?? '')
+          .flatMap(({ line }) => toLockedPackage(line) ?? [])
+          .map((locked) => withRequestedUrl(locked, sources));
       }),
 
     install: (request) =>
       inWorkDirectory(async (work) => {
-        const { python, pins, torchBackend, signal, onLine } = request;
+        const { python, pins, constraints, torchBackend, signal, onLine } = request;
         const shared = { indexes: request, interpreter: python, cwd: work, ...(signal === undefined ? {} : { signal }) };
-        const pinsFile = `${work}/pins.txt`;
-        await files.writeText(pinsFile, `${pins.map(requirementLine).join('\n')}\n`, 0o600);
         if (pins.length === 0) return [];
+        const [pinsFile, constraintsFile] = [`${work}/pins.txt`, `${work}/constraints.txt`];
+        await files.writeText(pinsFile, `${pins.map(hashedLine).join('\n')}\n`, 0o600);
+        await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);
         const args = [
           ...['pip', 'install', '--python', python, '--no-deps', '--index-strategy', 'unsafe-best-match', '--requirements', pinsFile],
+          // What is built from source is built against the torch that is installed.
+          ...(constraints.length === 0 ? [] : ['--build-constraints', constraintsFile]),
           ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
           ...findLinksArguments(request),
         ];
@@ -202,6 +215,18 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         return checkInstalled(await uv.run(['pip', 'check', '--python', python], { ...shared, timeoutMs }));
       }),
 
+    remove: async (python, names, { signal } = {}) => {
+      if (names.length === 0) return;
+      await runUv(['pip', 'uninstall', '--python', python, '--', ...names], {
+        indexes: NO_INDEXES,
+        interpreter: python,
+        cwd: cacheDirectory,
+        doing: 'removing packages',
+        ...(signal === undefined ? {} : { signal }),
+      });
+    },
+
+    origin: (python, name) => installedOrigin(options, python, name),
     packages: (python) => installedPackages(options, python),
   };
 }
@@ -214,21 +239,3 @@ const checkInstalled = (result: CommandResult): string[] =>
         const match = /^The package `(.+?)` requires `(.+?)`, but (.+)$/.exec(line.trim());
         return match === null ? [] : [`${match[1]} requires ${match[2]}, but ${match[3]?.replaceAll('`', '')}`];
       });
-
-/** A requirement file with what it includes, for messages; uv reads the files itself. */
-async function readSource(files: Files, label: string, file: string): Promise<RequirementSource> {
-  const seen: string[] = [];
-  const requirements: Requirement[] = [];
-  const read = async (path: string, depth: number): Promise<void> => {
-    if (seen.includes(path) || depth > DEEPEST_INCLUDE) return;
-    seen.push(path);
-    const text = await files.readText(path);
-    for (const requirement of parseRequirements(text ?? '')) {
-      requirements.push(requirement);
-      if (requirement.kind === 'include' && !/^\w+:\/\//.test(requirement.file))
-        await read(resolvePath(dirname(path), requirement.file), depth + 1);
-    }
-  };
-  await read(resolvePath(file), 0);
-  return { label, files: seen, requirements };
-}

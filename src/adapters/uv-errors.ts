@@ -1,14 +1,8 @@
 /** What uv says when it fails, as an error in the user's words: which packs asked for what, and whether a retry helps. */
 import { AgentError } from '../domain/errors.ts';
-import { normaliseSpecifier, parseRequirement, type Requirement, redactUrls } from '../domain/requirements.ts';
-
-/** A requirement file with everything it includes. */
-export interface RequirementSource {
-  readonly label: string;
-  /** The file itself first, then included ones. */
-  readonly files: readonly string[];
-  readonly requirements: readonly Requirement[];
-}
+import { parseRequirement, redactUrls } from '../domain/requirements.ts';
+import { type AskedLine, explainConflict } from './uv-conflict.ts';
+import type { RequirementSource, SourceLine } from './uv-requirements.ts';
 
 export interface UvFailure {
   readonly output: string;
@@ -43,14 +37,16 @@ export function uvError(failure: UvFailure): AgentError {
     return new AgentError('DISK_FULL', `the disk is full: ${lineWith(explanation, /No space left|Disk quota|os error/)}`, { details });
   }
   if (/No solution found/.test(explanation)) {
-    const { message, labels } = conflict(explanation, sources);
-    return new AgentError('REQUIREMENTS_UNRESOLVED', message, { details: { ...details, labels } });
+    const { message, labels, asked } = explainConflict(explanation, sources);
+    return new AgentError('REQUIREMENTS_UNRESOLVED', cut(message), { details: { ...details, labels, asked } });
   }
-  const labels = labelsInText(failure);
+  const mismatch = hashMismatch(explanation);
+  if (mismatch !== null) return new AgentError('HASH_MISMATCH', mismatch, { details });
+  const { labels, asked } = blamed(failure);
   const summary = causes(explanation);
   // A link in a pack's own file that is dead or does not build is that pack's fault, whatever the reason.
   if (labels.length > 0 && (BUILD.test(explanation) || NETWORK.test(explanation) || UNRESOLVED.test(explanation))) {
-    return new AgentError('REQUIREMENTS_UNRESOLVED', cut(`${labels.join(', ')}: ${summary}`), { details: { ...details, labels } });
+    return new AgentError('REQUIREMENTS_UNRESOLVED', cut(`${labels.join(', ')}: ${summary}`), { details: { ...details, labels, asked } });
   }
   if (NETWORK.test(explanation)) {
     return new AgentError('ENVIRONMENT_FAILED', cut(`packages could not be fetched while ${doing}: ${summary}`), {
@@ -60,7 +56,7 @@ export function uvError(failure: UvFailure): AgentError {
     });
   }
   if (UNRESOLVED.test(explanation) || BUILD.test(explanation))
-    return new AgentError('REQUIREMENTS_UNRESOLVED', cut(summary), { details: { ...details, labels } });
+    return new AgentError('REQUIREMENTS_UNRESOLVED', cut(summary), { details: { ...details, labels, asked } });
   return new AgentError('ENVIRONMENT_FAILED', cut(`uv failed while ${doing}: ${summary}`), { details });
 }
 
@@ -76,103 +72,47 @@ function shownText({ output, sources, names }: UvFailure): string {
   return redactUrls(text).trim();
 }
 
-/** Packs whose own file, link or package uv stumbled on. */
-function labelsInText({ output, sources }: UvFailure): string[] {
+/** Packs whose own file, link or package uv stumbled on, and the lines where it did. */
+function blamed({ output, sources }: UvFailure): { labels: string[]; asked: AskedLine[] } {
   const broken = [
     ...output.matchAll(
       /(?:Failed to (?:build|download|download and build|prepare|unpack|extract)(?: requirement)? `)([A-Za-z0-9][\w.-]*)/g,
     ),
   ].map((match) => parseRequirement(match[1] ?? ''));
   const names = new Set(broken.flatMap((requirement) => (requirement.kind === 'package' ? [requirement.name] : [])));
-  return sources
-    .filter(
-      ({ files, requirements }) =>
-        files.some((file) => output.includes(`\`${file}\``)) ||
-        requirements.some((requirement) => {
-          if (requirement.kind !== 'package' && requirement.kind !== 'url') return false;
-          if (requirement.name !== null && names.has(requirement.name)) return true;
-          const url = requirement.url
-            ?.replace(/^\w+\+/, '')
-            .replace(/#.*$/, '')
-            .replace(/(\.git|\/[^/@]+)@[^/@]+$/, '$1');
-          return url !== undefined && url.length > 8 && output.includes(url);
-        }),
-    )
-    .map(({ label }) => label);
-}
-
-interface Term {
-  readonly text: string;
-  readonly labels: readonly string[];
-}
-
-/** The last sentence of uv's derivation holds what was asked for directly: say who asked. */
-function conflict(explanation: string, sources: readonly RequirementSource[]): { message: string; labels: string[] } {
-  const hint = explanation.search(/\n\s*hint:/);
-  const derivation = (hint < 0 ? explanation : explanation.slice(0, hint)).replace(/\s+/g, ' ').replace(/^.*?(?=Because )/, '');
-  const labels = new Set<string>();
-  for (const term of requiredTerms(derivation, sources)) for (const label of term.labels) labels.add(label);
-  if (labels.size === 0) {
-    for (const { label, requirements } of sources) {
-      if (
-        requirements.some(
-          (requirement) => requirement.kind === 'package' && new RegExp(`(?<![\\w-])${requirement.name}(?![\\w-])`, 'i').test(derivation),
-        )
-      )
-        labels.add(label);
-    }
-  }
-  const last = derivation.split(/\.\s+(?=And because|Because)/).pop() ?? derivation;
-  const core = last
-    .replace(/^(?:And because|Because)\s+/, '')
-    .replace(/,? we can conclude that your requirements are unsatisfiable\.?$/, '')
-    .replace(/\.$/, '');
-  const told = core.replace(/(?<=^|and )you require (.+)$/, (_, asked: string) => describeTerms(asked, sources));
-  const onlyAsked = /^you require /.test(core);
+  const isNamed = ({ requirement }: SourceLine): boolean => {
+    if (requirement.kind !== 'package' && requirement.kind !== 'url') return false;
+    if (requirement.name !== null && names.has(requirement.name)) return true;
+    const url = requirement.url
+      ?.replace(/^\w+\+/, '')
+      .replace(/#.*$/, '')
+      .replace(/(\.git|\/[^/@]+)@[^/@]+$/, '$1');
+    return url !== undefined && url.length > 8 && output.includes(url);
+  };
+  const found = sources.flatMap(({ label, files, lines }) => {
+    const named = lines.filter(isNamed);
+    if (named.length === 0 && !files.some((file) => output.includes(`\`${file}\``))) return [];
+    // A line that uv cannot read is quoted; an included file that is missing is named.
+    const quoted = lines.filter(
+      ({ line, requirement }) => output.includes(line) && (requirement.kind === 'include' || output.includes("Couldn't parse")),
+    );
+    return [{ label, lines: named.length > 0 ? named : quoted }];
+  });
   return {
-    message: cut(onlyAsked ? `${told}, which cannot be met together` : told),
-    labels: sources.map(({ label }) => label).filter((label) => labels.has(label)),
+    labels: found.map(({ label }) => label),
+    asked: found.flatMap(({ label, lines }) =>
+      lines.map(({ line, file, lineNumber }) => ({ pack: label, line: redactUrls(line), file, lineNumber })),
+    ),
   };
 }
 
-function requiredTerms(derivation: string, sources: readonly RequirementSource[]): Term[] {
-  return [...derivation.matchAll(/you require (.+?)(?=, we can conclude|\.\s+(?:And b|B)ecause|$)/g)].flatMap((match) =>
-    terms(match[1] ?? '', sources),
-  );
-}
-
-function terms(asked: string, sources: readonly RequirementSource[]): Term[] {
-  const found: Term[] = [];
-  for (const part of asked.split(' and ')) {
-    const text = part.trim().replace(/[,.]$/, '');
-    const requirement = parseRequirement(text);
-    if (requirement.kind !== 'package' || /\s/.test(text)) break;
-    const asking = sources.filter((source) =>
-      source.requirements.some((candidate) => candidate.kind === 'package' && candidate.name === requirement.name),
-    );
-    const exactly = asking.filter((source) =>
-      source.requirements.some(
-        (candidate) =>
-          candidate.kind === 'package' &&
-          candidate.name === requirement.name &&
-          candidate.specifier === normaliseSpecifier(requirement.specifier),
-      ),
-    );
-    found.push({ text, labels: (exactly.length > 0 ? exactly : requirement.specifier === '' ? asking : []).map(({ label }) => label) });
-  }
-  return found;
-}
-
-function describeTerms(asked: string, sources: readonly RequirementSource[]): string {
-  const found = terms(asked, sources);
-  if (found.length === 0) return `the packs require ${asked}`;
-  return found
-    .map(({ text, labels }) => {
-      if (labels.length === 0) return `the configuration requires ${text}`;
-      const shown = labels.length > 3 ? `${labels.slice(0, 3).join(', ')} and ${labels.length - 3} more` : labels.join(', ');
-      return `${shown} ${labels.length === 1 ? 'requires' : 'require'} ${text}`;
-    })
-    .join(' and ');
+/** A package that is not the one that was locked: its name and both digests, in one sentence. */
+function hashMismatch(explanation: string): string | null {
+  const match = /Hash mismatch for `([^`]+)`\s+Expected:\s+([\s\S]*?)\s+Computed:\s+(\S+)/.exec(explanation);
+  if (match === null) return null;
+  const expected = (match[2] ?? '').split(/\s+/);
+  const shown = expected.length > 1 ? `one of ${expected.length} locked digests (${expected[0]}, …)` : `the locked ${expected[0]}`;
+  return `${match[1]} has ${match[3]} instead of ${shown}`;
 }
 
 /** `error:` and its `cause:` lines, joined; the innermost cause is kept when there are many. */

@@ -95,6 +95,12 @@ export const errorRegistry = {
     500,
     1,
   ),
+  HASH_MISMATCH: kind(
+    'a package is not the one that was locked',
+    'the index or its mirror serves another file under that name: find out why; `agent update` locks what it serves now',
+    502,
+    1,
+  ),
   ENVIRONMENT_FAILED: kind('the Python environment could not be built', 'see the installation log', 500, 1, true),
   VALIDATION_FAILED: kind(
     'the new release did not pass its trial start',

@@ -51,6 +51,8 @@ export const LockedPackage = z.strictObject({
   name: z.string(),
   version: z.string().nullable(),
   url: z.string().nullable(),
+  /** The URL that was asked for, where it names no commit: while it is asked for, the commit in `url` holds. */
+  requestedUrl: z.string().optional(),
   /** `sha256:…` of every file that may be installed; empty for VCS lines. */
   hashes: z.array(z.string()),
   /** The pack whose install.py brought it in; null: the resolution did. */
@@ -115,6 +117,10 @@ export function toLockedPackage(line: string): LockedPackage | null {
   const version = /^={2,3}([^,*]+)$/.exec(requirement.specifier)?.[1];
   return version === undefined ? null : { ...base, version, url: null };
 }
+
+/** The line that pip and uv read, with its hashes. */
+export const hashedLine = (locked: LockedPackage): string =>
+  [requirementLine(locked), ...locked.hashes.map((hash) => `--hash=${hash}`)].join(' ');
 
 /** The line that pip and uv read, without its hashes. */
 export const requirementLine = ({ name, version, url }: Pick<LockedPackage, 'name' | 'version' | 'url'>): string =>

@@ -28,16 +28,38 @@ export const normaliseSpecifier = (specifier: string): string =>
     .sort()
     .join(',');
 
-/** All requirements of a file's text: comments dropped, continued lines joined. */
-export function parseRequirements(text: string): Requirement[] {
-  return text
-    .replace(/^\uFEFF/, '')
-    .replace(/\\\r?\n/g, ' ')
-    .split(/\r?\n/)
-    .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
-    .filter((line) => line !== '')
-    .map(parseRequirement);
+/** A requirement where it stands. */
+export interface LocatedRequirement {
+  readonly requirement: Requirement;
+  /** The line as written, without its comment; continued lines joined by a space. */
+  readonly line: string;
+  /** From 1; the first of continued lines. */
+  readonly lineNumber: number;
 }
+
+/** All requirements of a file's text with their places: comments dropped, continued lines joined. */
+export function locateRequirements(text: string): LocatedRequirement[] {
+  const located: LocatedRequirement[] = [];
+  let pending = '';
+  let first = 1;
+  for (const [index, raw] of text
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .entries()) {
+    if (pending === '') first = index + 1;
+    if (raw.endsWith('\\')) {
+      pending += `${raw.slice(0, -1)} `;
+      continue;
+    }
+    const line = (pending + raw).replace(/(^|\s)#.*$/, '').trim();
+    pending = '';
+    if (line !== '') located.push({ requirement: parseRequirement(line), line, lineNumber: first });
+  }
+  const rest = pending.replace(/(^|\s)#.*$/, '').trim();
+  return rest === '' ? located : [...located, { requirement: parseRequirement(rest), line: rest, lineNumber: first }];
+}
+
+export const parseRequirements = (text: string): Requirement[] => locateRequirements(text).map(({ requirement }) => requirement);
 
 const PACKAGE = /^([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(.*)$/;
 const URL_LINE = /^(?:(?:git|hg|svn|bzr)\+\S|[a-z][a-z0-9+.-]*:\/\/|file:)/i;

@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createFiles } from '../../src/adapters/files.ts';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
-import { requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
+import { type LockedPackage, requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 import { createFakePython } from '../fakes/python.ts';
 import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN } from '../support/python-lab.ts';
@@ -148,6 +149,85 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       expect(await world.python.packages(target)).toEqual({ six: '1.16.0', 'comfy-tiny': '2.0+stub', 'comfy-vcs': '0.1' });
     });
 
+    it('everything is known exactly: packages by digest, repositories by commit', async () => {
+      const asked = await pack('a', `six==1.16.0\ncomfy-tiny==1.0\ncomfy-vcs @ ${world.repository}\nidna ; sys_platform == 'win32'\n`);
+      const digest = expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as string;
+      const found = await resolve([asked], { findLinks: [world.wheels] });
+      expect(found.slice(0, 2)).toEqual([
+        { name: 'comfy-tiny', version: '1.0', url: null, hashes: [digest], addedBy: null },
+        {
+          name: 'comfy-vcs',
+          version: null,
+          url: expect.stringMatching(/@[0-9a-f]{40}$/) as string,
+          requestedUrl: world.repository,
+          hashes: [],
+          addedBy: null,
+        },
+      ]);
+      const six = found.find(({ name }) => name === 'six');
+      expect(six?.hashes.length).toBeGreaterThan(0);
+      expect(six?.hashes.every((hash) => /^sha256:[0-9a-f]{64}$/.test(hash))).toBe(true);
+    });
+
+    it('an earlier resolution is kept where it fits, and only there', async () => {
+      const before = [pinned('six==1.15.0'), pinned('packaging==24.0'), pinned('idna==2.0')];
+      const both = await pack('a', 'six>=1.15\npackaging>=25\n');
+      expect(await lines([both], { preferences: before })).toEqual(expect.arrayContaining(['six==1.15.0']));
+      expect(await lines([both], { preferences: before })).not.toContain('packaging==24.0');
+      expect(await lines([both])).not.toContain('six==1.15.0');
+    });
+
+    it('a repository keeps its commit while the same is asked for', async () => {
+      const url = `${world.repository}@${'1'.repeat(40)}`;
+      const before: LockedPackage = { name: 'comfy-vcs', version: null, url, requestedUrl: world.repository, hashes: [], addedBy: null };
+      const asked = await pack('a', `comfy-vcs @ ${world.repository}\n`);
+      // A commit that nobody has shows that the repository was asked for it.
+      const kept = await lines([asked], { preferences: [before] }).catch((error: unknown) => String(error));
+      expect(String(kept)).toContain('1'.repeat(40));
+      const [moved] = await resolve([asked], { preferences: [{ ...before, requestedUrl: `${world.repository}@another` }] });
+      expect(moved?.url).not.toContain('1'.repeat(40));
+    });
+
+    it('another file under a locked name is refused, with both digests', async () => {
+      const target = await world.python.create(join(directory, 'forged'), { interpreter: 'python3', version: null, needsUv: true });
+      const wrong = `sha256:${'0'.repeat(64)}`;
+      const [tiny] = await resolve([await pack('a', 'comfy-tiny==1.0\n')], { findLinks: [world.wheels] });
+      const install = (hashes: readonly string[]) =>
+        world.python.install({ ...PLAIN, python: target, pins: [{ ...tiny!, hashes: [...hashes] }], findLinks: [world.wheels] });
+      const error = await install([wrong]).catch((each: unknown) => each);
+      expect(error).toMatchObject({ code: 'HASH_MISMATCH', message: expect.stringContaining('comfy-tiny==1.0') as string });
+      expect((error as Error).message).toContain(wrong);
+      expect((error as Error).message).toContain(tiny!.hashes[0]!);
+      expect(await world.python.packages(target)).toEqual({});
+      expect(await install(tiny!.hashes)).toEqual([]);
+    });
+
+    it('a package is taken out, and its origin is told while it is there', async () => {
+      const target = await world.python.create(join(directory, 'removing'), { interpreter: 'python3', version: null, needsUv: true });
+      await world.python.install({ ...PLAIN, python: target, pins: [pinned('comfy-tiny==1.0')], findLinks: [world.wheels] });
+      expect(await world.python.origin(target, 'Comfy_Tiny')).toEqual(pinned('comfy-tiny==1.0'));
+      await world.python.remove(target, ['comfy-tiny', 'not-there']);
+      expect(await world.python.packages(target)).toEqual({});
+      expect(await world.python.origin(target, 'comfy-tiny')).toBeNull();
+    });
+
+    it('dependencies of a pyproject.toml are asked for like lines', async () => {
+      const folder = await pack('project', '', {
+        'pyproject.toml': '[project]\nname = "p"\ndependencies = [\n  "six==1.15.0", # old\n]\n',
+      });
+      const project = { label: 'project', file: folder.file.replace('requirements.txt', 'pyproject.toml') };
+      expect(await lines([project])).toEqual(['six==1.15.0']);
+      await failing(resolve([project, await pack('other', '\nsix==1.16.0\n')])).toMatchObject({
+        details: {
+          labels: ['project', 'other'],
+          asked: [
+            { pack: 'project', line: 'six==1.15.0', file: 'pyproject.toml', lineNumber: 4 },
+            { pack: 'other', line: 'six==1.16.0', file: 'requirements.txt', lineNumber: 2 },
+          ],
+        },
+      });
+    });
+
     it('a repository that is not there blames its pack', async () => {
       await failing(resolve([await pack('good', 'six\n'), await pack('bad', 'comfy-vcs @ git+file:///nowhere/missing\n')])).toMatchObject({
         code: 'REQUIREMENTS_UNRESOLVED',
@@ -175,5 +255,35 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       stop.abort();
       await failing(resolve([await pack('a', 'six\n')], { signal: stop.signal })).toMatchObject({ code: 'INTERRUPTED' });
     });
+  });
+});
+
+describe.skipIf(unreachable !== null)('what only the real uv does', () => {
+  let directory: string;
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'agent-python-real-'));
+  });
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  it('a wheel named by its URL has its digest, and what is built is built within the constraints', async () => {
+    const wheels = join(directory, 'wheels');
+    for (const version of ['1.0', '2.0']) await makeWheel(wheels, { name: 'comfy-tiny', version });
+    const direct = await makeWheel(join(directory, 'direct'), { name: 'comfy-direct', version: '3.0' });
+    const repository = await makeRepository(join(directory, 'built'), 'comfy-tiny');
+    const python = createPythonEnvironments(lab.options());
+    const environment = await python.create(join(directory, 'venv'), { interpreter: 'python3', version: null, needsUv: true });
+    const file = join(directory, 'requirements.txt');
+    await writeFile(file, `comfy-direct @ file://${direct}\ncomfy-vcs @ git+file://${repository}\n`);
+    const request = { ...PLAIN, python: environment, findLinks: [wheels], constraints: ['comfy-tiny==1.0'] };
+    const pins = await python.resolve({ ...request, requirements: [{ label: 'a', file }] });
+    expect(pins).toMatchObject([
+      { name: 'comfy-direct', url: `file://${direct}`, hashes: [`sha256:${await createFiles().digest(direct)}`] },
+      { name: 'comfy-vcs', hashes: [] },
+    ]);
+    expect(await python.install({ ...request, pins })).toEqual([]);
+    // The backend of the repository takes its version from the package it was built with.
+    expect(await python.packages(environment)).toEqual({ 'comfy-direct': '3.0', 'comfy-vcs': '1.0' });
+    expect(await python.origin(environment, 'comfy-vcs')).toEqual({ ...pins[1], requestedUrl: undefined });
+    expect(await python.origin(environment, 'comfy-direct')).toMatchObject({ url: `file://${direct}` });
   });
 });

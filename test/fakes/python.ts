@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto';
 import { dirname, resolve as resolvePath } from 'node:path';
 import { AgentError } from '../../src/domain/errors.ts';
-import { requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
-import { normaliseName, parseRequirement, parseRequirements, type Requirement } from '../../src/domain/requirements.ts';
+import { type LockedPackage, requirementLine } from '../../src/domain/lock.ts';
+import { pyprojectRequirements } from '../../src/domain/pyproject.ts';
+import { locateRequirements, normaliseName, parseRequirement, type Requirement } from '../../src/domain/requirements.ts';
 import { compareVersions } from '../../src/plan/flags.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 
@@ -20,6 +22,8 @@ export interface FakePythonOptions {
 export interface FakePython extends PythonEnvironments {
   /** Calls of resolve and install so far, in order. */
   readonly calls: readonly string[];
+  /** Changes what is installed, as a script of a pack would; null removes. */
+  change(python: string, packages: Readonly<Record<string, string | null>>): void;
   /** Fails the next call of that kind with this error. */
   failNext(kind: 'create' | 'resolve' | 'install', error: AgentError): void;
 }
@@ -27,6 +31,9 @@ export interface FakePython extends PythonEnvironments {
 interface Asked {
   readonly label: string;
   readonly requirement: Extract<Requirement, { kind: 'package' | 'url' }>;
+  readonly line: string;
+  readonly file: string;
+  readonly lineNumber: number;
 }
 
 /** Python in memory: a flat index, versions intersected by name, no dependencies. An unreachable index is any with port 1. */
@@ -72,6 +79,14 @@ export function createFakePython({
     failNext: (kind, error) => {
       failures.push({ kind, error });
     },
+    change: (python, packages) => {
+      const present = installed.get(python);
+      if (present === undefined) throw new Error(`${python} is no environment`);
+      for (const [name, wanted] of Object.entries(packages)) {
+        if (wanted === null) delete present[name];
+        else present[name] = wanted;
+      }
+    },
     interpreterVersion: async (interpreter) => version(interpreter),
 
     platform: () => 'linux-x86_64',
@@ -94,14 +109,25 @@ export function createFakePython({
       const asked = (await Promise.all(request.requirements.map(({ label, file }) => readAll(readText, label, file)))).flat();
       const overrides = byName(request.overrides);
       const constraints = byName(request.constraints);
+      const preferred = new Map(request.preferences.map((locked) => [locked.name, locked]));
       const names = new Set(asked.flatMap(({ requirement }) => (requirement.name === null ? [] : [requirement.name])));
       if (names.size > 0) refuseUnreachable(request, 'resolving the requirements');
-      const pins: string[] = [];
+      const pins: LockedPackage[] = [];
       for (const name of [...names].sort()) {
         const direct = asked.find(({ requirement }) => requirement.name === name && requirement.url !== null)?.requirement.url;
         if (direct) {
           if (direct.includes('missing')) throw unresolved(`Git operation failed: ${direct}`, asked, name);
-          pins.push(`${name} @ ${direct.replace(/#.*$/, '')}@${'0'.repeat(40)}`);
+          const kept = preferred.get(name);
+          if (kept?.requestedUrl === direct) pins.push(kept);
+          else
+            pins.push({
+              name,
+              version: null,
+              url: `${direct.replace(/#.*$/, '')}@${'0'.repeat(40)}`,
+              requestedUrl: direct,
+              hashes: [],
+              addedBy: null,
+            });
           continue;
         }
         const own = asked.flatMap(({ requirement }) =>
@@ -110,12 +136,14 @@ export function createFakePython({
         const specifiers = [...(overrides.get(name) ?? own), ...(constraints.get(name) ?? [])].filter((specifier) => specifier !== '');
         const candidates = available(request, name);
         if (candidates.length === 0) throw unresolved(`${name} was not found in the package registry`, asked, name);
-        const chosen = candidates.find((candidate) => specifiers.every((specifier) => meets(candidate, specifier)));
+        const before = preferred.get(name)?.version;
+        const inOrder = before && candidates.includes(before) ? [before, ...candidates] : candidates;
+        const chosen = inOrder.find((candidate) => specifiers.every((specifier) => meets(candidate, specifier)));
         if (chosen === undefined)
           throw unresolved(`${specifiers.map((specifier) => name + specifier).join(' and ')}, which cannot be met together`, asked, name);
-        pins.push(`${name}==${chosen}`);
+        pins.push({ name, version: chosen, url: null, hashes: [fakeHash(name, chosen)], addedBy: null });
       }
-      return pins.flatMap((pin) => toLockedPackage(pin) ?? []);
+      return pins;
     },
 
     install: async (request) => {
@@ -130,15 +158,27 @@ export function createFakePython({
         const [name = '', wanted = ''] = pin.split('==');
         if (!available(request, normaliseName(name)).includes(wanted))
           throw new AgentError('ENVIRONMENT_FAILED', `there is no version of ${pin}`);
+        const digest = fakeHash(name, wanted);
+        if (locked.hashes.length > 0 && !locked.hashes.includes(digest))
+          throw new AgentError('HASH_MISMATCH', `${pin} has ${digest} instead of the locked ${locked.hashes[0]}`);
         return [normaliseName(name), wanted];
       });
       Object.assign(packages, Object.fromEntries(found));
       return [];
     },
 
+    remove: async (python, names) => {
+      for (const name of names) delete installed.get(python)?.[normaliseName(name)];
+    },
+    origin: async (python, name) => {
+      const present = installed.get(python)?.[normaliseName(name)];
+      return present === undefined ? null : { name: normaliseName(name), version: present, url: null, hashes: [], addedBy: null };
+    },
     packages: async (python) => ({ ...installed.get(python) }),
   };
 }
+
+const fakeHash = (name: string, version: string): string => `sha256:${createHash('sha256').update(`${name} ${version}`).digest('hex')}`;
 
 const byName = (lines: readonly string[]): Map<string, string[]> => {
   const found = new Map<string, string[]>();
@@ -150,8 +190,15 @@ const byName = (lines: readonly string[]): Map<string, string[]> => {
 };
 
 const unresolved = (message: string, asked: readonly Asked[], name: string): AgentError => {
-  const labels = [...new Set(asked.filter(({ requirement }) => requirement.name === name).map(({ label }) => label))];
-  return new AgentError('REQUIREMENTS_UNRESOLVED', `${labels.join(', ')}: ${message}`, { details: { explanation: message, labels } });
+  const naming = asked.filter(({ requirement }) => requirement.name === name);
+  const labels = [...new Set(naming.map(({ label }) => label))];
+  return new AgentError('REQUIREMENTS_UNRESOLVED', `${labels.join(', ')}: ${message}`, {
+    details: {
+      explanation: message,
+      labels,
+      asked: naming.map(({ label, line, file, lineNumber }) => ({ pack: label, line, file, lineNumber })),
+    },
+  });
 };
 
 async function readAll(readText: FakePythonOptions['readText'], label: string, file: string): Promise<Asked[]> {
@@ -161,13 +208,14 @@ async function readAll(readText: FakePythonOptions['readText'], label: string, f
       details: { explanation: file, labels: [label] },
     });
   const found: Asked[] = [];
-  for (const requirement of parseRequirements(text)) {
+  const located = file.endsWith('/pyproject.toml') ? (pyprojectRequirements(text) ?? []) : locateRequirements(text);
+  for (const { requirement, line, lineNumber } of located) {
     if (requirement.kind === 'include') found.push(...(await readAll(readText, label, resolvePath(dirname(file), requirement.file))));
     else if (
       requirement.kind === 'url' ||
       (requirement.kind === 'package' && /^(?:(?:===|[=<>!~]=|[<>])\d[^,]*,?)*$/.test(requirement.specifier))
     )
-      found.push({ label, requirement });
+      found.push({ label, requirement, line, lineNumber, file: file.slice(file.lastIndexOf('/') + 1) });
     else
       throw new AgentError('REQUIREMENTS_UNRESOLVED', `${label}: a line of ${file.slice(file.lastIndexOf('/') + 1)} is no requirement`, {
         details: { explanation: text, labels: [label] },

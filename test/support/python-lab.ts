@@ -68,23 +68,29 @@ export async function createPythonLab(): Promise<PythonLab> {
   };
 }
 
-/** A package whose build backend lies in its own tree, so that building it needs no index. */
-export async function makeRepository(directory: string): Promise<string> {
+/**
+ * A package whose build backend lies in its own tree, so that building it needs no index. `builtWith`: a package that is
+ * needed to build it, and whose version becomes its own.
+ */
+export async function makeRepository(directory: string, builtWith: string | null = null): Promise<string> {
+  const version = builtWith === null ? '"0.1"' : `importlib.metadata.version("${builtWith}")`;
+  const requires = builtWith === null ? '' : `"${builtWith}"`;
   await mkdir(directory, { recursive: true });
   await writeFile(
     join(directory, 'pyproject.toml'),
-    '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n\n[project]\nname = "comfy-vcs"\nversion = "0.1"\n',
+    `[build-system]\nrequires = [${requires}]\nbuild-backend = "backend"\nbackend-path = ["."]\n\n[project]\nname = "comfy-vcs"\ndynamic = ["version"]\n`,
   );
   await writeFile(
     join(directory, 'backend.py'),
-    `import os, zipfile
+    `import importlib.metadata, os, zipfile
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
-    name = "comfy_vcs-0.1-py3-none-any.whl"
-    info = "comfy_vcs-0.1.dist-info"
+    version = ${version}
+    name = "comfy_vcs-%s-py3-none-any.whl" % version
+    info = "comfy_vcs-%s.dist-info" % version
     with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
         wheel.writestr("comfy_vcs.py", "")
-        wheel.writestr(info + "/METADATA", "Metadata-Version: 2.1\\nName: comfy-vcs\\nVersion: 0.1\\n")
+        wheel.writestr(info + "/METADATA", "Metadata-Version: 2.1\\nName: comfy-vcs\\nVersion: %s\\n" % version)
         wheel.writestr(info + "/WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr(info + "/RECORD", "")
     return name

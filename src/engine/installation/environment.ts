@@ -119,7 +119,11 @@ export async function installEnvironment(context: InstallContext, python: string
   for (const { name, reason } of resolution.quarantined) tracker.pack(name, { state: 'failed', error: reason, quarantined: true });
   if (resolution.packages.length === 0 && resolution.constraints.length === 0) return null;
   tracker.detail(`installing ${resolution.packages.length} packages`);
-  const misfits = await ports.python.install({ ...calls(context, python, resolution.torchBackend), pins: resolution.packages });
+  const misfits = await ports.python.install({
+    ...calls(context, python, resolution.torchBackend),
+    constraints: resolution.constraints,
+    pins: resolution.packages,
+  });
   for (const misfit of misfits) tracker.warn(misfit);
   tracker.fraction(0.95);
   const constraintsFile = `${directory}/constraints.txt`;

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { type RequirementSource, type UvFailure, uvError } from '../../../src/adapters/uv-errors.ts';
-import { parseRequirements } from '../../../src/domain/requirements.ts';
+import { type UvFailure, uvError } from '../../../src/adapters/uv-errors.ts';
+import type { RequirementSource } from '../../../src/adapters/uv-requirements.ts';
+import { locateRequirements } from '../../../src/domain/requirements.ts';
 
 const source = (label: string, text: string, ...included: string[]): RequirementSource => ({
   label,
   files: [`/r/custom_nodes/${label}/requirements.txt`, ...included],
-  requirements: parseRequirements(text),
+  lines: locateRequirements(text).map((located) => ({ ...located, file: 'requirements.txt', constraint: false })),
 });
 const failure = (output: string, sources: readonly RequirementSource[], more: Partial<UvFailure> = {}): UvFailure => ({
   output,
@@ -33,6 +34,10 @@ describe('what uv says', () => {
     expect(error.message).toBe('a requires requests>=2.30 and b requires urllib3<1.0, which cannot be met together');
     expect(error.details['labels']).toEqual(['a', 'b']);
     expect(error.details['explanation']).toContain('depends on urllib3>=1.21.1,<3');
+    expect(error.details['asked']).toEqual([
+      { pack: 'a', line: 'requests>=2.30', file: 'requirements.txt', lineNumber: 1 },
+      { pack: 'b', line: 'urllib3<1.0', file: 'requirements.txt', lineNumber: 1 },
+    ]);
   });
 
   it('the older layout with box drawing is read alike', () => {
@@ -49,6 +54,10 @@ describe('what uv says', () => {
     const error = uvError(failure(text, [source('a', 'torch==1.0')]));
     expect(error.message).toBe('a requires torch==1.0 and the configuration requires torch==2.13.0+cpu, which cannot be met together');
     expect(error.details['labels']).toEqual(['a']);
+    expect(error.details['asked']).toEqual([
+      { pack: 'a', line: 'torch==1.0', file: 'requirements.txt', lineNumber: 1 },
+      { pack: null, line: 'torch==2.13.0+cpu', file: null, lineNumber: null },
+    ]);
   });
 
   it('a package that does not exist', () => {
@@ -94,6 +103,17 @@ describe('what uv says', () => {
     expect(error.code).toBe('REQUIREMENTS_UNRESOLVED');
     expect(error.details['labels']).toEqual(['b']);
     expect(error.message).toContain('fatal: repository not found');
+  });
+
+  it('a package that is not the locked one names both digests', () => {
+    const text =
+      'error: Failed to download `six==1.16.0`\n  cause: Hash mismatch for `six==1.16.0`\n\n         Expected:\n           sha256:aa\n           sha256:bb\n\n         Computed:\n           sha256:cc';
+    const error = uvError(failure(text, []));
+    expect(error.code).toBe('HASH_MISMATCH');
+    expect(error.message).toBe('six==1.16.0 has sha256:cc instead of one of 2 locked digests (sha256:aa, …)');
+    expect(uvError(failure(text.replace('           sha256:bb\n', ''), [])).message).toBe(
+      'six==1.16.0 has sha256:cc instead of the locked sha256:aa',
+    );
   });
 
   it('a full disk and a timeout', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  locateRequirements,
   normaliseName,
   normaliseSpecifier,
   parseRequirement,
@@ -65,5 +66,20 @@ describe('requirement lines', () => {
     expect(redactUrls('at https://user:pa%40ss@host/simple and https://token@h2/x, git+ssh://git@host/o')).toBe(
       'at https://***@host/simple and https://***@h2/x, git+ssh://git@host/o',
     );
+  });
+});
+
+describe('places of requirements', () => {
+  it('count every line of the file, continued ones by their first', () => {
+    expect(
+      locateRequirements('# head\n\nsix==1 # why\nfoo \\\n  --hash=sha256:aa \\\n  --hash=sha256:bb\r\n-r more.txt\nlast \\').map(
+        ({ line, lineNumber }) => [lineNumber, line],
+      ),
+    ).toEqual([
+      [3, 'six==1'],
+      [4, 'foo    --hash=sha256:aa    --hash=sha256:bb'],
+      [7, '-r more.txt'],
+      [8, 'last'],
+    ]);
   });
 });
