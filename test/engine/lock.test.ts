@@ -201,6 +201,7 @@ describe('agent install --verify', () => {
       indexUrl: null,
       extraIndexUrls: [],
       findLinks: [],
+      constraints: [],
       torchBackend: null,
     });
     const before = files.tree('/workspace');
