@@ -7,7 +7,7 @@ import { lockProblems, NO_MOVES, pinsOf } from '../plan/lock.ts';
 import { resolve } from '../plan/resolve.ts';
 import type { Ports } from '../ports.ts';
 import type { InstallContext } from './installation/context.ts';
-import { installRelease, newReleaseId, planRelease } from './installation/install.ts';
+import { discard, installRelease, newReleaseId, planRelease } from './installation/install.ts';
 import { InstallTracker } from './installation/progress.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -119,14 +119,14 @@ export class Installer {
 
   /** Finds out what an installation would change, and leaves nothing behind but what the caches learnt. */
   async #rehearse(context: InstallContext): Promise<string> {
-    const { ports, knowledge } = this.#options;
+    const { knowledge } = this.#options;
     const before = knowledge.installProgress;
     try {
       await planRelease(context);
       const changes = context.tracker.progress.difference?.length ?? 0;
       return changes === 0 ? 'nothing would change' : `${changes} change${changes === 1 ? '' : 's'}; nothing was done yet`;
     } finally {
-      await ports.files.remove(context.directory);
+      await discard(context);
       knowledge.installProgress = before;
     }
   }

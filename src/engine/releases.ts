@@ -60,6 +60,9 @@ export async function collectReleases(files: Files, layout: Layout, keep: number
   const { current, releases } = await listReleases(files, layout, false);
   const whole = releases.filter((release) => release.complete).map((release) => release.id);
   const surplus = whole.slice(0, Math.max(0, whole.length - keep)).filter((id) => id !== current && !inUse.has(id));
-  for (const id of surplus) await files.remove(releaseDirectory(layout, id));
+  for (const id of surplus) {
+    await files.remove(releaseDirectory(layout, id));
+    await files.remove(`${layout.cache}/pycache/${id}`);
+  }
   return surplus;
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { lstat, readFile, readlink } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
@@ -22,6 +22,12 @@ const start = async (nodes: string): Promise<TestAgent> => {
 };
 
 /** Installs, and waits until the instance runs from the new release. */
+/** Inode of the first file below a directory whose name begins so. */
+async function glimpse(directory: string, name: string): Promise<number> {
+  const found = (await readdir(directory, { recursive: true })).find((path) => path.split('/').at(-1)?.startsWith(name));
+  return (await lstat(join(directory, found ?? name))).ino;
+}
+
 async function installed(agent: TestAgent, verb: 'install' | 'reinstall'): Promise<void> {
   const before = await readlink(join(agent.root, 'current'));
   const result = await agent.cli(verb);
@@ -60,6 +66,11 @@ describe('what a pack wrote into its own folder', () => {
 
     await installed(agent, 'reinstall');
     expect(await readFile(join(folderOf(agent, 'Pack'), 'data/starts.txt'), 'utf8')).toBe('xxx');
+    // Python compiled its own library once, not once for each release.
+    const bytecode = join(agent.root, 'cache/pycache');
+    const compiled = await Promise.all((await readdir(bytecode)).map((id) => glimpse(join(bytecode, id), 'argparse.')));
+    expect(compiled).toHaveLength(3);
+    expect(new Set(compiled).size).toBe(1);
     await untilHealthy(agent);
   });
 });

@@ -5,6 +5,7 @@ import { toTime } from '../../domain/observed.ts';
 import type { PackStatus, Release } from '../../domain/release.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
 import { releaseDirectory } from '../releases.ts';
+import { forgetBytecode, inheritBytecode } from './bytecode.ts';
 import type { InstallContext } from './context.ts';
 import { installEnvironment, type PlannedEnvironment, planEnvironment } from './environment.ts';
 import { linkSharedFolders } from './links.ts';
@@ -55,7 +56,7 @@ export async function installRelease(context: InstallContext): Promise<Release |
   try {
     const { source: fetched, environment, lock: planned } = await planRelease(context);
     if (!movesNothing(context.moves) && isInPlace(context, planned)) {
-      await ports.files.remove(directory);
+      await discard(context);
       return null;
     }
     const constraintsFile = await tracker.step('environment', () =>
@@ -113,6 +114,12 @@ export async function installRelease(context: InstallContext): Promise<Release |
   }
 }
 
+/** Leaves nothing of a release that was only planned. */
+export async function discard({ ports, layout, directory, releaseId }: InstallContext): Promise<void> {
+  await ports.files.remove(directory);
+  await forgetBytecode(ports.files, layout, releaseId);
+}
+
 /** An update that found nothing newer. */
 const isInPlace = ({ lock, previous, specDigest }: InstallContext, planned: Lock): boolean =>
   previous !== null &&
@@ -150,8 +157,10 @@ async function prepare(context: InstallContext): Promise<void> {
     if (abandoned === current || (await files.exists(`${abandoned}/release.json`))) continue;
     tracker.log(`removing the unfinished release ${name}`);
     await files.remove(abandoned);
+    await forgetBytecode(files, layout, name);
   }
   await files.ensureDirectory(directory);
+  await inheritBytecode(context);
 }
 
 /** The path the predecessor used: a link to a link, so that it may be made before the switch. */
