@@ -1,15 +1,7 @@
 /** The derivation that uv gives when requirements do not fit: who asked for what, as lines of files. */
+import type { AskedLine } from '../domain/requirement-conflict.ts';
 import { normaliseSpecifier, parseRequirement, redactUrls } from '../domain/requirements.ts';
 import type { RequirementSource, SourceLine } from './uv-requirements.ts';
-
-/** A requirement that takes part in a failure. */
-export interface AskedLine {
-  /** Label of the file that holds it; null: a constraint or an override. */
-  readonly pack: string | null;
-  readonly line: string;
-  readonly file: string | null;
-  readonly lineNumber: number | null;
-}
 
 interface Term {
   readonly text: string;

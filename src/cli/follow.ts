@@ -111,7 +111,11 @@ function endedEarly(
 export function operationError({ error, message }: OperationDocument): AgentError {
   const code = error?.code ?? 'INTERNAL';
   const known: ErrorCode = Object.hasOwn(errorRegistry, code) ? (code as ErrorCode) : 'INTERNAL';
-  return new AgentError(known, error?.message ?? message, error === null ? {} : { help: error.help, retryable: error.retryable });
+  return new AgentError(
+    known,
+    error?.message ?? message,
+    error === null ? {} : { help: error.help, retryable: error.retryable, details: error.details ?? {} },
+  );
 }
 
 function viewFor({ host, errorStyle: style, quiet, json }: Context): ProgressView {

@@ -103,7 +103,10 @@ const Python = z.strictObject({
     .regex(/^(auto|cpu|cu\d{2,3}|[\w.+!-]+(==\S+)?)$/)
     .default('auto')
     .describe('auto (by driver), cpu, cuNNN, or a pin such as 2.7.1+cu128'),
-  overrides: z.array(text).default([]).describe('requirement lines that win over what anybody asks for'),
+  overrides: z
+    .array(z.union([text, z.strictObject({ requirement: text, reason: text })]))
+    .default([])
+    .describe('requirement lines that win over what anybody asks for, each alone or with the reason why'),
   constraints: z.array(text).default([]),
   extraRequirements: z.array(text).default([]),
   indexUrl: text.nullable().default(null),

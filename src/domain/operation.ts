@@ -36,6 +36,15 @@ export const OperationDocument = z.object({
   message: z.string(),
   progress: z.number().min(0).max(1).nullable(),
   install: InstallProgress.nullable(),
-  error: z.object({ code: z.string(), message: z.string(), help: z.string(), retryable: z.boolean() }).nullable(),
+  error: z
+    .object({
+      code: z.string(),
+      message: z.string(),
+      help: z.string(),
+      retryable: z.boolean(),
+      /** Facts for machines, such as the `conflicts` of requirements that do not fit. */
+      details: z.record(z.string(), z.unknown()).optional(),
+    })
+    .nullable(),
 });
 export type OperationDocument = z.infer<typeof OperationDocument>;

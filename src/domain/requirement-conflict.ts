@@ -14,6 +14,16 @@ export const RequirementConflict = z.object({
 });
 export type RequirementConflict = z.infer<typeof RequirementConflict>;
 
+/** A requirement that takes part in a failure. */
+export const AskedLine = z.object({
+  /** Label of the file that holds it; null: a constraint or an override. */
+  pack: z.string().nullable(),
+  line: z.string(),
+  file: z.string().nullable(),
+  lineNumber: z.int().nullable(),
+});
+export type AskedLine = z.infer<typeof AskedLine>;
+
 /** `requirements.txt:3`; empty when the place is not known. */
 export const placeOf = ({ file, lineNumber }: Pick<RequirementConflict, 'file' | 'lineNumber'>): string =>
   file === null ? '' : lineNumber === null ? file : `${file}:${lineNumber}`;
@@ -35,8 +45,11 @@ export function conflictTable(conflicts: readonly RequirementConflict[]): string
   return rows.map(([pack, line, against]) => `${pack.padEnd(width(0))}  ${line.padEnd(width(1))}  ${against}`);
 }
 
+type Details = Readonly<Record<string, unknown>>;
+const listIn = <T>(item: z.ZodType<T>, value: unknown): readonly T[] => z.array(item).safeParse(value).data ?? [];
+
 /** The conflicts in the details of an error, whoever sent it. */
-export function conflictsIn(details: Readonly<Record<string, unknown>>): readonly RequirementConflict[] {
-  const read = z.array(RequirementConflict).safeParse(details['conflicts']);
-  return read.success ? read.data : [];
-}
+export const conflictsIn = (details: Details): readonly RequirementConflict[] => listIn(RequirementConflict, details['conflicts']);
+
+/** The lines that the resolver named. */
+export const askedIn = (details: Details): readonly AskedLine[] => listIn(AskedLine, details['asked']);

@@ -33,7 +33,9 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
     }
   };
   const checkout = `${directory}/ComfyUI`;
-  const present = lock.packs.filter((pack) => release.packs.some((each) => each.name === pack.name && each.source !== null));
+  const present = lock.packs.filter(
+    (pack) => pack.quarantined === null && release.packs.some((each) => each.name === pack.name && each.source !== null),
+  );
   const sources = [
     { part: 'core' as const, name: 'ComfyUI', source: lock.core.source, place: checkout },
     ...present.map(({ name, source }) => ({ part: 'pack' as const, name, source, place: `${checkout}/custom_nodes/${name}` })),

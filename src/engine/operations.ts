@@ -100,11 +100,11 @@ export class Operations {
         .then(
           (closing) => finish({ state: 'succeeded', message: closing, progress: 1 }),
           (thrown: unknown) => {
-            const { code, message: reason, help, retryable } = asAgentError(thrown);
+            const { code, message: reason, help, retryable, details } = asAgentError(thrown);
             finish({
               state: abort.signal.aborted ? 'cancelled' : 'failed',
               message: reason,
-              error: { code, message: reason, help, retryable },
+              error: { code, message: reason, help, retryable, ...(Object.keys(details).length === 0 ? {} : { details: { ...details } }) },
             });
           },
         ),

@@ -1,3 +1,5 @@
+import type { AskedLine } from '../domain/requirement-conflict.ts';
+
 /**
  * Which packs' requirements can live together. The resolver is asked by the engine; here is only the choice of the next
  * question, replayed from the answers so far:
@@ -11,7 +13,18 @@
 export interface Trial {
   readonly labels: readonly string[];
   /** null: it resolved. `labels`: the packs that the resolver's explanation names. */
-  readonly failure: { readonly labels: readonly string[]; readonly reason: string } | null;
+  readonly failure: TrialFailure | null;
+}
+
+export interface TrialFailure {
+  readonly labels: readonly string[];
+  readonly reason: string;
+  /** The lines that the explanation names. */
+  readonly asked?: readonly AskedLine[];
+}
+
+export interface RejectedPack extends Pick<TrialFailure, 'reason' | 'asked'> {
+  readonly label: string;
 }
 
 export type NextTrial =
@@ -19,17 +32,17 @@ export type NextTrial =
   | {
       readonly done: true;
       readonly accepted: readonly string[];
-      readonly rejected: readonly { readonly label: string; readonly reason: string }[];
+      readonly rejected: readonly RejectedPack[];
     };
 
 /**
  * The next set of packs to resolve together, or the outcome. All at once first; on failure the packs named as suspects
- * are set aside and tried one by one on top of the rest; a failure that names nobody halves the set. Earlier labels win
- * over later ones. ComfyUI's own requirements belong to every trial and are not among the labels.
+ * are set aside and tried on top of the rest, a few one by one, many by halves; a failure that names nobody halves the
+ * set. Earlier labels win over later ones. From what is rejected in the end none can be spared. ComfyUI's own requirements belong to every trial and are not among the labels.
  */
 export function nextTrial(labels: readonly string[], trials: readonly Trial[]): NextTrial {
   const accepted = new Set<string>();
-  const rejected: { label: string; reason: string }[] = [];
+  const rejected: RejectedPack[] = [];
   const groups: string[][] = labels.length === 0 ? [] : [[...new Set(labels)]];
   let answered = 0;
   for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
@@ -43,7 +56,8 @@ export function nextTrial(labels: readonly string[], trials: readonly Trial[]): 
     }
     const [only] = group;
     if (group.length === 1 && only !== undefined) {
-      rejected.push({ label: only, reason: trial.failure.reason });
+      const { reason, asked } = trial.failure;
+      rejected.push({ label: only, reason, ...(asked === undefined ? {} : { asked }) });
       continue;
     }
     groups.unshift(...split(group, new Set(trial.failure.labels)));
@@ -56,10 +70,18 @@ export function nextTrial(labels: readonly string[], trials: readonly Trial[]): 
   };
 }
 
+/** So many are tried one by one; of more, most are innocent. */
+const FEW = 3;
+
 function split(group: readonly string[], named: ReadonlySet<string>): string[][] {
   const suspects = group.filter((label) => named.has(label));
   const others = group.filter((label) => !named.has(label));
-  if (suspects.length > 0 && others.length > 0) return [others, ...suspects.map((label) => [label])];
+  if (suspects.length > 0 && others.length > 0)
+    return [others, ...(suspects.length <= FEW ? suspects.map((label) => [label]) : halves(suspects))];
+  return halves(group);
+}
+
+function halves(group: readonly string[]): string[][] {
   const middle = Math.ceil(group.length / 2);
   return [group.slice(0, middle), group.slice(middle)];
 }

@@ -6,6 +6,7 @@ import type { Lock } from '../domain/lock.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { InstallationSpec, PackSpec } from '../domain/release.ts';
 import { type DesiredState, InstanceIntent, type Intents } from '../domain/state.ts';
+import { overrideLine } from './conflicts.ts';
 import { resolveSource } from './source.ts';
 
 export interface ResolveInput {
@@ -37,7 +38,9 @@ export function resolve({ config, packs, lock, gpus, intents, generation }: Reso
 
 /** Only what decides the content of a release: changing a port must not ask for a new installation. */
 export function installationSpec(config: Config, packs: readonly PackSpec[]): InstallationSpec {
-  const { interpreter, version, torch, overrides, constraints, extraRequirements, indexUrl, extraIndexUrls, findLinks } = config.python;
+  const { interpreter, version, torch, constraints, extraRequirements, indexUrl, extraIndexUrls, findLinks } = config.python;
+  // Why something is overridden changes nothing.
+  const overrides = config.python.overrides.map(overrideLine);
   return {
     source: resolveSource(config.comfyui),
     packs: packs.map((pack) => ({ ...pack, env: withoutLiterals(pack.env) })),

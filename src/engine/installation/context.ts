@@ -44,6 +44,10 @@ export interface InstallContext {
 export const checkoutOf = (context: InstallContext): string => `${context.directory}/ComfyUI`;
 export const packDirectory = (context: InstallContext, name: string): string => `${checkoutOf(context)}/custom_nodes/${name}`;
 
+/** How far a pack has come. */
+export const stateOf = (context: InstallContext, name: string): string | undefined =>
+  context.tracker.progress.packs.find((pack) => pack.name === name)?.state;
+
 /**
  * Runs `work` over all items, at most `limit` at once, in order of the list. After a rejection no more is begun, and the
  * whole rejects once what had begun has ended.

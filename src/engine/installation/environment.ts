@@ -1,14 +1,13 @@
-import { AgentError, isAgentError } from '../../domain/errors.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { type LockedPackage, requirementLine } from '../../domain/lock.ts';
-import { requirementNames } from '../../domain/requirements.ts';
+import { fixedLines, overrideWords } from '../../plan/conflicts.ts';
 import { machineProblems } from '../../plan/lock.ts';
-import { chooseTorch, coreRequirements, environmentConstraints, packConstraints } from '../../plan/python.ts';
-import { nextTrial, type Trial } from '../../plan/requirements.ts';
-import type { ResolveRequest } from '../../ports.ts';
-import { checkoutOf, type InstallContext, packDirectory } from './context.ts';
-import { stateOf } from './pack-setup.ts';
-
-const CORE = 'ComfyUI';
+import { chooseTorch, environmentConstraints, packConstraints } from '../../plan/python.ts';
+import { type InstallContext, packDirectory } from './context.ts';
+import { movable, placed } from './pack-paths.ts';
+import { calls } from './python-calls.ts';
+import { coreFiles, packFiles } from './requirement-files.ts';
+import { explained, type Resolution, resolveWithPacks } from './resolution.ts';
 
 export interface PlannedEnvironment {
   /** Absolute path of the interpreter. */
@@ -17,23 +16,7 @@ export interface PlannedEnvironment {
   readonly resolution: Resolution;
 }
 
-/** What a Python environment is made of: found by `resolveEnvironment`, or read from a lock. */
-export interface Resolution {
-  readonly packages: readonly LockedPackage[];
-  /** Lines that packs may not move, as given to pip and uv. */
-  readonly constraints: readonly string[];
-  /** uv's --torch-backend: where torch comes from. */
-  readonly torchBackend: string | null;
-  /** Packs left out because their requirements do not fit. */
-  readonly quarantined: readonly { readonly name: string; readonly reason: string }[];
-}
-
 const NOTHING: Resolution = { packages: [], constraints: [], torchBackend: null, quarantined: [] };
-
-interface RequirementFile {
-  readonly label: string;
-  readonly file: string;
-}
 
 /**
  * Decides what the Python environment of the release holds and makes an empty one: as the lock has it, or by one resolution
@@ -88,26 +71,37 @@ async function resolveEnvironment(
   python: string,
   preferences: readonly LockedPackage[] = [],
 ): Promise<Resolution> {
-  const { ports, spec, tracker } = context;
+  const { ports, spec, config, tracker } = context;
   const core = await coreFiles(context);
   const packs = await packFiles(context);
   const { driverVersion, hasGpu } = driverOf(context);
   const torch = chooseTorch({ setting: spec.python.torch, driverVersion, hasGpu });
   if (torch.warning !== null) tracker.warn(torch.warning);
   tracker.detail(`torch ${torch.pin ?? torch.backend ?? 'as the indexes have it'}: ${torch.reason}`);
+  for (const entry of config.python.overrides) tracker.log(`override ${overrideWords(entry)}`);
   const constraints = environmentConstraints(torch, spec.python.constraints);
   const common = { ...calls(context, python, torch.backend), overrides: spec.python.overrides, preferences };
 
   tracker.detail('resolving the requirements of ComfyUI');
-  const corePins = await ports.python.resolve({ ...common, requirements: core, constraints });
+  const fixed = { torch, constraints: spec.python.constraints, overrides: config.python.overrides };
+  const corePins = await ports.python
+    .resolve({ ...common, requirements: core, constraints })
+    .catch((error: unknown) => Promise.reject(explained(error, fixedLines({ ...fixed, core: [] }))));
   tracker.fraction(0.2);
-  const held = [...constraints, ...packConstraints(corePins.map(requirementLine))];
-  const found =
-    packs.length === 0
-      ? { packages: corePins, quarantined: [] }
-      : await resolveWithPacks(context, core, packs, { ...common, constraints: held });
+  const corePackages = packConstraints(corePins.map(requirementLine));
+  const held = [...constraints, ...corePackages];
+  const found = await resolveWithPacks(
+    context,
+    { core, packs, corePins, fixed: fixedLines({ ...fixed, core: corePackages }) },
+    { ...common, constraints: held },
+  );
   tracker.fraction(0.4);
-  return { ...found, constraints: held, torchBackend: torch.backend };
+  return {
+    packages: found.packages.map((locked) => movable(context, locked)),
+    quarantined: found.quarantined,
+    constraints: held,
+    torchBackend: torch.backend,
+  };
 }
 
 /**
@@ -116,13 +110,13 @@ async function resolveEnvironment(
  */
 export async function installEnvironment(context: InstallContext, python: string, resolution: Resolution): Promise<string | null> {
   const { ports, tracker, directory } = context;
-  for (const { name, reason } of resolution.quarantined) tracker.pack(name, { state: 'failed', error: reason, quarantined: true });
+  for (const { name, reason } of resolution.quarantined) await leaveOut(context, name, reason);
   if (resolution.packages.length === 0 && resolution.constraints.length === 0) return null;
   tracker.detail(`installing ${resolution.packages.length} packages`);
   const misfits = await ports.python.install({
     ...calls(context, python, resolution.torchBackend),
     constraints: resolution.constraints,
-    pins: resolution.packages,
+    pins: resolution.packages.map((locked) => placed(context, locked)),
   });
   for (const misfit of misfits) tracker.warn(misfit);
   tracker.fraction(0.95);
@@ -131,85 +125,15 @@ export async function installEnvironment(context: InstallContext, python: string
   return constraintsFile;
 }
 
-/** What every call of uv is given. */
-const calls = ({ spec, signal, tracker }: InstallContext, python: string, torchBackend: string | null) => ({
-  python,
-  torchBackend,
-  indexUrl: spec.python.indexUrl,
-  extraIndexUrls: spec.python.extraIndexUrls,
-  findLinks: spec.python.findLinks,
-  signal,
-  onLine: (line: string) => tracker.line(line),
-});
+/** A folder that ends so is passed over by ComfyUI. */
+const LEFT_OUT = '.disabled';
 
-/** requirements.txt of ComfyUI and what it forgets to list. */
-async function coreFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
+/** A pack without its packages may do anything but work: its tree stays for people to look at, under a name that is not loaded. */
+async function leaveOut(context: InstallContext, name: string, reason: string): Promise<void> {
   const { files } = context.ports;
-  const file = `${checkoutOf(context)}/requirements.txt`;
-  const text = (await files.readText(file)) ?? '';
-  const extra = coreRequirements(text, context.spec.python.extraRequirements);
-  const result: RequirementFile[] = requirementNames(text).length === 0 ? [] : [{ label: CORE, file }];
-  if (extra.length > 0) {
-    const extraFile = `${context.directory}/extra-requirements.txt`;
-    await files.writeText(extraFile, `${extra.join('\n')}\n`);
-    result.push({ label: 'python.extraRequirements', file: extraFile });
-  }
-  return result;
-}
-
-async function packFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
-  const found: RequirementFile[] = [];
-  for (const pack of context.spec.packs) {
-    if (!pack.requirements || stateOf(context, pack.name) === 'failed') continue;
-    const file = `${packDirectory(context, pack.name)}/requirements.txt`;
-    const text = await context.ports.files.readText(file);
-    if (text === null) {
-      context.tracker.packWarning(pack.name, 'config_nodes.json says it has requirements, but it has no requirements.txt');
-    } else if (/^\s*[^#\s]/m.test(text)) {
-      found.push({ label: pack.name, file });
-    }
-  }
-  return found;
-}
-
-async function resolveWithPacks(
-  context: InstallContext,
-  core: readonly RequirementFile[],
-  packs: readonly RequirementFile[],
-  request: Omit<ResolveRequest, 'requirements'>,
-): Promise<Pick<Resolution, 'packages' | 'quarantined'>> {
-  const { ports, tracker } = context;
-  const labels = packs.map((pack) => pack.label);
-  const trials: Trial[] = [];
-  let pins: readonly LockedPackage[] = [];
-  for (let next = nextTrial(labels, trials); !next.done; next = nextTrial(labels, trials)) {
-    const tried = next.labels;
-    tracker.detail(`resolving the requirements of ComfyUI and ${tried.length} node packs`);
-    try {
-      pins = await ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => tried.includes(pack.label))] });
-      trials.push({ labels: tried, failure: null });
-    } catch (error) {
-      if (!isAgentError(error) || error.code !== 'REQUIREMENTS_UNRESOLVED') throw error;
-      trials.push({ labels: tried, failure: { labels: namedPacks(error), reason: error.message } });
-    }
-  }
-  const outcome = nextTrial(labels, trials);
-  if (!outcome.done) throw new Error('the trials are over');
-  const quarantined = outcome.rejected.map(({ label, reason }) => ({
-    name: label,
-    reason: `its requirements do not fit: ${reason}; override or constrain them with python.overrides`,
-  }));
-  // The last trial may have failed: what counts is the set that was accepted.
-  if (quarantined.length > 0) {
-    const accepted = packs.filter((pack) => outcome.accepted.includes(pack.label));
-    pins = await ports.python.resolve({ ...request, requirements: [...core, ...accepted] });
-  }
-  return { packages: pins, quarantined };
-}
-
-function namedPacks(error: AgentError): readonly string[] {
-  const { labels } = error.details;
-  return Array.isArray(labels) ? labels.filter((label) => typeof label === 'string') : [];
+  const directory = packDirectory(context, name);
+  if (await files.isDirectory(directory)) await files.move(directory, directory + LEFT_OUT);
+  context.tracker.pack(name, { state: 'failed', error: reason, quarantined: true });
 }
 
 /** The torch build follows the cards that instances use, not those that happen to be in the machine. */

@@ -1,8 +1,7 @@
 import type { Layout } from '../../domain/config.ts';
 import type { PackStatus } from '../../domain/release.ts';
 import { releaseDirectory } from '../releases.ts';
-import { type InstallContext, packDirectory } from './context.ts';
-import { stateOf } from './pack-setup.ts';
+import { type InstallContext, packDirectory, stateOf } from './context.ts';
 
 /**
  * Packs write into their own folders: downloads, databases, settings. What a pack wrote since its release was built is

@@ -52,6 +52,32 @@ describe('long verbs', () => {
     expect((await text).stderr).toContain('error[BRANCH_NOT_FOUND]: the repository has no branch "x"\nhelp: check the branch name\n');
   });
 
+  it('print requirements that do not fit as one table', async () => {
+    const agent = fakeAgent();
+    await lab.serve(agent);
+    const text = runOn(testHost({ root: lab.root }), 'install');
+    await eventually('it follows', () => agent.followers === 1);
+    const conflicts = [
+      { pack: 'Two', line: 'numpy>=2', file: 'requirements.txt', lineNumber: 3, against: 'One numpy<2 (requirements.txt:1)' },
+    ];
+    const error = {
+      code: 'REQUIREMENTS_UNRESOLVED',
+      message: 'they do not fit',
+      help: 'override',
+      retryable: false,
+      details: { conflicts },
+    };
+    agent.change('install-1', { ...failed, error });
+    expect((await text).stderr).toContain(
+      [
+        'error[REQUIREMENTS_UNRESOLVED]: they do not fit',
+        '  pack  requirement                    conflicts with',
+        '  Two   numpy>=2 (requirements.txt:3)  One numpy<2 (requirements.txt:1)',
+        'help: override\n',
+      ].join('\n'),
+    );
+  });
+
   it('print one document with --json, also when it fails', async () => {
     const agent = fakeAgent();
     await lab.serve(agent);

@@ -73,6 +73,46 @@ describe('which packs fit together', () => {
     );
   });
 
+  it('what is accepted fits, and from what is rejected none can be spared', () => {
+    fc.assert(
+      fc.property(scenario, ({ labels, conflicts: indices, naming: kind }) => {
+        const conflicts = indices.map((conflict) => conflict.map((i) => `pack-${i}`));
+        const fits = (set: readonly string[]) => !conflicts.some((conflict) => conflict.every((label) => set.includes(label)));
+        const { accepted, rejected } = drive(labels, conflicts, naming[kind]);
+        expect(fits(accepted)).toBe(true);
+        for (const { label } of rejected) expect(fits([...accepted, label])).toBe(false);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('the last trial that fitted is the set that is accepted', () => {
+    fc.assert(
+      fc.property(scenario, ({ labels, conflicts: indices, naming: kind }) => {
+        const conflicts = indices.map((conflict) => conflict.map((i) => `pack-${i}`));
+        const { accepted, trials } = drive(labels, conflicts, naming[kind]);
+        expect(trials.findLast((trial) => trial.failure === null)?.labels ?? []).toEqual(accepted);
+      }),
+    );
+  });
+
+  it('one conflict pair among many needs about twice log2 of them, however many are suspected', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.integer({ min: 0, max: 59 }), { minLength: 2, maxLength: 2 }),
+        fc.uniqueArray(fc.integer({ min: 0, max: 59 }), { maxLength: 60 }),
+        (pair, suspects) => {
+          const conflict = pair.map((i) => `pack-${i}`);
+          const named = [...new Set([...conflict, ...suspects.map((i) => `pack-${i}`)])];
+          const outcome = drive(labelsOf(60), [conflict], () => named);
+          expect(outcome.rejected).toHaveLength(1);
+          expect(outcome.trials.length).toBeLessThanOrEqual(2 * Math.ceil(Math.log2(60)) + 2);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
   it('a named conflict in many packs costs few trials, and the earlier pack wins', () => {
     const labels = labelsOf(60);
     const outcome = drive(labels, [['pack-7', 'pack-41']], naming.all);
