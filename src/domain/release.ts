@@ -88,6 +88,8 @@ export const Release = z.object({
   torch: z.string().nullable(),
   /** Relative to the release directory. */
   python: z.string(),
+  /** What nobody may move, for pip and uv; relative to the release directory. null: no package was installed. */
+  constraints: z.string().nullable().default(null),
   packs: z.array(PackStatus),
   /** Flags that main.py of this release understands. */
   flags: z.array(z.string()),

@@ -2,12 +2,13 @@ import type { Config, Layout } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
 import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
 import type { Release } from '../domain/release.ts';
+import { constraintVariables } from './python.ts';
 
 export interface LaunchInput {
   readonly config: Config;
   readonly layout: Layout;
   readonly instance: Pick<DesiredInstance, 'gpu' | 'name' | 'mode' | 'visibleDevices'>;
-  readonly release: Pick<Release, 'id' | 'python' | 'flags'>;
+  readonly release: Pick<Release, 'id' | 'python' | 'flags' | 'constraints'>;
   readonly tcpPort: number;
   readonly modelPathsFile: string;
   /** Of its content, so that a changed file is a changed launch. */
@@ -90,6 +91,8 @@ export function instanceLaunch(input: LaunchInput): InstanceLaunch {
     arguments: mainArguments,
     environment: {
       ...inherited,
+      // Packs run pip while they are imported.
+      ...(release.constraints === null ? {} : constraintVariables(`${releaseDirectory}/${release.constraints}`)),
       ...config.comfyui.environment,
       PATH: `${virtualEnvironment}/bin:${inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`,
       VIRTUAL_ENV: virtualEnvironment,

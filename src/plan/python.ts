@@ -115,3 +115,11 @@ export function packConstraints(corePins: readonly string[], freeze: 'torch' | '
     return freeze === 'all' || isTorchFamily(requirement.name) || requirement.name.startsWith('comfyui-');
   });
 }
+
+/** Environment of whatever may run pip or uv in a release: it must not move torch or the core, nor build against others. */
+export const constraintVariables = (constraintsFile: string): Readonly<Record<string, string>> => ({
+  PIP_CONSTRAINT: constraintsFile,
+  PIP_BUILD_CONSTRAINT: constraintsFile,
+  UV_CONSTRAINT: constraintsFile,
+  UV_BUILD_CONSTRAINT: constraintsFile,
+});

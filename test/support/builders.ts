@@ -105,6 +105,7 @@ export const aRelease = (config: Config = aConfig(), change: Partial<Release> = 
     pythonVersion: '3.11.7',
     torch: null,
     python: 'venv/bin/python',
+    constraints: null,
     packs: [],
     flags: [],
     packages: {},

@@ -16,6 +16,11 @@ export interface PlannedEnvironment {
   readonly resolution: Resolution;
 }
 
+export interface BuiltEnvironment extends PlannedEnvironment {
+  /** Pins that scripts of packs must respect; null when there are none. */
+  readonly constraintsFile: string | null;
+}
+
 const NOTHING: Resolution = { packages: [], constraints: [], torchBackend: null, quarantined: [] };
 
 /**

@@ -54,19 +54,25 @@ export async function planRelease(context: InstallContext): Promise<PlannedRelea
 export async function installRelease(context: InstallContext): Promise<Release | null> {
   const { tracker, directory, ports, layout } = context;
   try {
-    const { source: fetched, environment, lock: planned } = await planRelease(context);
+    const { source: fetched, environment: chosen, lock: planned } = await planRelease(context);
     if (!movesNothing(context.moves) && isInPlace(context, planned)) {
       await discard(context);
       return null;
     }
-    const constraintsFile = await tracker.step('environment', () =>
-      installEnvironment(context, environment.python, environment.resolution),
-    );
-    await tracker.step('pack-setup', () => setUpPacks(context, environment.python, constraintsFile));
-    const lock = lockOf(context, fetched, environment, []);
+    const environment = await tracker.step('environment', async () => ({
+      ...chosen,
+      constraintsFile: await installEnvironment(context, chosen.python, chosen.resolution),
+    }));
+    const added = await tracker.step('pack-setup', () => setUpPacks(context, environment));
+    const lock = lockOf(context, fetched, environment, added);
     await tracker.step('links', () => linkSharedFolders(context));
     const packages = await ports.python.packages(environment.python);
-    const trialRelease = { id: context.releaseId, python: environment.python.slice(directory.length + 1), flags: [...fetched.flags] };
+    const trialRelease = {
+      id: context.releaseId,
+      python: environment.python.slice(directory.length + 1),
+      constraints: environment.constraintsFile?.slice(directory.length + 1) ?? null,
+      flags: [...fetched.flags],
+    };
     const trial = context.config.install.validate
       ? await tracker.step('validate', async () =>
           validateRelease(context, trialRelease, JSON.parse(await ports.assets.text('workflows/canary.json')) as object),

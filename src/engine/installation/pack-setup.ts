@@ -1,32 +1,42 @@
+import type { LockedPackage } from '../../domain/lock.ts';
 import type { PackSpec } from '../../domain/release.ts';
-import { type InstallContext, packDirectory } from './context.ts';
+import { constraintVariables } from '../../plan/python.ts';
+import { containChanges, withPackages } from './containment.ts';
+import { type InstallContext, packDirectory, stateOf } from './context.ts';
+import type { BuiltEnvironment } from './environment.ts';
 
 const LAST_LINES = 5;
 
 /**
  * What a pack wants done beside its requirements: its `.env`, its custom_script, its install.py. One pack after the
- * other, because the scripts may change the shared environment.
+ * other, because the scripts may change the shared environment; what each changes there is contained at once.
+ * @returns packages that scripts added and that now belong to the release, for its lock
  */
-export async function setUpPacks(context: InstallContext, python: string, constraintsFile: string | null): Promise<void> {
+export async function setUpPacks(context: InstallContext, environment: BuiltEnvironment): Promise<readonly LockedPackage[]> {
   const { spec, tracker, ports } = context;
-  const environment = scriptEnvironment(context, python, constraintsFile);
+  const variables = scriptEnvironment(context, environment);
+  let resolution = environment.resolution;
+  const adopted: LockedPackage[] = [];
   for (const [index, pack] of spec.packs.entries()) {
     if (stateOf(context, pack.name) === 'failed') continue;
     tracker.pack(pack.name, { state: 'installing' });
     await writeDotEnv(context, pack);
-    // A failing script is told and not fatal: the trial start decides whether the pack loads.
-    for (const run of [() => runCustomScript(context, pack, environment), () => runInstaller(context, pack, python, environment)]) {
-      const failure = await run();
+    for (const script of await scriptsOf(context, pack, environment.python)) {
+      const before = await ports.python.packages(environment.python);
+      // A failing script is told and not fatal: the trial start decides whether the pack loads.
+      const failure = await runScript(context, pack, script, variables);
       if (failure !== null) tracker.packWarning(pack.name, failure);
+      const contained = await containChanges(context, { ...environment, resolution }, before, { by: script.label, addedBy: pack.name });
+      for (const words of contained.words) tracker.packWarning(pack.name, words);
+      adopted.push(...contained.adopted);
+      resolution = withPackages(resolution, contained.adopted);
     }
     const generated = await ports.git.untracked(packDirectory(context, pack.name));
     tracker.pack(pack.name, { state: 'installed', generated: [...generated] });
     tracker.fraction((index + 1) / spec.packs.length);
   }
+  return [...new Map(adopted.map((locked) => [locked.name, locked])).values()];
 }
-
-export const stateOf = (context: InstallContext, name: string): string | undefined =>
-  context.tracker.progress.packs.find((pack) => pack.name === name)?.state;
 
 /** Written without a shell, 0600 from the start. A variable that is not set gives an empty value, as before. */
 async function writeDotEnv(context: InstallContext, pack: PackSpec): Promise<void> {
@@ -50,7 +60,7 @@ async function writeDotEnv(context: InstallContext, pack: PackSpec): Promise<voi
 const quoted = (value: string): string =>
   /^[\w@%+=:,./-]*$/.test(value) ? value : `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 
-function scriptEnvironment(context: InstallContext, python: string, constraintsFile: string | null): Record<string, string> {
+function scriptEnvironment(context: InstallContext, { python, constraintsFile }: BuiltEnvironment): Record<string, string> {
   const bin = python.slice(0, python.lastIndexOf('/'));
   return {
     ...context.inherited,
@@ -62,7 +72,7 @@ function scriptEnvironment(context: InstallContext, python: string, constraintsF
     PIP_NO_INPUT: '1',
     PIP_DISABLE_PIP_VERSION_CHECK: '1',
     // Whatever a script installs must not move torch or the core (reference peers-install.md, pain 1).
-    ...(constraintsFile === null ? {} : { PIP_CONSTRAINT: constraintsFile, UV_CONSTRAINT: constraintsFile }),
+    ...(constraintsFile === null ? {} : constraintVariables(constraintsFile)),
     ...indexEnvironment(context),
   };
 }
@@ -76,39 +86,27 @@ function indexEnvironment({ spec }: InstallContext): Record<string, string> {
   };
 }
 
-async function runCustomScript(context: InstallContext, pack: PackSpec, environment: Record<string, string>): Promise<string | null> {
-  if (pack.customScript === null) return null;
-  if (!context.spec.customScripts) return 'its custom_script was not run (packs.customScripts is false)';
-  return runScript(context, pack, 'custom_script', 'bash', ['-c', pack.customScript], environment);
+interface Script {
+  readonly label: string;
+  readonly file: string;
+  readonly args: readonly string[];
 }
 
-async function runInstaller(
-  context: InstallContext,
-  pack: PackSpec,
-  python: string,
-  environment: Record<string, string>,
-): Promise<string | null> {
-  if (!(await context.ports.files.exists(`${packDirectory(context, pack.name)}/install.py`))) return null;
-  const before = await context.ports.python.packages(python);
-  const failure = await runScript(context, pack, 'install.py', python, ['-u', 'install.py'], environment);
-  const after = await context.ports.python.packages(python);
-  const changed = Object.keys({ ...before, ...after }).filter((name) => before[name] !== after[name]);
-  if (changed.length > 0) {
-    const shown = changed.slice(0, 5).map((name) => `${name} ${before[name] ?? 'none'} -> ${after[name] ?? 'none'}`);
-    context.tracker.packWarning(
-      pack.name,
-      `install.py changed ${changed.length} package${changed.length === 1 ? '' : 's'}: ${shown.join(', ')}`,
-    );
+async function scriptsOf(context: InstallContext, pack: PackSpec, python: string): Promise<Script[]> {
+  const scripts: Script[] = [];
+  if (pack.customScript !== null) {
+    if (context.spec.customScripts) scripts.push({ label: 'custom_script', file: 'bash', args: ['-c', pack.customScript] });
+    else context.tracker.packWarning(pack.name, 'its custom_script was not run (packs.customScripts is false)');
   }
-  return failure;
+  if (await context.ports.files.exists(`${packDirectory(context, pack.name)}/install.py`))
+    scripts.push({ label: 'install.py', file: python, args: ['-u', 'install.py'] });
+  return scripts;
 }
 
 async function runScript(
   context: InstallContext,
   pack: PackSpec,
-  label: string,
-  file: string,
-  args: readonly string[],
+  { label, file, args }: Script,
   environment: Record<string, string>,
 ): Promise<string | null> {
   const { shell } = context.ports;

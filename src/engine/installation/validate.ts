@@ -26,7 +26,7 @@ export interface Trial {
  */
 export async function validateRelease(
   context: InstallContext,
-  release: Pick<Release, 'id' | 'python' | 'flags'>,
+  release: Pick<Release, 'id' | 'python' | 'flags' | 'constraints'>,
   canaryGraph: object,
 ): Promise<Trial> {
   const { ports, config, layout, tracker, signal, trialDevice } = context;

@@ -7,6 +7,8 @@ import { Intents } from '../../../src/domain/state.ts';
 import { compareVersions, supportedFlags } from '../../../src/plan/flags.ts';
 import { datedHolds, hold } from '../../../src/plan/hold.ts';
 import { retryDelayMs } from '../../../src/plan/installation.ts';
+import { instanceLaunch } from '../../../src/plan/launch.ts';
+import { layoutOf } from '../../../src/plan/layout.ts';
 import { chooseCards, resolve } from '../../../src/plan/resolve.ts';
 import { exitReason, judgeRestarts } from '../../../src/plan/restart-policy.ts';
 import { fallbackSource, resolveSource } from '../../../src/plan/source.ts';
@@ -147,4 +149,32 @@ describe('others', () => {
   });
   it('retries wait longer and longer, up to a quarter of an hour', () =>
     expect([1, 2, 3, 20].map(retryDelayMs)).toEqual([15_000, 30_000, 60_000, 900_000]));
+});
+
+describe('what an instance runs', () => {
+  const environmentOf = (constraints: string | null, environment: Record<string, string> = {}) => {
+    const config = aConfig({ comfyui: { environment } });
+    return instanceLaunch({
+      config,
+      layout: layoutOf(config),
+      instance: { gpu: 0, name: 'comfyui-gpu0', mode: 'cpu', visibleDevices: '' },
+      release: { id: 'r1', python: 'venv/bin/python', flags: [], constraints },
+      tcpPort: 8188,
+      modelPathsFile: '/m.yaml',
+      modelPathsDigest: '',
+      inherited: {},
+    }).environment;
+  };
+
+  it('may not move the packages of its release, whoever runs pip in it', () => {
+    const file = expect.stringMatching(/\/releases\/r1\/constraints\.txt$/) as string;
+    expect(environmentOf('constraints.txt')).toMatchObject({
+      PIP_CONSTRAINT: file,
+      PIP_BUILD_CONSTRAINT: file,
+      UV_CONSTRAINT: file,
+      UV_BUILD_CONSTRAINT: file,
+    });
+    expect(environmentOf(null)).not.toHaveProperty('PIP_CONSTRAINT');
+    expect(environmentOf('constraints.txt', { PIP_CONSTRAINT: '/mine' })).toMatchObject({ PIP_CONSTRAINT: '/mine', UV_CONSTRAINT: file });
+  });
 });

@@ -1,0 +1,163 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { PackStatus } from '../../src/domain/release.ts';
+import type { FakeCommand } from '../fakes/shell.ts';
+import { packUrl, push } from '../support/fake-repositories.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';
+import type { Machine } from '../support/machine.ts';
+
+let machine: Machine;
+afterEach(async () => {
+  await machine.stop();
+});
+
+const lab = async (options?: GitMachineOptions): Promise<void> => {
+  machine = await aGitMachine(options);
+};
+const install = () => installOn(machine);
+const current = () => currentRelease(machine);
+const pack = async (name: string): Promise<PackStatus | undefined> => (await current())?.packs.find((each) => each.name === name);
+const custom = (name: string) => machine.world.files.realPath(`/workspace/current/ComfyUI/custom_nodes/${name}`);
+const installLog = async (): Promise<string> => {
+  const { files } = machine.world;
+  const logs = '/workspace/logs';
+  const names = (await files.list(logs)).filter((name) => name.startsWith('install-'));
+  return (await Promise.all(names.map((name) => files.readText(`${logs}/${name}`)))).join('\n');
+};
+
+const CLASH = { 'ComfyUI-One': '# first\nnumpy<2', 'ComfyUI-Two': 'numpy>=2', 'ComfyUI-Three': 'pillow' };
+const TABLE = [
+  'pack         requirement                    conflicts with',
+  'ComfyUI-Two  numpy>=2 (requirements.txt:1)  ComfyUI-One numpy<2 (requirements.txt:2)',
+];
+
+describe('requirements that do not fit', () => {
+  it('leave a pack out: the table is in the log, and its folder is not loaded', async () => {
+    await lab({ packs: CLASH });
+    expect((await install()).state).toBe('succeeded');
+    expect(await installLog()).toContain(TABLE.join('\n'));
+    expect((await pack('ComfyUI-Two'))?.state).toBe('failed');
+    expect(await custom('ComfyUI-Two')).toBeNull();
+    expect(await custom('ComfyUI-Two.disabled')).not.toBeNull();
+    expect(await custom('ComfyUI-One')).not.toBeNull();
+    // ComfyUI, all packs, the others, each suspect.
+    expect(machine.world.python.calls.filter((call) => call.startsWith('resolve'))).toHaveLength(5);
+  });
+
+  it('fail the installation when they are to: the table is in the error, and nothing is changed', async () => {
+    await lab({ packs: { ...CLASH, 'ComfyUI-Four': 'no-such-package' }, config: { install: { onConflict: 'fail' } } });
+    const operation = await install();
+    expect(operation).toMatchObject({
+      state: 'failed',
+      error: {
+        code: 'REQUIREMENTS_UNRESOLVED',
+        message: expect.stringMatching(/^the requirements of 2 node packs do not fit \(ComfyUI-Two: .*; ComfyUI-Four: .*\)$/) as string,
+        help: expect.stringContaining('install.onConflict') as string,
+        details: {
+          conflicts: [
+            { pack: 'ComfyUI-Two', line: 'numpy>=2', file: 'requirements.txt', lineNumber: 1 },
+            { pack: 'ComfyUI-Four', line: 'no-such-package', file: 'requirements.txt', lineNumber: 1 },
+          ],
+        },
+      },
+    });
+    expect(await current()).toBeNull();
+    expect(machine.world.python.calls.filter((call) => call.startsWith('install'))).toEqual([]);
+  });
+
+  it('of ComfyUI itself fail the installation with the same table', async () => {
+    await lab({ packs: {}, config: { python: { constraints: ['torch==1.0'] } } });
+    expect(await install()).toMatchObject({
+      state: 'failed',
+      error: { code: 'REQUIREMENTS_UNRESOLVED', details: { conflicts: [{ pack: 'ComfyUI', line: 'torch', lineNumber: 1 }] } },
+    });
+  });
+
+  it('are overridden for a reason, which is told and asks for no new installation', async () => {
+    const reason = 'Two runs with 1.26 as well';
+    await lab({ packs: CLASH, config: { python: { overrides: [{ requirement: 'numpy==1.26.4', reason }] } } });
+    expect((await install()).state).toBe('succeeded');
+    expect((await pack('ComfyUI-Two'))?.state).toBe('loaded');
+    expect(await installLog()).toContain(`override numpy==1.26.4 (${reason})`);
+    expect((await current())?.spec.python.overrides).toEqual(['numpy==1.26.4']);
+  });
+
+  it('are read from pyproject.toml where there is no requirements.txt', async () => {
+    await lab({
+      packs: { 'ComfyUI-One': null },
+      prepare: (world) => {
+        push(world.repositories[packUrl('ComfyUI-One')], 'ComfyUI-One', {
+          '__init__.py': '',
+          'pyproject.toml': '[project]\nname = "one"\ndependencies = ["pillow<11"]\n',
+        });
+      },
+    });
+    await install();
+    expect((await current())?.packages).toMatchObject({ pillow: '10.0.0' });
+    expect(await pack('ComfyUI-One')).toMatchObject({ state: 'loaded', warnings: [] });
+  });
+});
+
+describe('packages that scripts of packs change', () => {
+  const withScripts = async (play: (command: FakeCommand) => void, config: GitMachineOptions['config'] = {}) => {
+    await lab({
+      packs: { 'ComfyUI-One': 'numpy', 'ComfyUI-Two': null },
+      config,
+      prepare: (world) => {
+        for (const name of ['ComfyUI-One', 'ComfyUI-Two'])
+          push(world.repositories[packUrl(name)], name, {
+            '__init__.py': '',
+            'install.py': '',
+            'requirements.txt': name === 'ComfyUI-One' ? 'numpy' : '',
+          });
+        world.shell.onRun((command) => {
+          if (command.args.includes('install.py')) play(command);
+          return {};
+        });
+      },
+    });
+    expect((await install()).state).toBe('succeeded');
+  };
+  const isOf = (name: string, { options }: FakeCommand) => options.cwd?.endsWith(`/${name}`) === true;
+
+  it('are put back as they were, and it is told on the pack that did it', async () => {
+    await withScripts((command) => {
+      if (isOf('ComfyUI-One', command)) machine.world.python.change(command.file, { torch: '2.6.0', numpy: null });
+    });
+    expect(await pack('ComfyUI-One')).toMatchObject({
+      state: 'loaded',
+      warnings: ['install.py replaced torch 2.7.1 by 2.6.0: undone', 'install.py removed numpy 2.2.0: undone'],
+    });
+    expect((await pack('ComfyUI-Two'))?.warnings).toEqual([]);
+    expect((await current())?.packages).toMatchObject({ torch: '2.7.1', numpy: '2.2.0' });
+  });
+
+  it('stay when they are new and nothing forbids them, and a later pack may not move them', async () => {
+    await withScripts(
+      (command) => {
+        if (isOf('ComfyUI-One', command)) machine.world.python.change(command.file, { pillow: '10.0.0', evil: '9' });
+        else machine.world.python.change(command.file, { pillow: '11.0.0' });
+      },
+      { python: { constraints: ['evil<2'] } },
+    );
+    expect((await pack('ComfyUI-One'))?.warnings).toEqual([
+      'install.py added evil 9, against the constraint evil<2: undone',
+      'install.py added pillow 10.0.0: adopted',
+    ]);
+    expect((await pack('ComfyUI-Two'))?.warnings).toEqual(['install.py replaced pillow 10.0.0 by 11.0.0: undone']);
+    const { packages } = (await current()) ?? {};
+    expect(packages).toMatchObject({ pillow: '10.0.0' });
+    expect(packages).not.toHaveProperty('evil');
+  });
+
+  it('are kept from pip where it asks, in scripts and in what runs', async () => {
+    const seen: (string | undefined)[] = [];
+    await withScripts((command) => seen.push(command.options.environment?.['UV_BUILD_CONSTRAINT']));
+    const release = await current();
+    const file = `/workspace/releases/${release?.id}/constraints.txt`;
+    expect(seen).toEqual([file, file]);
+    expect(release?.constraints).toBe('constraints.txt');
+    expect(await machine.world.files.readText(file)).toContain('torch==2.7.1');
+    const trial = machine.world.shell.commands.find(({ args }) => args.includes('main.py'));
+    expect(trial?.options.environment).toMatchObject({ PIP_CONSTRAINT: file });
+  });
+});
