@@ -19,6 +19,8 @@ beforeAll(async () => {
   wheels = join(directory, 'wheels');
   await makeWheel(wheels, { name: 'tiny-lib', version: '1.0', files: { 'tiny_lib/__init__.py': 'VERSION = "1.0"\n' } });
   await makeWheel(wheels, { name: 'tiny-lib', version: '2.0', files: { 'tiny_lib/__init__.py': 'VERSION = "2.0"\n' } });
+  for (const version of ['2.9.1', '2.13.0+cpu'])
+    await makeWheel(wheels, { name: 'torch', version, files: { 'torch/__init__.py': `VERSION = "${version}"\n` } });
   await makeWheel(wheels, { name: 'tiny-user', version: '1.0', requires: ['tiny-lib>=1'] });
   const uv = await uvOnPath(directory, baseEnvironment());
   if ('skipped' in uv) skipped = uv.skipped;
@@ -98,20 +100,53 @@ describe('requirements of packs', () => {
 });
 
 describe('an install.py', () => {
-  it('that changes packages is told, with what it changed', async ({ skip }) => {
+  const installs = (...requirements: string[]): string =>
+    `${[
+      'import os, subprocess, sys',
+      // Like the many that ask for no constraint at all.
+      'environment = {name: value for name, value in os.environ.items() if not name.endswith("_CONSTRAINT")}',
+      `subprocess.check_call(["uv", "pip", "install", "--offline", "--no-index", "--find-links", ${JSON.stringify(wheels)}, "--python", sys.executable, ${requirements.map((each) => JSON.stringify(each)).join(', ')}], env=environment)`,
+    ].join('\n')}\n`;
+
+  it('that swaps torch has no effect; what it adds stays; both are told on its pack', async ({ skip }) => {
     if (skipped !== null) return skip(skipped);
-    const script = [
-      'import subprocess, sys',
-      `subprocess.check_call(["uv", "pip", "install", "--offline", "--no-index", "--find-links", ${JSON.stringify(wheels)}, "--python", sys.executable, "tiny-lib==1.0"])`,
-    ].join('\n');
-    const pack = await createPack(directory, 'changing', {
-      ...asks('1.0'),
-      'requirements.txt': 'tiny-lib==2.0\n',
-      'install.py': `${script}\n`,
+    const needsTorch = await createPack(directory, 'needs-torch', {
+      '__init__.py': loads('import torch, tiny_lib\nassert torch.VERSION == "2.13.0+cpu", torch.VERSION\nassert tiny_lib.VERSION == "2.0"'),
+      'requirements.txt': 'torch\ntiny-lib==2.0\n',
     });
-    const agent = await start(nodesFile({ name: 'Changing', url: pack.url, requirements: true }));
-    const status = await packOf(agent, 'Changing');
-    expect(status.warnings).toEqual(['install.py changed 1 package: tiny-lib 2.0 -> 1.0']);
-    expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '1.0' });
+    const swapper = await createPack(directory, 'swapper', {
+      '__init__.py': loads('import tiny_user'),
+      'install.py': installs('torch==2.9.1', 'tiny-lib==1.0', 'tiny-user'),
+    });
+    const agent = await start(
+      nodesFile(
+        { name: 'NeedsTorch', url: needsTorch.url, requirements: true },
+        { name: 'Swapper', url: swapper.url, requirements: false },
+      ),
+    );
+    expect(await packOf(agent, 'NeedsTorch')).toMatchObject({ state: 'loaded', warnings: [] });
+    expect(await packOf(agent, 'Swapper')).toMatchObject({
+      state: 'loaded',
+      warnings: [
+        'install.py replaced tiny-lib 2.0 by 1.0: undone',
+        'install.py replaced torch 2.13.0+cpu by 2.9.1: undone',
+        'install.py added tiny-user 1.0: adopted',
+      ],
+    });
+    expect(await packagesOf(agent)).toMatchObject({ torch: '2.13.0+cpu', 'tiny-lib': '2.0', 'tiny-user': '1.0' });
+  });
+
+  it('that keeps to the constraints it is given cannot even begin to swap', async ({ skip }) => {
+    if (skipped !== null) return skip(skipped);
+    const held = await createPack(directory, 'held', { 'install.py': installs('torch==2.9.1').replace(', env=environment', '') });
+    const agent = await start(nodesFile({ name: 'Held', url: held.url, requirements: true }), {
+      constraints: ['torch==2.13.0+cpu'],
+      extraRequirements: ['torch'],
+    });
+    expect((await packOf(agent, 'Held')).warnings).toEqual([
+      expect.stringContaining('no requirements.txt'),
+      expect.stringMatching(/^install\.py ended with exit code 1: .*torch==2\.9\.1/s),
+    ]);
+    expect(await packagesOf(agent)).toMatchObject({ torch: '2.13.0+cpu' });
   });
 });
