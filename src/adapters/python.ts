@@ -151,8 +151,11 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         const { python, requirements, constraints, preferences, torchBackend, signal, onLine } = request;
         // uv refuses to be called with nothing to resolve.
         if (requirements.length === 0) return [];
-        const sources = await Promise.all(requirements.map(({ label, file }) => readSource(files, label, file)));
-        const { paths, names } = await filesForUv(files, requirements, sources, work);
+        const read = await Promise.all(requirements.map(({ label, file }) => readSource(files, label, file)));
+        const sources = await filesForUv(files, read, work);
+        // uv shortens paths below the directory it runs in, and messages are read by whole paths.
+        const cwd = `${work}/cwd`;
+        await files.ensureDirectory(cwd, 0o700);
         const overrides = [...request.overrides, ...keptCommits(preferences, sources)];
         const [constraintsFile, overridesFile, resolution] = [`${work}/constraints.txt`, `${work}/overrides.txt`, `${work}/resolution.txt`];
         await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);
@@ -166,15 +169,18 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
           ...(overrides.length === 0 ? [] : ['--overrides', overridesFile]),
           ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
           ...findLinksArguments(request),
-          ...paths,
+          ...sources.map(({ fileForUv }) => fileForUv),
         ];
         await runUv(args, {
           indexes: request,
           interpreter: python,
-          cwd: work,
+          cwd,
           doing: 'resolving the requirements',
           sources,
-          names: [[constraintsFile, 'the constraints'], [overridesFile, 'the overrides'], ...names],
+          names: [
+            [constraintsFile, 'the constraints'],
+            [overridesFile, 'the overrides'],
+          ],
           ...(signal === undefined ? {} : { signal }),
           onLine: (line) => {
             // It prints the resolution too: thousands of digests.

@@ -81,7 +81,8 @@ function blamed({ output, sources }: UvFailure): { labels: string[]; asked: Aske
     ),
   ].map((match) => parseRequirement(match[1] ?? ''));
   const names = new Set(broken.flatMap((requirement) => (requirement.kind === 'package' ? [requirement.name] : [])));
-  const isNamed = ({ requirement }: SourceLine): boolean => {
+  const isNamed = ({ requirement, path }: SourceLine): boolean => {
+    if (path !== null && requirement.kind !== 'include' && output.includes(path)) return true;
     if (requirement.kind !== 'package' && requirement.kind !== 'url') return false;
     if (requirement.name !== null && names.has(requirement.name)) return true;
     const url = requirement.url

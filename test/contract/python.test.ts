@@ -286,4 +286,49 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
     expect(await python.origin(environment, 'comfy-vcs')).toEqual({ ...pins[1], requestedUrl: undefined });
     expect(await python.origin(environment, 'comfy-direct')).toMatchObject({ url: `file://${direct}` });
   });
+
+  it("paths are the pack's, editable ones are copies, and a pack names no index for the others", async () => {
+    const folder = join(directory, 'local');
+    const repository = await makeRepository(join(folder, 'sub'));
+    await makeWheel(join(folder, 'wheels'), { name: 'comfy-beside', version: '1.0' });
+    await writeFile(
+      join(folder, 'requirements.txt'),
+      `--extra-index-url ${CLOSED_INDEX}\n-r sub/more.txt\nsub/../wheels/comfy_beside-1.0-py3-none-any.whl ; python_version > "3"\n`,
+    );
+    await writeFile(join(repository, 'more.txt'), '-e ./sub\n');
+    const python = createPythonEnvironments(lab.options());
+    const environment = await python.create(join(directory, 'local-venv'), { interpreter: 'python3', version: null, needsUv: true });
+    const request = { ...PLAIN, python: environment };
+    const requirements = [{ label: 'a', file: join(folder, 'requirements.txt') }];
+    const pins = await python.resolve({ ...request, requirements });
+    expect(pins.map(requirementLine)).toEqual([
+      `comfy-beside @ file://${folder}/wheels/comfy_beside-1.0-py3-none-any.whl`,
+      `comfy-vcs @ file://${repository}`,
+    ]);
+    await python.install({ ...request, pins });
+    expect(await python.packages(environment)).toEqual({ 'comfy-beside': '1.0', 'comfy-vcs': '0.1' });
+
+    await writeFile(join(folder, 'requirements.txt'), '\n./gone\n');
+    const other = join(directory, 'other.txt');
+    await writeFile(other, 'six\n');
+    await expect(python.resolve({ ...request, requirements: [{ label: 'b', file: other }, ...requirements] })).rejects.toMatchObject({
+      code: 'REQUIREMENTS_UNRESOLVED',
+      details: { labels: ['a'], asked: [{ pack: 'a', line: './gone', file: 'requirements.txt', lineNumber: 2 }] },
+    });
+  });
+
+  it('a bad line of a pyproject.toml blames its pack and names the place', async () => {
+    const folder = join(directory, 'project');
+    await mkdir(folder);
+    await writeFile(join(folder, 'pyproject.toml'), '[project]\ndependencies = [\n  "six == not a version",\n]\n');
+    const python = createPythonEnvironments(lab.options());
+    const environment = await python.create(join(directory, 'project-venv'), { interpreter: 'python3', version: null, needsUv: true });
+    const requirements = [{ label: 'a', file: join(folder, 'pyproject.toml') }];
+    const error = await python.resolve({ ...PLAIN, python: environment, requirements }).catch((each: unknown) => each);
+    expect(error).toMatchObject({
+      code: 'REQUIREMENTS_UNRESOLVED',
+      details: { labels: ['a'], asked: [{ pack: 'a', line: 'six == not a version', file: 'pyproject.toml', lineNumber: 3 }] },
+    });
+    expect((error as Error).message).not.toContain(lab.cache);
+  });
 });

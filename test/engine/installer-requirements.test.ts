@@ -81,6 +81,17 @@ describe('requirements that do not fit', () => {
     expect((await current())?.spec.python.overrides).toEqual(['numpy==1.26.4']);
   });
 
+  it('name no index for everybody else, and it is told that they do', async () => {
+    await lab({ packs: { 'ComfyUI-One': '--extra-index-url https://me:secret@h/simple\npillow' } });
+    await install();
+    expect((await pack('ComfyUI-One'))?.warnings).toEqual([
+      expect.stringMatching(
+        /^--extra-index-url https:\/\/\*\*\*@h\/simple in its requirements\.txt is not followed.*python\.extraIndexUrls/,
+      ) as string,
+    ]);
+    expect((await current())?.packages).toMatchObject({ pillow: '11.0.0' });
+  });
+
   it('are read from pyproject.toml where there is no requirements.txt', async () => {
     await lab({
       packs: { 'ComfyUI-One': null },

@@ -3,7 +3,7 @@ import { dirname, resolve as resolvePath } from 'node:path';
 import { AgentError } from '../../src/domain/errors.ts';
 import { type LockedPackage, requirementLine } from '../../src/domain/lock.ts';
 import { pyprojectRequirements } from '../../src/domain/pyproject.ts';
-import { locateRequirements, normaliseName, parseRequirement, type Requirement } from '../../src/domain/requirements.ts';
+import { isIndexOption, locateRequirements, normaliseName, parseRequirement, type Requirement } from '../../src/domain/requirements.ts';
 import { compareVersions } from '../../src/plan/flags.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 
@@ -210,6 +210,7 @@ async function readAll(readText: FakePythonOptions['readText'], label: string, f
   const found: Asked[] = [];
   const located = file.endsWith('/pyproject.toml') ? (pyprojectRequirements(text) ?? []) : locateRequirements(text);
   for (const { requirement, line, lineNumber } of located) {
+    if (isIndexOption(line)) continue;
     if (requirement.kind === 'include') found.push(...(await readAll(readText, label, resolvePath(dirname(file), requirement.file))));
     else if (
       requirement.kind === 'url' ||

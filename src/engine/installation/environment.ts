@@ -54,11 +54,11 @@ function lockedResolution(context: InstallContext, pythonVersion: string): Resol
 }
 
 /** Whether ComfyUI or a pack asks for any package; without one no uv is needed. */
-const asksForPackages = async (context: InstallContext): Promise<boolean> =>
+export const asksForPackages = async (context: InstallContext): Promise<boolean> =>
   (await coreFiles(context)).length > 0 || (await packFiles(context)).length > 0;
 
 /** An empty virtual environment in the release. */
-async function createEnvironment(context: InstallContext, needsUv: boolean): Promise<Pick<PlannedEnvironment, 'python' | 'pythonVersion'>> {
+export async function createEnvironment(context: InstallContext, needsUv: boolean): Promise<Pick<PlannedEnvironment, 'python' | 'pythonVersion'>> {
   const { ports, spec, tracker, directory, signal } = context;
   const interpreter = spec.python.interpreter ?? 'python3';
   const python = await ports.python.create(`${directory}/venv`, { interpreter, version: spec.python.version, needsUv, signal });
@@ -71,7 +71,7 @@ async function createEnvironment(context: InstallContext, needsUv: boolean): Pro
  * Finds what the environment is to hold and changes nothing.
  * @param preferences an earlier resolution: its versions are kept where they still fit
  */
-async function resolveEnvironment(
+export async function resolveEnvironment(
   context: InstallContext,
   python: string,
   preferences: readonly LockedPackage[] = [],

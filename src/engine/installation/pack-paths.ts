@@ -4,13 +4,15 @@ import type { InstallContext } from './context.ts';
 /** Stands for the release in a lock: a package that lies in a pack's own folder is at another place in every release. */
 const RELEASE = 'file:///RELEASE/';
 
+const fileUrl = (directory: string): string => `file://${encodeURI(directory)}/`;
+
 const replaced = (locked: LockedPackage, from: string, to: string): LockedPackage =>
   locked.url?.startsWith(from) ? { ...locked, url: to + locked.url.slice(from.length) } : locked;
 
 /** As it goes into a lock. */
 export const movable = ({ directory }: InstallContext, locked: LockedPackage): LockedPackage =>
-  replaced(locked, `file://${directory}/`, RELEASE);
+  replaced(locked, fileUrl(directory), RELEASE);
 
 /** As uv finds it in this release. */
 export const placed = ({ directory }: InstallContext, locked: LockedPackage): LockedPackage =>
-  replaced(locked, RELEASE, `file://${directory}/`);
+  replaced(locked, RELEASE, fileUrl(directory));

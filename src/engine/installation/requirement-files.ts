@@ -1,5 +1,5 @@
 import { pyprojectRequirements } from '../../domain/pyproject.ts';
-import { requirementNames } from '../../domain/requirements.ts';
+import { isIndexOption, locateRequirements, redactUrls, requirementNames } from '../../domain/requirements.ts';
 import { coreRequirements } from '../../plan/python.ts';
 import { checkoutOf, type InstallContext, packDirectory, stateOf } from './context.ts';
 
@@ -36,18 +36,23 @@ export async function packFiles(context: InstallContext): Promise<readonly Requi
     const text = await context.ports.files.readText(file);
     if (text !== null) {
       if (/^\s*[^#\s]/m.test(text)) found.push({ label: pack.name, file });
+      for (const { line } of locateRequirements(text).filter((located) => isIndexOption(located.line)))
+        warnOnce(
+          context,
+          pack.name,
+          `${redactUrls(line)} in its requirements.txt is not followed, as it would hold for all packs; python.extraIndexUrls and python.findLinks are`,
+        );
       continue;
     }
     const project = `${packDirectory(context, pack.name)}/pyproject.toml`;
     const listed = pyprojectRequirements((await context.ports.files.readText(project)) ?? '');
-    if (listed === null) warnOnce(context, pack.name);
+    if (listed === null) warnOnce(context, pack.name, 'config_nodes.json says it has requirements, but it has no requirements.txt');
     else if (listed.length > 0) found.push({ label: pack.name, file: project });
   }
   return found;
 }
 
-function warnOnce(context: InstallContext, name: string): void {
-  const warning = 'config_nodes.json says it has requirements, but it has no requirements.txt';
+function warnOnce(context: InstallContext, name: string, warning: string): void {
   const warnings = context.tracker.progress.packs.find((pack) => pack.name === name)?.warnings ?? [];
   if (!warnings.includes(warning)) context.tracker.packWarning(name, warning);
 }

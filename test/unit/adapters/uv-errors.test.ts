@@ -6,7 +6,8 @@ import { locateRequirements } from '../../../src/domain/requirements.ts';
 const source = (label: string, text: string, ...included: string[]): RequirementSource => ({
   label,
   files: [`/r/custom_nodes/${label}/requirements.txt`, ...included],
-  lines: locateRequirements(text).map((located) => ({ ...located, file: 'requirements.txt', constraint: false })),
+  lines: locateRequirements(text).map((located) => ({ ...located, file: 'requirements.txt', constraint: false, path: null })),
+  readable: new Set(),
 });
 const failure = (output: string, sources: readonly RequirementSource[], more: Partial<UvFailure> = {}): UvFailure => ({
   output,

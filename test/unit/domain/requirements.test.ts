@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
+  isIndexOption,
+  localPath,
   locateRequirements,
   normaliseName,
   normaliseSpecifier,
@@ -81,5 +83,45 @@ describe('places of requirements', () => {
       [7, '-r more.txt'],
       [8, 'last'],
     ]);
+  });
+});
+
+describe('lines that are no packages of an index', () => {
+  it.each([
+    ['.', '.', ''],
+    ['.[gpu]', '.', '[gpu]'],
+    ['-e .', '.', ''],
+    ['--editable=./sub', './sub', ''],
+    ['./wheels/x-1.0-py3-none-any.whl ; python_version > "3"', './wheels/x-1.0-py3-none-any.whl', ' ; python_version > "3"'],
+    ['x-1.0.tar.gz', 'x-1.0.tar.gz', ''],
+    ['/opt/x.zip', '/opt/x.zip', ''],
+  ])('%s is the path %s', (line, path, rest) => {
+    expect(localPath(line)).toEqual({ path, rest });
+  });
+
+  it.each([
+    'six',
+    'six==1.0',
+    'a[b]>=1 ; x == "y/z"',
+    'git+https://h/o/r',
+    'https://h/x.whl',
+    'a @ https://h/x.whl',
+    '-r a/b.txt',
+    '--pre',
+    '-e git+https://h/o/r@v1',
+  ])('%s is none', (line) => {
+    expect(localPath(line)).toBeNull();
+  });
+
+  it.each([
+    ['--extra-index-url https://h/simple', true],
+    ['--index-url=https://h', true],
+    ['-f wheels', true],
+    ['--no-index', true],
+    ['--pre', false],
+    ['-r index', false],
+    ['six', false],
+  ])('%s names a place for packages: %s', (line, expected) => {
+    expect(isIndexOption(line)).toBe(expected);
   });
 });
