@@ -34,7 +34,7 @@ export interface Containment {
   readonly restore: readonly LockedPackage[];
   /** New packages that a constraint forbids. */
   readonly remove: readonly string[];
-  /** One sentence for each kind of change, `by` as its subject. */
+  /** One sentence for each change but plain additions, `by` as its subject. */
   readonly words: readonly string[];
 }
 
@@ -68,9 +68,27 @@ export function contain(
       ...added.flatMap(({ name, version }) =>
         forbidden.has(name) ? [`${by} added ${name} ${version}, against the constraint ${forbidden.get(name)}: undone`] : [],
       ),
-      ...(adopted.length === 0 ? [] : [`${by} added ${list(adopted.map(({ name, version }) => `${name} ${version}`))}: adopted`]),
     ],
   };
+}
+
+/** The same for additions that stay, once it is known which of them the lock can hold. */
+export function adoptionWords({ added }: EnvironmentChanges, { by, adopted, removed }: AdoptionOutcome): string[] {
+  const stay = added.filter(({ name }) => !removed.includes(name));
+  const words = (kept: typeof stay): string => list(kept.map(({ name, version }) => `${name} ${version}`));
+  const [locked, strangers] = [stay.filter(({ name }) => adopted.has(name)), stay.filter(({ name }) => !adopted.has(name))];
+  return [
+    ...(locked.length === 0 ? [] : [`${by} added ${words(locked)}: adopted`]),
+    ...(strangers.length === 0
+      ? []
+      : [`${by} added ${words(strangers)}, which the configured package indexes do not have: kept, not locked`]),
+  ];
+}
+
+export interface AdoptionOutcome {
+  readonly by: string;
+  readonly adopted: ReadonlySet<string>;
+  readonly removed: readonly string[];
 }
 
 const list = (words: readonly string[]): string =>

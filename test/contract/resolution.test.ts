@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createClock } from '../../src/adapters/clock.ts';
+import { createFiles } from '../../src/adapters/files.ts';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
 import type { ConfigInput } from '../../src/domain/config.ts';
-import { hashedLine, type LockedPackage } from '../../src/domain/lock.ts';
+import { hashedLine, type LockedPackage, toLockedPackage } from '../../src/domain/lock.ts';
+import { containChanges } from '../../src/engine/installation/containment.ts';
 import type { InstallContext } from '../../src/engine/installation/context.ts';
 import { createEnvironment, installEnvironment, resolveEnvironment } from '../../src/engine/installation/environment.ts';
 import { InstallTracker } from '../../src/engine/installation/progress.ts';
@@ -150,5 +152,31 @@ describe.skipIf(unreachable !== null)('one resolution over ComfyUI and its packs
     expect(lines).toEqual(expect.arrayContaining(before.packages.map(hashedLine)));
     expect(lines).toHaveLength(before.packages.length + 1);
     expect(versions((await resolved(await aCase({ a: 'tiny-lib\n' }))).packages)['tiny-lib']).toBe('2.0');
+  });
+
+  it('what is added by hand gets its digests, or stays out of the lock; what was moved is put back', async () => {
+    const whole = await aCase({ a: 'tiny-lib<2\n' });
+    const { context, environments, python } = whole;
+    const resolution = await resolved(whole);
+    await installEnvironment(context, python, resolution);
+    const before = await environments.packages(python);
+    const elsewhere = join(directory, 'elsewhere');
+    await makeWheel(elsewhere, { name: 'homemade', version: '1.0' });
+    const tampering = ['tiny-lib==2.0', 'common==1.0', 'homemade==1.0'].map((line) => toLockedPackage(line)!);
+    const places = { indexUrl: null, extraIndexUrls: [], findLinks: [wheels, elsewhere] };
+    await environments.install({ ...places, python, pins: tampering, constraints: [], torchBackend: null });
+    await environments.remove(python, ['torch']);
+    const { adopted, words } = await containChanges(context, { python, resolution }, before, { by: 'install.py', addedBy: 'a' });
+    const wheel = join(wheels, 'common-1.0-py3-none-any.whl');
+    expect(adopted).toEqual([
+      { name: 'common', version: '1.0', url: null, hashes: [`sha256:${await createFiles().digest(wheel)}`], addedBy: 'a' },
+    ]);
+    expect(words).toEqual([
+      'install.py replaced tiny-lib 1.0 by 2.0: undone',
+      'install.py removed torch 2.0: undone',
+      'install.py added common 1.0: adopted',
+      'install.py added homemade 1.0, which the configured package indexes do not have: kept, not locked',
+    ]);
+    expect(await environments.packages(python)).toEqual({ ...before, common: '1.0', homemade: '1.0' });
   });
 });

@@ -160,6 +160,17 @@ describe('packages that scripts of packs change', () => {
     expect(packages).not.toHaveProperty('evil');
   });
 
+  it('that no index has stay installed, and out of the lock', async () => {
+    await withScripts((command) => {
+      if (isOf('ComfyUI-One', command)) machine.world.python.change(command.file, { pillow: '10.0.0', homemade: '1.0', another: '2' });
+    });
+    expect((await pack('ComfyUI-One'))?.warnings).toEqual([
+      'install.py added pillow 10.0.0: adopted',
+      'install.py added another 2, homemade 1.0, which the configured package indexes do not have: kept, not locked',
+    ]);
+    expect((await current())?.packages).toMatchObject({ pillow: '10.0.0', homemade: '1.0', another: '2' });
+  });
+
   it('are kept from pip where it asks, in scripts and in what runs', async () => {
     const seen: (string | undefined)[] = [];
     await withScripts((command) => seen.push(command.options.environment?.['UV_BUILD_CONSTRAINT']));

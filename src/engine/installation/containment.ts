@@ -1,8 +1,9 @@
-import type { LockedPackage } from '../../domain/lock.ts';
-import { contain, environmentChanges, type InstalledPackages } from '../../plan/environment-changes.ts';
+import { isAgentError } from '../../domain/errors.ts';
+import { type LockedPackage, requirementLine } from '../../domain/lock.ts';
+import { adoptionWords, contain, environmentChanges, type InstalledPackages } from '../../plan/environment-changes.ts';
 import type { InstallContext } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';
-import { movable, placed } from './pack-paths.ts';
+import { movable, placed, RELEASE } from './pack-paths.ts';
 import { calls } from './python-calls.ts';
 import type { Resolution } from './resolution.ts';
 
@@ -35,13 +36,61 @@ export async function containChanges(
       constraints: resolution.constraints,
       pins: restore.map((locked) => placed(context, locked)),
     });
-  const adopted: LockedPackage[] = [];
-  for (const name of adopt) {
-    const origin = await ports.python.origin(python, name);
-    if (origin !== null) adopted.push(movable(context, { ...origin, addedBy }));
-  }
-  return { adopted, words };
+  const added = adopt.length === 0 ? [] : await locatedPackages(context, { python, resolution }, adopt);
+  const adopted = added.flatMap(({ locked, isKnown }) => (isKnown ? [movable(context, { ...locked, addedBy })] : []));
+  return {
+    adopted,
+    words: [...words, ...adoptionWords(changes, { by, adopted: new Set(adopted.map(({ name }) => name)), removed: remove })],
+  };
 }
+
+/**
+ * Digests of what a script took from an index, as the configured indexes have them. What they do not have stays
+ * installed but out of the lock: who obeys the lock could not get it, and runs the script too.
+ */
+async function locatedPackages(
+  context: InstallContext,
+  { python, resolution }: Pick<BuiltEnvironment, 'python' | 'resolution'>,
+  names: readonly string[],
+): Promise<{ locked: LockedPackage; isKnown: boolean }[]> {
+  const { ports, directory } = context;
+  const origins = (await Promise.all(names.map((name) => ports.python.origin(python, name)))).filter((origin) => origin !== null);
+  const resolve = async (lines: readonly string[]): Promise<readonly LockedPackage[]> => {
+    const file = `${directory}/added-requirements.txt`;
+    await ports.files.writeText(file, `${lines.join('\n')}\n`);
+    return ports.python.resolve({
+      ...calls(context, python, resolution.torchBackend),
+      requirements: [{ label: 'added packages', file }],
+      constraints: resolution.constraints,
+      // What they depend on does not matter here, and is there.
+      overrides: context.spec.python.overrides,
+      preferences: resolution.packages,
+    });
+  };
+  const fromIndex = origins.filter(({ url }) => url === null).map(requirementLine);
+  const found = new Map<string, LockedPackage>();
+  const look = async (lines: readonly string[]): Promise<void> => {
+    if (lines.length === 0) return;
+    try {
+      for (const locked of await resolve(lines)) found.set(requirementLine(locked), locked);
+    } catch (error) {
+      if (!isAgentError(error) || (error.code !== 'REQUIREMENTS_UNRESOLVED' && error.code !== 'ENVIRONMENT_FAILED')) throw error;
+      // One that is not there must not hide the others.
+      if (error.code === 'REQUIREMENTS_UNRESOLVED' && lines.length > 1) for (const line of lines) await look([line]);
+    }
+  };
+  await look(fromIndex);
+  return origins.map((locked) => {
+    const known = found.get(requirementLine(locked));
+    return {
+      locked: { ...locked, hashes: known?.hashes ?? locked.hashes },
+      isKnown: known !== undefined || isPortable(movable(context, locked)),
+    };
+  });
+}
+
+/** Whether another machine finds it there: a file of this one is none, but what lies in the release is. */
+const isPortable = ({ url }: LockedPackage): boolean => url !== null && (!url.includes('file:') || url.startsWith(RELEASE));
 
 /** The resolution with packages that were adopted since. */
 export const withPackages = (resolution: Resolution, adopted: readonly LockedPackage[]): Resolution =>

@@ -2,7 +2,7 @@ import type { LockedPackage } from '../../domain/lock.ts';
 import type { InstallContext } from './context.ts';
 
 /** Stands for the release in a lock: a package that lies in a pack's own folder is at another place in every release. */
-const RELEASE = 'file:///RELEASE/';
+export const RELEASE = 'file:///RELEASE/';
 
 const fileUrl = (directory: string): string => `file://${encodeURI(directory)}/`;
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLockedPackage } from '../../../src/domain/lock.ts';
-import { contain, environmentChanges } from '../../../src/plan/environment-changes.ts';
+import { adoptionWords, contain, environmentChanges } from '../../../src/plan/environment-changes.ts';
 import { meetsSpecifier } from '../../../src/plan/specifier.ts';
 
 const pin = (line: string) => toLockedPackage(line)!;
@@ -50,10 +50,14 @@ describe('containment', () => {
     const result = of(whole, after, ['aiohttp!=3.14.2,!=3.14.3', 'fine<2', 'odd>=1', 'absent==1']);
     expect(result.adopt).toEqual(['fine', 'odd', 'other']);
     expect(result.remove).toEqual(['aiohttp']);
-    expect(result.words).toEqual([
-      'install.py added aiohttp 3.14.2, against the constraint aiohttp!=3.14.2,!=3.14.3: undone',
-      'install.py added fine 1.0, odd what, other 5: adopted',
+    expect(result.words).toEqual(['install.py added aiohttp 3.14.2, against the constraint aiohttp!=3.14.2,!=3.14.3: undone']);
+    const changes = environmentChanges(whole, after);
+    const adopted = new Set(['fine', 'odd']);
+    expect(adoptionWords(changes, { by: 'install.py', adopted, removed: result.remove })).toEqual([
+      'install.py added fine 1.0, odd what: adopted',
+      'install.py added other 5, which the configured package indexes do not have: kept, not locked',
     ]);
+    expect(adoptionWords(environmentChanges(whole, whole), { by: 'install.py', adopted, removed: [] })).toEqual([]);
   });
 
   it('keeps what nothing asks for as it was left', () => {
