@@ -156,37 +156,48 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         // uv shortens paths below the directory it runs in, and messages are read by whole paths.
         const cwd = `${work}/cwd`;
         await files.ensureDirectory(cwd, 0o700);
-        const overrides = [...request.overrides, ...keptCommits(preferences, sources)];
         const [constraintsFile, overridesFile, resolution] = [`${work}/constraints.txt`, `${work}/overrides.txt`, `${work}/resolution.txt`];
         await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);
-        await files.writeText(overridesFile, `${overrides.join('\n')}\n`, 0o600);
-        // uv keeps the versions that it finds in the file it is to write.
-        await files.writeText(resolution, preferencesText(preferences), 0o600);
-        const args = [
-          ...['pip', 'compile', '--python', python, '--no-header', '--no-annotate', '--index-strategy', 'unsafe-best-match'],
-          ...['--generate-hashes', '--output-file', resolution],
-          ...(constraints.length === 0 ? [] : ['--constraints', constraintsFile, '--build-constraints', constraintsFile]),
-          ...(overrides.length === 0 ? [] : ['--overrides', overridesFile]),
-          ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
-          ...findLinksArguments(request),
-          ...sources.map(({ fileForUv }) => fileForUv),
-        ];
-        await runUv(args, {
-          indexes: request,
-          interpreter: python,
-          cwd,
-          doing: 'resolving the requirements',
-          sources,
-          names: [
-            [constraintsFile, 'the constraints'],
-            [overridesFile, 'the overrides'],
-          ],
-          ...(signal === undefined ? {} : { signal }),
-          onLine: (line) => {
-            // It prints the resolution too: thousands of digests.
-            if (!/^\s*--hash=|\\$/.test(line)) onLine?.(line);
-          },
-        });
+        const compile = async (overrides: readonly string[]): Promise<void> => {
+          await files.writeText(overridesFile, `${overrides.join('\n')}\n`, 0o600);
+          // uv keeps the versions that it finds in the file it is to write.
+          await files.writeText(resolution, preferencesText(preferences), 0o600);
+          const args = [
+            ...['pip', 'compile', '--python', python, '--no-header', '--no-annotate', '--index-strategy', 'unsafe-best-match'],
+            ...['--generate-hashes', '--output-file', resolution],
+            ...(constraints.length === 0 ? [] : ['--constraints', constraintsFile, '--build-constraints', constraintsFile]),
+            ...(overrides.length === 0 ? [] : ['--overrides', overridesFile]),
+            ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
+            ...findLinksArguments(request),
+            ...sources.map(({ fileForUv }) => fileForUv),
+          ];
+          await runUv(args, {
+            indexes: request,
+            interpreter: python,
+            cwd,
+            doing: 'resolving the requirements',
+            sources,
+            names: [
+              [constraintsFile, 'the constraints'],
+              [overridesFile, 'the overrides'],
+            ],
+            ...(signal === undefined ? {} : { signal }),
+            onLine: (line) => {
+              // It prints the resolution too: thousands of digests.
+              if (!/^\s*--hash=|\\$/.test(line)) onLine?.(line);
+            },
+          });
+        };
+        const kept = keptCommits(preferences, sources, request.overrides);
+        try {
+          await compile([...request.overrides, ...kept]);
+        } catch (error) {
+          // A commit that is gone, or does not fit any more, is no reason to fail: what is there now is taken.
+          if (!(error instanceof AgentError) || error.code !== 'REQUIREMENTS_UNRESOLVED') throw error;
+          const explanation = String(error.details['explanation']);
+          if (!kept.some((line) => explanation.includes(line.split(' ')[0] ?? line))) throw error;
+          await compile(request.overrides);
+        }
         return locateRequirements((await files.readText(resolution)) ?? '')
           .flatMap(({ line }) => toLockedPackage(line) ?? [])
           .map((locked) => withRequestedUrl(locked, sources));

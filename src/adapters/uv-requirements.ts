@@ -3,7 +3,7 @@ import { dirname, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { hashedLine, type LockedPackage, requirementLine } from '../domain/lock.ts';
 import { pyprojectRequirements } from '../domain/pyproject.ts';
-import { isIndexOption, type LocatedRequirement, localPath, locateRequirements } from '../domain/requirements.ts';
+import { isIndexOption, type LocatedRequirement, localPath, locateRequirements, requirementNames } from '../domain/requirements.ts';
 import type { Files } from '../ports.ts';
 
 const DEEPEST_INCLUDE = 8;
@@ -115,11 +115,16 @@ const isVcs = (url: string): boolean => /^(?:git|hg|svn|bzr)\+/.test(url);
  * uv keeps versions of an earlier resolution but asks every repository anew. A commit is kept, as an override, where
  * everybody who asks for the package still asks for the same URL.
  */
-export function keptCommits(preferences: readonly LockedPackage[], sources: readonly RequirementSource[]): string[] {
+export function keptCommits(
+  preferences: readonly LockedPackage[],
+  sources: readonly RequirementSource[],
+  overrides: readonly string[],
+): string[] {
   const asked = repositoriesAsked(sources);
+  const overridden = new Set(requirementNames(overrides.join('\n')));
   return preferences.flatMap((locked) => {
     const said = asked.get(locked.name);
-    const isKept = locked.requestedUrl !== undefined && said?.size === 1 && said.has(locked.requestedUrl);
+    const isKept = !overridden.has(locked.name) && locked.requestedUrl !== undefined && said?.size === 1 && said.has(locked.requestedUrl);
     return isKept ? [requirementLine(locked)] : [];
   });
 }

@@ -7,7 +7,7 @@ import { createPythonEnvironments } from '../../src/adapters/python.ts';
 import { type LockedPackage, requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 import { createFakePython } from '../fakes/python.ts';
-import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN } from '../support/python-lab.ts';
+import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, pushTo } from '../support/python-lab.ts';
 import { makeWheel } from '../support/wheel.ts';
 
 const lab = await createPythonLab();
@@ -19,6 +19,8 @@ interface World {
   readonly python: PythonEnvironments;
   readonly wheels: string;
   readonly repository: string;
+  /** A new commit in it. */
+  readonly push: () => Promise<void>;
 }
 
 const worlds: readonly { readonly name: string; readonly skip: boolean; readonly make: (directory: string) => Promise<World> }[] = [
@@ -33,7 +35,7 @@ const worlds: readonly { readonly name: string; readonly skip: boolean; readonly
         findLinks: { [wheels]: { 'comfy-tiny': ['1.0', '2.0+stub'] } },
         readText: (file) => readFile(file, 'utf8').catch(() => null),
       });
-      return { python, wheels, repository: 'git+file:///repositories/tiny' };
+      return { python, wheels, repository: 'git+file:///repositories/tiny', push: async () => python.push() };
     },
   },
   {
@@ -43,10 +45,12 @@ const worlds: readonly { readonly name: string; readonly skip: boolean; readonly
       const wheels = join(directory, 'wheels');
       await makeWheel(wheels, { name: 'comfy-tiny', version: '1.0' });
       await makeWheel(wheels, { name: 'comfy-tiny', version: '2.0+stub' });
+      const repository = await makeRepository(join(directory, 'tiny'));
       return {
         python: createPythonEnvironments(lab.options()),
         wheels,
-        repository: `git+file://${await makeRepository(join(directory, 'tiny'))}`,
+        repository: `git+file://${repository}`,
+        push: () => pushTo(repository),
       };
     },
   },
@@ -178,14 +182,17 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     });
 
     it('a repository keeps its commit while the same is asked for', async () => {
-      const url = `${world.repository}@${'1'.repeat(40)}`;
-      const before: LockedPackage = { name: 'comfy-vcs', version: null, url, requestedUrl: world.repository, hashes: [], addedBy: null };
       const asked = await pack('a', `comfy-vcs @ ${world.repository}\n`);
-      // A commit that nobody has shows that the repository was asked for it.
-      const kept = await lines([asked], { preferences: [before] }).catch((error: unknown) => String(error));
-      expect(String(kept)).toContain('1'.repeat(40));
-      const [moved] = await resolve([asked], { preferences: [{ ...before, requestedUrl: `${world.repository}@another` }] });
-      expect(moved?.url).not.toContain('1'.repeat(40));
+      const [before] = await resolve([asked]);
+      await world.push();
+      expect(await resolve([asked], { preferences: [before!] })).toEqual([before]);
+      const now = await resolve([asked]);
+      expect(now[0]?.url).not.toBe(before?.url);
+      // It was found for something else, or is overridden.
+      expect(await resolve([asked], { preferences: [{ ...before!, requestedUrl: `${world.repository}@another` }] })).toEqual(now);
+      const elsewhere = now[0]?.url ?? '';
+      const overridden = await resolve([asked], { preferences: [before!], overrides: [`comfy-vcs @ ${elsewhere}`] });
+      expect(overridden[0]?.url).toBe(elsewhere);
     });
 
     it('another file under a locked name is refused, with both digests', async () => {
@@ -315,6 +322,25 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
       code: 'REQUIREMENTS_UNRESOLVED',
       details: { labels: ['a'], asked: [{ pack: 'a', line: './gone', file: 'requirements.txt', lineNumber: 2 }] },
     });
+  });
+
+  it('a commit that is gone is no reason to fail', async () => {
+    const repository = `git+file://${await makeRepository(join(directory, 'moved'))}`;
+    const file = join(directory, 'moved.txt');
+    await writeFile(file, `comfy-vcs @ ${repository}\n`);
+    const python = createPythonEnvironments(lab.options());
+    const environment = await python.create(join(directory, 'moved-venv'), { interpreter: 'python3', version: null, needsUv: true });
+    const gone: LockedPackage = {
+      name: 'comfy-vcs',
+      version: null,
+      url: `${repository}@${'1'.repeat(40)}`,
+      requestedUrl: repository,
+      hashes: [],
+      addedBy: null,
+    };
+    const [found] = await python.resolve({ ...PLAIN, python: environment, preferences: [gone], requirements: [{ label: 'a', file }] });
+    expect(found?.url).toMatch(/@[0-9a-f]{40}$/);
+    expect(found?.url).not.toBe(gone.url);
   });
 
   it('a bad line of a pyproject.toml blames its pack and names the place', async () => {

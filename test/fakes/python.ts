@@ -24,6 +24,8 @@ export interface FakePython extends PythonEnvironments {
   readonly calls: readonly string[];
   /** Changes what is installed, as a script of a pack would; null removes. */
   change(python: string, packages: Readonly<Record<string, string | null>>): void;
+  /** All repositories have a new commit from now on. */
+  push(): void;
   /** Fails the next call of that kind with this error. */
   failNext(kind: 'create' | 'resolve' | 'install', error: AgentError): void;
 }
@@ -47,6 +49,7 @@ export function createFakePython({
   const installed = new Map<string, Record<string, string>>();
   const versions = new Map(Object.entries(interpreters));
   const calls: string[] = [];
+  let commits = 0;
   const failures: { kind: string; error: AgentError }[] = [];
   const called = (kind: 'create' | 'resolve' | 'install', what: string, signal?: AbortSignal): void => {
     calls.push(`${kind} ${what}`);
@@ -78,6 +81,9 @@ export function createFakePython({
     calls,
     failNext: (kind, error) => {
       failures.push({ kind, error });
+    },
+    push: () => {
+      commits += 1;
     },
     change: (python, packages) => {
       const present = installed.get(python);
@@ -117,13 +123,15 @@ export function createFakePython({
         const direct = asked.find(({ requirement }) => requirement.name === name && requirement.url !== null)?.requirement.url;
         if (direct) {
           if (direct.includes('missing')) throw unresolved(`Git operation failed: ${direct}`, asked, name);
+          const overriding = overridingUrl(request.overrides, name);
           const kept = preferred.get(name);
-          if (kept?.requestedUrl === direct) pins.push(kept);
+          if (overriding !== null) pins.push({ name, version: null, url: overriding, hashes: [], addedBy: null });
+          else if (kept?.requestedUrl === direct) pins.push(kept);
           else
             pins.push({
               name,
               version: null,
-              url: `${direct.replace(/#.*$/, '')}@${'0'.repeat(40)}`,
+              url: `${direct.replace(/#.*$/, '')}@${String(commits).repeat(40)}`,
               requestedUrl: direct,
               hashes: [],
               addedBy: null,
@@ -187,6 +195,11 @@ const byName = (lines: readonly string[]): Map<string, string[]> => {
     if (requirement.kind === 'package') found.set(requirement.name, [...(found.get(requirement.name) ?? []), requirement.specifier]);
   }
   return found;
+};
+
+const overridingUrl = (lines: readonly string[], name: string): string | null => {
+  const found = lines.map(parseRequirement).find((each) => each.kind === 'package' && each.name === name);
+  return found?.kind === 'package' ? found.url : null;
 };
 
 const unresolved = (message: string, asked: readonly Asked[], name: string): AgentError => {

@@ -103,3 +103,10 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
   await git('commit', '-q', '-m', 'tiny');
   return directory;
 }
+
+/** A new commit in a repository of `makeRepository`. */
+export async function pushTo(directory: string): Promise<void> {
+  await execute('git', ['-c', 'user.name=test', '-c', 'user.email=test@localhost', 'commit', '-q', '--allow-empty', '-m', 'more'], {
+    cwd: directory,
+  });
+}
