@@ -3,6 +3,7 @@ import type { Lock, LockedPackage, LockedSource } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/lock.ts';
 import type { GitCheckout } from '../../ports.ts';
+import { withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';
 import type { PlannedEnvironment } from './environment.ts';
 import type { FetchedSource } from './source.ts';
@@ -49,7 +50,7 @@ export function lockOf(
       platform: ports.python.platform(),
       requestDigest: pythonRequestDigest(spec),
       torchBackend: resolution.torchBackend,
-      packages: [...resolution.packages, ...added].sort((a, b) => (a.name < b.name ? -1 : 1)),
+      packages: [...withPackages(resolution, added).packages].sort((a, b) => (a.name < b.name ? -1 : 1)),
       constraints: [...resolution.constraints],
     },
     models: requiredModels
