@@ -7,6 +7,9 @@ import { Hold } from './health.ts';
  */
 export const Action = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('install'), reason: z.string(), specDigest: z.string() }),
+  z.object({ kind: z.literal('switch-release'), release: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('end-rollout'), release: z.string(), reason: z.string(), trouble: z.string().nullable() }),
+  z.object({ kind: z.literal('take-back-release'), release: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('lease-port'), gpu: z.int(), tcpPort: z.int(), reason: z.string() }),
   z.object({ kind: z.literal('start-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('stop-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
@@ -20,6 +23,7 @@ export type ActionKind = Action['kind'];
 /** Actions with one target run one after the other; different targets run side by side. */
 export const actionTarget = (action: Action): string => {
   if (action.kind === 'install') return 'installation';
+  if (action.kind === 'switch-release' || action.kind === 'end-rollout' || action.kind === 'take-back-release') return 'rollout';
   if (action.kind === 'remove-process') return `process ${action.name}`;
   return `instance ${action.gpu}`;
 };

@@ -17,7 +17,7 @@ import { type InstanceDocument, type InstancePatch, PortHolder, PortLease } from
 import { type JournalEvent, JournalEvent as JournalEventSchema, type LogLine } from './journal.ts';
 import { Time } from './observed.ts';
 import { OperationDocument, type OperationRequest } from './operation.ts';
-import { Release } from './release.ts';
+import { Release, ReleaseFailure } from './release.ts';
 import type { StateDocument } from './state.ts';
 
 export const VersionDocument = z.object({
@@ -73,7 +73,17 @@ export type PortsDocument = z.infer<typeof PortsDocument>;
 export const ReleasesDocument = z.object({
   current: z.string().nullable(),
   releases: z.array(
-    z.object({ id: z.string(), complete: z.boolean(), current: z.boolean(), release: Release.nullable(), sizeBytes: z.int().nullable() }),
+    z.object({
+      id: z.string(),
+      complete: z.boolean(),
+      current: z.boolean(),
+      /** Whole, passed its trial start, and was not taken back: `agent rollback` can go to it. */
+      proved: z.boolean(),
+      /** Why it is not to be used; null: nothing is known against it. */
+      failed: ReleaseFailure.nullable(),
+      release: Release.nullable(),
+      sizeBytes: z.int().nullable(),
+    }),
   ),
 });
 export type ReleasesDocument = z.infer<typeof ReleasesDocument>;

@@ -87,6 +87,10 @@ const Install = z.strictObject({
   pythonTimeoutMs: duration.default(3_600_000),
   validate: z.boolean().default(true).describe('start the new release once before it becomes current'),
   validateTimeoutMs: duration.default(600_000).describe('limit on a trial start whose log does not move'),
+  allowMissingNodes: z
+    .array(text)
+    .default([])
+    .describe('node classes that a new release may lack although the one before had them or a workflow asks for them'),
   minFreeDiskMb: z.int().min(0).default(512).describe('an installation is not begun with less'),
 });
 
@@ -198,7 +202,7 @@ const Log = z.strictObject({
 });
 
 const Releases = z.strictObject({
-  keep: z.int().min(1).default(3),
+  keep: z.int().min(1).default(3).describe('installations kept on disk; the current one and the last proved one before it always are'),
 });
 
 export const Config = z.strictObject({

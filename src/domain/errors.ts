@@ -109,6 +109,13 @@ export const errorRegistry = {
     1,
     true,
   ),
+  ROLLOUT_FAILED: kind(
+    'an instance did not become ready on the new release',
+    'see the reason and `agent releases`; the machine went back to the release before',
+    500,
+    1,
+  ),
+  RELEASE_UNUSABLE: kind('this release cannot be gone back to', '`agent releases` shows which are proved', 409, 1),
   PORT_HELD: kind(
     'a port is held by another process',
     'stop the named process, choose another port, or set ports.onConflict to next',

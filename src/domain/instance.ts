@@ -30,6 +30,8 @@ export const DesiredInstance = z.object({
   restartRequestedAt: z.number().nullable(),
   drainBeforeRestart: z.boolean(),
   quarantined: z.string().nullable(),
+  /** A rollout moves it now: it finishes its jobs, takes no new ones and is restarted. */
+  replacing: z.boolean(),
 });
 export type DesiredInstance = z.infer<typeof DesiredInstance>;
 

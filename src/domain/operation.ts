@@ -3,7 +3,7 @@ import { Moves } from './lock.ts';
 import { Time } from './observed.ts';
 import { InstallProgress } from './release.ts';
 
-export const OperationKind = z.enum(['install', 'reinstall', 'update', 'start', 'stop', 'restart', 'drain']);
+export const OperationKind = z.enum(['install', 'reinstall', 'update', 'rollback', 'start', 'stop', 'restart', 'drain']);
 export type OperationKind = z.infer<typeof OperationKind>;
 
 /** POST /v1/operations */
@@ -21,6 +21,10 @@ export const OperationRequest = z.strictObject({
   dryRun: z.boolean().optional(),
   /** Pins to let go (update). */
   moves: Moves.optional(),
+  /** Release to go back to; absent: the proved one before the current one (rollback). */
+  release: z.string().max(100).optional(),
+  /** Move all instances side by side, each when it is idle, instead of one after the other (rollback). */
+  atOnce: z.boolean().optional(),
 });
 export type OperationRequest = z.infer<typeof OperationRequest>;
 

@@ -65,6 +65,27 @@ export const PackStatus = z.object({
 });
 export type PackStatus = z.infer<typeof PackStatus>;
 
+/** Result of the trial start. */
+export const Proof = z.object({
+  at: Time,
+  startMs: z.int(),
+  canaryMs: z.int().nullable(),
+  protocol: z.enum(['fork', 'upstream']),
+  /** Node classes by python_module: a later release may not lose any of them by accident. Empty in releases of earlier agents. */
+  nodeClasses: z.record(z.string(), z.array(z.string())).default({}),
+  /** Classes that graphs in workflows/ ask for and this release does not have; told, and accepted when it was proved. */
+  missingNodes: z.array(z.string()).default([]),
+  /** torch.version.cuda of the release; null: not asked, or a build without CUDA. */
+  torchCuda: z.string().nullable().default(null),
+  /** Where a CUDA operation was seen to work; `pending`: no card was free, the first instance moved to it proves it; `none`: no GPU is used. */
+  cuda: z.enum(['none', 'pending', 'trial', 'instance']).default('none'),
+});
+export type Proof = z.infer<typeof Proof>;
+
+/** failed.json (not proved) and rejected.json (proved, but instances did not become ready on it): why a release is not to be used. */
+export const ReleaseFailure = z.object({ at: Time, reason: z.string(), code: z.string().nullable().default(null) });
+export type ReleaseFailure = z.infer<typeof ReleaseFailure>;
+
 /** release.json: written last, so that a directory without it is visibly half built. */
 export const Release = z.object({
   schema: z.literal(1),
@@ -96,7 +117,8 @@ export const Release = z.object({
   /** Python packages: name -> version. */
   packages: z.record(z.string(), z.string()),
   warnings: z.array(z.string()),
-  validated: z.object({ at: Time, startMs: z.int(), canaryMs: z.int().nullable(), protocol: z.enum(['fork', 'upstream']) }).nullable(),
+  /** What was proved before it came into use; null: it was installed without a trial start. */
+  validated: Proof.nullable(),
   durations: z.record(z.string(), z.int()),
 });
 export type Release = z.infer<typeof Release>;
@@ -111,6 +133,7 @@ export const InstallStepName = z.enum([
   'links',
   'validate',
   'activate',
+  'rollout',
 ]);
 export type InstallStepName = z.infer<typeof InstallStepName>;
 

@@ -30,11 +30,41 @@ export const InstallationIntent = z.object({
 });
 export type InstallationIntent = z.infer<typeof InstallationIntent>;
 
+/** Instances being moved from one release to another. Written down before `current` is switched, so that it goes on after a crash. */
+export const Rollout = z.object({
+  from: z.string(),
+  to: z.string(),
+  /** Epoch ms. */
+  startedAt: z.number(),
+  /** Instances by GPU that served when it began: only these tell whether `to` works here. */
+  serving: z.array(z.int()),
+  /** forward: goes back by itself when an instance does not become ready; back: stays at `to` whatever happens. */
+  direction: z.enum(['forward', 'back']),
+  /** For people. */
+  reason: z.string(),
+  /** All instances that are idle at once, instead of one GPU after the other. */
+  atOnce: z.boolean(),
+  /** Why `from` is not to be used again; null: nothing is wrong with it. */
+  rejected: z.string().nullable(),
+});
+export type Rollout = z.infer<typeof Rollout>;
+
+/** The machine went back to this release: the loop builds no newer one until it is asked to. */
+export const PinnedRelease = z.object({
+  release: z.string(),
+  reason: z.string(),
+  /** What was asked for when its release was taken back: something else may be tried. null: only an operator moves on. */
+  specDigest: z.string().nullable(),
+});
+export type PinnedRelease = z.infer<typeof PinnedRelease>;
+
 export const Intents = z.object({
   /** Keyed by GPU index. */
   instances: z.record(z.string(), InstanceIntent).default({}),
   /** Kept until its release is current, or until it failed and that was told. */
   installation: InstallationIntent.nullable().default(null),
+  rollout: Rollout.nullable().default(null),
+  pinnedRelease: PinnedRelease.nullable().default(null),
 });
 export type Intents = z.infer<typeof Intents>;
 

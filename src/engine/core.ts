@@ -16,6 +16,7 @@ import { LastStatus } from './last-status.ts';
 import { Operations } from './operations.ts';
 import { Reconciler } from './reconciler.ts';
 import { recallExits } from './records.ts';
+import type { RolloutContext } from './rollout.ts';
 import { setUpShared } from './shared-setup.ts';
 import { createStateFiles } from './state-files.ts';
 import { Surveys } from './surveys.ts';
@@ -82,10 +83,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     refreshing = turn.catch(() => undefined);
     return turn;
   };
+  const rollouts: RolloutContext = {
+    ports,
+    knowledge,
+    state,
+    journal,
+    documents: () => reconciler.documents,
+    changes: (signal) => present(reconciler, changes, signal),
+    moves: options.isDaemon,
+  };
   const installer = new Installer({
     ports,
     knowledge,
     journal,
+    rollouts,
     inherited,
     refresh: async () => {
       await Promise.all([refreshInputs(), surveys.gpus()]);
@@ -94,6 +105,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const installations: InstallationOperations = {
     knowledge,
     state,
+    rollouts,
     operations,
     installer,
     now: () => ports.clock.now(),
@@ -103,6 +115,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     ports,
     knowledge,
     state,
+    rollouts,
     install: async (reason) => {
       const operation = beginInstallation(installations, reason);
       for await (const { state, message } of operations.follow(operation.id, new AbortController().signal)) {
@@ -140,7 +153,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     now: () => ports.clock.now(),
     trigger: () => reconciler.trigger(),
     documents: () => reconciler.documents,
-    changes: (signal) => present(reconciler, changes, signal),
+    changes: rollouts.changes,
   };
   const agent = createFacade({
     ports,

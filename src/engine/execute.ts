@@ -5,6 +5,7 @@ import { InstanceIntent, type Intents } from '../domain/state.ts';
 import { instanceDirectories, launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
+import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
 import type { StateFiles } from './state-files.ts';
 
 /** What actions may use. */
@@ -14,6 +15,7 @@ export interface Execution {
   readonly state: StateFiles;
   /** Starts the installation operation and waits for its end. */
   readonly install: (reason: string) => Promise<void>;
+  readonly rollouts: RolloutContext;
 }
 
 type Handlers = { readonly [Kind in ActionKind]: (action: Extract<Action, { kind: Kind }>, execution: Execution) => Promise<void> };
@@ -21,6 +23,9 @@ type Handlers = { readonly [Kind in ActionKind]: (action: Extract<Action, { kind
 /** One row for each kind of action; every row can be cut anywhere and repeated. */
 const handlers: Handlers = {
   install: ({ reason }, { install }) => install(reason),
+  'switch-release': (_, { rollouts }) => resumeSwitch(rollouts),
+  'end-rollout': ({ reason, trouble }, { rollouts }) => endRollout(rollouts, reason, trouble),
+  'take-back-release': ({ reason }, { rollouts }) => takeBack(rollouts, reason),
   'lease-port': async ({ gpu, tcpPort }, { knowledge, state, ports }) => {
     const { first } = knowledge.configuration.config.ports;
     const others = knowledge.leases.filter((lease) => lease.gpu !== gpu && lease.tcpPort !== tcpPort);

@@ -17,6 +17,7 @@ import { metricSamples } from './metrics.ts';
 import type { Operations } from './operations.ts';
 import type { Reconciler } from './reconciler.ts';
 import { listReleases } from './releases.ts';
+import { requestRollback } from './rollback.ts';
 
 const RECENT_EVENTS = 8;
 
@@ -82,10 +83,13 @@ export function createFacade(parts: FacadeParts): Agent {
     metrics: () => ports.metrics.render(metricSamples(knowledge, documents())),
     operations: async () => operations.list(),
     operation: async (id) => operations.get(id),
-    startOperation: async (request) =>
-      request.kind === 'install' || request.kind === 'reinstall' || request.kind === 'update'
-        ? requestInstallation(parts.installations, request.kind, request)
-        : startInstanceOperation(instanceOperations, request.kind, request),
+    startOperation: async (request) => {
+      const { kind } = request;
+      if (kind === 'rollback') return requestRollback(parts.installations, request);
+      return kind === 'install' || kind === 'reinstall' || kind === 'update'
+        ? requestInstallation(parts.installations, kind, request)
+        : startInstanceOperation(instanceOperations, kind, request);
+    },
     followOperation: (id, signal) => operations.follow(id, signal),
     patchInstance: async (reference, patch) => {
       const gpu = gpuOf(reference);

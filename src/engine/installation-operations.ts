@@ -7,6 +7,8 @@ import { movesNothing } from '../plan/lock.ts';
 import type { Installer } from './installer.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { OperationHandle, Operations } from './operations.ts';
+import { forgetPin } from './rollback.ts';
+import type { RolloutContext } from './rollout.ts';
 import type { StateFiles } from './state-files.ts';
 
 export type InstallationKind = Extract<OperationKind, 'install' | 'reinstall' | 'update'>;
@@ -14,6 +16,7 @@ export type InstallationKind = Extract<OperationKind, 'install' | 'reinstall' | 
 export interface InstallationOperations {
   readonly knowledge: Knowledge;
   readonly state: Pick<StateFiles, 'saveIntents'>;
+  readonly rollouts: RolloutContext;
   readonly operations: Operations;
   readonly installer: Installer;
   readonly now: () => number;
@@ -78,6 +81,7 @@ async function install(
       dryRun: false,
     });
     await forgetWish(context);
+    if (wish !== null) await forgetPin(context.rollouts).catch(() => undefined);
     // The new release is seen before the operation ends, so that no document says otherwise.
     await trigger();
     return message;

@@ -14,11 +14,13 @@ import type { Knowledge } from './knowledge.ts';
 import { observe } from './observe.ts';
 import type { OperationHandle } from './operations.ts';
 import { collectReleases, readCurrent, releaseDirectory } from './releases.ts';
+import { followMove, moveTo, type RolloutContext, untilMoved } from './rollout.ts';
 
 export interface InstallerOptions {
   readonly ports: Ports;
   readonly knowledge: Knowledge;
   readonly journal: Journal;
+  readonly rollouts: RolloutContext;
   readonly inherited: () => Readonly<Record<string, string>>;
   /** Reads cards, shared folder and input files again. */
   readonly refresh: () => Promise<void>;
@@ -47,7 +49,8 @@ export class Installer {
 
   /** @returns the closing message. @throws AgentError of the step that failed */
   async run(handle: OperationHandle, request: InstallRequest): Promise<string> {
-    const { ports, knowledge, journal, refresh } = this.#options;
+    const { ports, knowledge, journal, refresh, rollouts } = this.#options;
+    await untilMoved(rollouts, handle.signal, (message) => handle.update({ message: `an earlier rollout comes first: ${message}` }));
     await refresh();
     const { configuration, inputs } = knowledge;
     if (inputs.installationProblem !== null) {
@@ -88,6 +91,7 @@ export class Installer {
     try {
       const release = await installRelease(context);
       if (release === null) return `everything is at its newest already; release ${previous?.id} stays`;
+      await this.#rollOut(context, handle);
       knowledge.failedInstallation = null;
       await this.#collect();
       const seconds = ((ports.clock.monotonic() - started) / 1_000).toFixed(1);
@@ -110,7 +114,7 @@ export class Installer {
         type: 'install.failed',
         target: 'installation',
         level: 'error',
-        message: `release ${context.releaseId} was not built: ${message}`,
+        message: code === 'ROLLOUT_FAILED' ? message : `release ${context.releaseId} was not built: ${message}`,
         data: { code, help, release: context.releaseId },
       });
       throw thrown;
@@ -129,6 +133,13 @@ export class Installer {
       await discard(context);
       knowledge.installProgress = before;
     }
+  }
+
+  /** The release is in use; instances of the one before follow, and may bring it back. */
+  async #rollOut({ tracker, releaseId, previous }: InstallContext, handle: OperationHandle): Promise<void> {
+    const { rollouts, knowledge } = this.#options;
+    if (knowledge.intents.rollout === null && (previous === null || !rollouts.moves)) return tracker.skip('rollout', undefined);
+    await tracker.step('rollout', () => followMove(rollouts, handle.signal, releaseId, (message) => tracker.detail(message)));
   }
 
   /** Old releases go when a new one is in place; that they cannot be removed is told and fails nothing. */
@@ -215,6 +226,15 @@ export class Installer {
       inherited: inherited(),
       tracker,
       signal: handle.signal,
+      activate: (to) =>
+        moveTo(this.#options.rollouts, {
+          to,
+          direction: 'forward',
+          reason: `release ${to} was proved`,
+          atOnce: false,
+          rejected: null,
+          pinnedRelease: null,
+        }),
     };
   }
 }

@@ -11,6 +11,7 @@ import type { ProbeRecord } from '../plan/assess.ts';
 import type { DirectorySection } from '../plan/directory-config.ts';
 import type { FailedInstallation } from '../plan/installation.ts';
 import type { Exit } from '../plan/restart-policy.ts';
+import type { RolloutStep, Watch } from '../plan/rollout.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */
 export interface LoadedConfiguration {
@@ -93,6 +94,15 @@ export interface Knowledge {
   stopping: boolean;
   installProgress: InstallProgress | null;
   failedInstallation: FailedInstallation | null;
+  /** How far the rollout is that `intents` names; null: there is none, or it was not looked at. */
+  rollout: RolloutStep | null;
+  /** Instances that did not become ready in the last rollout although it came to its end. */
+  rolloutTrouble: string | null;
+  /** `current` is being switched just now. */
+  switching: boolean;
+  /** By GPU: what was seen of a moved instance, and since when one takes no new jobs because it is next. */
+  readonly watches: Map<number, Watch>;
+  readonly turnsSince: Map<number, number>;
   modelPathsFile: string;
   /** Tells contents of that file apart: an instance that read another one runs with earlier settings. */
   modelPathsDigest: string;
@@ -120,6 +130,11 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     stopping: false,
     installProgress: null,
     failedInstallation: null,
+    rollout: null,
+    rolloutTrouble: null,
+    switching: false,
+    watches: new Map(),
+    turnsSince: new Map(),
     modelPathsFile: `${configuration.layout.instances}/extra_model_paths.yaml`,
     modelPathsDigest: '',
   };

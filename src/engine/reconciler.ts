@@ -19,6 +19,7 @@ import { launchesOf } from './launches.ts';
 import { observe } from './observe.ts';
 import { probeTargets } from './probe-targets.ts';
 import { recordHolds, recordProcessEvent } from './records.ts';
+import { viewRollout } from './rollout-view.ts';
 import { watchStartingLogs } from './starting-logs.ts';
 
 /** The loop looks again at least this often, whatever was or was not told to it. */
@@ -160,6 +161,9 @@ export class Reconciler {
     knowledge.observed = this.#withoutEnded(await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()])));
     if (!knowledge.observed.processes.known && this.#acting) this.#reconnect();
     knowledge.launches = launchesOf(knowledge, inherited);
+    const rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
+    knowledge.rollout = rollout?.step ?? null;
+    if (rollout !== null) knowledge.desired = withTurns(knowledge.desired, rollout.step.next);
     this.#planned = plan({
       config: configuration.config,
       desired: knowledge.desired,
@@ -177,6 +181,7 @@ export class Reconciler {
       inputProblem: inputs.installationProblem,
       fileProblem: inputs.problem,
       configurationProblem: configuration.problem,
+      rollout,
       now: ports.clock.now(),
     });
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
@@ -217,7 +222,8 @@ export class Reconciler {
     const { journal, execution } = this.#options;
     const record = (type: string, level: 'info' | 'warn', message: string) =>
       journal.record({ type, target, level, message, data: { kind: action.kind, reason: action.reason } });
-    if (action.kind !== 'install') record(`action.${action.kind}`, 'info', `${action.kind.replace('-', ' ')}: ${action.reason}`);
+    if (action.kind !== 'install' && action.kind !== 'end-rollout')
+      record(`action.${action.kind}`, 'info', `${action.kind.replaceAll('-', ' ')}: ${action.reason}`);
     const lane = execute(action, execution)
       .catch((thrown: unknown) => {
         const { code, message } = asAgentError(thrown);
@@ -261,3 +267,9 @@ export class Reconciler {
     });
   }
 }
+
+/** Whose turn it is to leave its release takes no new jobs from now on. */
+const withTurns = (desired: DesiredState, next: readonly number[]): DesiredState => ({
+  ...desired,
+  instances: desired.instances.map((instance) => ({ ...instance, replacing: next.includes(instance.gpu) })),
+});

@@ -1,6 +1,7 @@
 import type { ReleasesDocument } from '../domain/agent.ts';
 import type { Layout } from '../domain/config.ts';
-import { Release } from '../domain/release.ts';
+import { AgentError } from '../domain/errors.ts';
+import { Release, ReleaseFailure } from '../domain/release.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';
 
@@ -9,6 +10,11 @@ export interface CurrentRelease {
   readonly release: Release | null;
   readonly problem: string | null;
 }
+
+/** Written into a release that was not proved, for whoever looks into it; it has no release.json. */
+export const FAILURE_NOTE = 'failed.json';
+/** Written into a proved release on which instances did not become ready. */
+export const REJECTION_NOTE = 'rejected.json';
 
 export const releaseDirectory = (layout: Layout, id: string): string => `${layout.releases}/${id}`;
 
@@ -23,7 +29,11 @@ export async function readRelease(files: Files, layout: Layout, id: string): Pro
 export async function readCurrent(files: Files, layout: Layout): Promise<CurrentRelease> {
   const target = await files.readLink(layout.current);
   if (target === null) return { release: null, problem: null };
-  const id = target.split('/').at(-1) ?? '';
+  return readWhole(files, layout, target.split('/').at(-1) ?? '');
+}
+
+/** A release, and why it cannot be used if it cannot. */
+export async function readWhole(files: Files, layout: Layout, id: string): Promise<CurrentRelease> {
   const release = await readRelease(files, layout, id);
   if (release === null) return { release: null, problem: `release ${id} is not whole: release.json is missing or damaged` };
   const directory = releaseDirectory(layout, id);
@@ -36,17 +46,29 @@ export async function readCurrent(files: Files, layout: Layout): Promise<Current
   return { release, problem: gone.length === 0 ? null : `release ${id} is not whole: ${gone[0]} is missing` };
 }
 
+/** Why a release is not to be used; null: nothing is known against it. */
+export async function readFailure(files: Files, layout: Layout, id: string): Promise<ReleaseFailure | null> {
+  for (const note of [REJECTION_NOTE, FAILURE_NOTE]) {
+    const text = await files.readText(`${releaseDirectory(layout, id)}/${note}`);
+    const parsed = text === null ? null : ReleaseFailure.safeParse(parseJson(text));
+    if (parsed?.success) return parsed.data;
+  }
+  return null;
+}
+
 export async function listReleases(files: Files, layout: Layout, withSizes: boolean): Promise<ReleasesDocument> {
   const target = await files.readLink(layout.current);
   const current = target?.split('/').at(-1) ?? null;
   const ids = (await files.list(layout.releases)).filter((name) => !name.startsWith('.')).sort();
   const releases = await Promise.all(
     ids.map(async (id) => {
-      const release = await readRelease(files, layout, id);
+      const [release, failed] = await Promise.all([readRelease(files, layout, id), readFailure(files, layout, id)]);
       return {
         id,
         complete: release !== null,
         current: id === current,
+        proved: release !== null && release.validated !== null && failed === null,
+        failed,
         release,
         sizeBytes: withSizes ? await files.treeSize(releaseDirectory(layout, id)) : null,
       };
@@ -55,11 +77,43 @@ export async function listReleases(files: Files, layout: Layout, withSizes: bool
   return { current, releases };
 }
 
-/** Removes old releases beyond `keep`, oldest first; never the current one, and none that an instance runs from. */
+/**
+ * The release to go back to: the named one, else the proved one before the current one.
+ * @throws AgentError RELEASE_UNUSABLE with the list of those that can be had
+ */
+export async function chooseEarlier(files: Files, layout: Layout, named: string | null): Promise<string> {
+  const { current, releases } = await listReleases(files, layout, false);
+  const usable = releases.filter((release) => release.proved && !release.current).map((release) => release.id);
+  const refuse = (what: string): AgentError =>
+    new AgentError('RELEASE_UNUSABLE', what, {
+      help:
+        usable.length === 0 ? 'there is no other proved release on this machine' : `these can be had: ${usable.toReversed().join(', ')}`,
+      details: { usable },
+    });
+  const id = named ?? usable.findLast((candidate) => current === null || candidate < current);
+  if (id === undefined) throw refuse(`there is no proved release before ${current ?? 'the first one'}`);
+  const found = releases.find((release) => release.id === id);
+  if (found === undefined) throw refuse(`there is no release ${id}`);
+  if (found.failed !== null) throw refuse(`release ${id} failed: ${found.failed.reason}`);
+  if (!found.complete) throw refuse(`release ${id} is not whole`);
+  if (found.current) throw refuse(`release ${id} is the one in use`);
+  if (!found.proved) throw refuse(`release ${id} was never proved: it was installed without a trial start`);
+  const { problem } = await readWhole(files, layout, id);
+  if (problem !== null) throw refuse(problem);
+  return id;
+}
+
+/**
+ * Removes old releases beyond `keep`; never the current one, the last proved one before it, or one that an instance runs
+ * from. Of those that failed the newest stays, for whoever looks into it.
+ */
 export async function collectReleases(files: Files, layout: Layout, keep: number, inUse: ReadonlySet<string>): Promise<readonly string[]> {
   const { current, releases } = await listReleases(files, layout, false);
-  const whole = releases.filter((release) => release.complete).map((release) => release.id);
-  const surplus = whole.slice(0, Math.max(0, whole.length - keep)).filter((id) => id !== current && !inUse.has(id));
+  const whole = releases.filter((release) => release.complete && release.failed === null);
+  const failed = releases.filter((release) => release.failed !== null);
+  const before = whole.findLast((release) => release.proved && current !== null && release.id < current);
+  const kept = new Set([...inUse, current, before?.id, failed.at(-1)?.id, ...whole.slice(-keep).map((release) => release.id)]);
+  const surplus = [...whole, ...failed].map((release) => release.id).filter((id) => !kept.has(id));
   for (const id of surplus) {
     await files.remove(releaseDirectory(layout, id));
     await files.remove(`${layout.cache}/pycache/${id}`);

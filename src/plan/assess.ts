@@ -55,7 +55,13 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
   const runtime = assessRuntime(input);
   const functional = assessFunctional(input, runtime.layer);
   const serving = input.installation.status === 'pass' && runtime.layer.status === 'pass' && functional.status === 'pass';
-  const ready = serving && !instance.cordoned && !instance.draining && instance.desired === 'running' && instance.quarantined === null;
+  const ready =
+    serving &&
+    !instance.cordoned &&
+    !instance.draining &&
+    !instance.replacing &&
+    instance.desired === 'running' &&
+    instance.quarantined === null;
   const host = tcpPort === null ? null : advertiseHost;
   const authority = host?.includes(':') ? `[${host}]` : host;
   const warnings = [...input.warnings, ...probeWarnings(input)];
@@ -164,6 +170,7 @@ function instanceStatus(
   const present = phase !== 'none';
   if (instance.desired === 'stopped') return present ? 'draining' : 'stopped';
   if (instance.draining) return present ? 'draining' : 'stopped';
+  if (instance.replacing && present) return 'draining';
   if (input.installing && !present) return 'installing';
   if (phase === 'unknown') return 'unknown';
   if (serving) return input.models.status === 'fail' || warnings.length > 0 ? 'degraded' : 'healthy';

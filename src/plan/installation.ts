@@ -61,11 +61,24 @@ export function installationNeed(input: Pick<InstallationInput, 'desired' | 'obs
   return wish.fresh ? 'a new release was asked for' : failedPacks(release);
 }
 
+/** The machine went back to an earlier release, and stays there until somebody moves on. */
+function pinnedHold({ desired, observed, intents }: InstallationInput): NewHold | null {
+  const { pinnedRelease: pin } = intents;
+  const release = observed.release.known ? observed.release.value : null;
+  const applies =
+    pin !== null &&
+    pin.release === release?.id &&
+    observed.releaseProblem === null &&
+    (pin.specDigest === null || pin.specDigest === desired.specDigest) &&
+    installationWish(intents, observed) === null;
+  return applies ? hold('installation', 'ROLLED_BACK', `${pin.reason}; release ${pin.release} stays`, '`agent install` moves on') : null;
+}
+
 /** At most one install action; an installation in place is never replaced without being asked. */
 export function planInstallation(input: InstallationInput): { actions: Action[]; holds: NewHold[] } {
   const { config, desired, observed, failedInstallation: failed, now } = input;
   const none = { actions: [], holds: [] };
-  if (observed.busy.has('installation')) return none;
+  if (observed.busy.has('installation') || input.intents.rollout !== null) return none;
   if (!observed.release.known) {
     return {
       actions: [],
@@ -73,6 +86,8 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
     };
   }
   const need = installationNeed(input);
+  const pinned = pinnedHold(input);
+  if (pinned !== null) return { actions: [], holds: [pinned] };
   if (need === null) return none;
   if (input.inputProblem !== null) {
     const { code, message, help } = input.inputProblem;

@@ -19,10 +19,21 @@ export interface InstanceInput {
   readonly restarts: RestartVerdict;
   /** Another instance is away because of a change just now: changes are rolled one at a time. */
   readonly rolling: boolean;
+  /** Its part in a rollout: null when it has none (any more); `wait` until it is its turn. */
+  readonly move: 'wait' | RolloutTurn | null;
   /** Stranger on the card or on the port. */
   readonly blocked: NewHold | null;
   readonly drainTimeoutMs: number;
   readonly now: number;
+}
+
+/** It is this instance's turn to be moved to another release. */
+export interface RolloutTurn {
+  /** Since when it takes no new jobs. Epoch ms. */
+  readonly since: number;
+  /** Its queue was read after that moment: what it says is the end of it. */
+  readonly looked: boolean;
+  readonly up: boolean;
 }
 
 export interface InstanceStep {
@@ -90,6 +101,20 @@ export function planInstance(input: InstanceInput): InstanceStep {
     }
     return act('restart-instance', 'restart was asked for');
   }
+  if (process.entryDigest !== input.launchDigest && input.move !== null) {
+    if (input.move === 'wait')
+      return held('ROLLING', 'runs the earlier release until it is its turn', 'nothing to do: it follows by itself');
+    const left = jobsLeft(input.move, jobs);
+    if (left !== 0 && input.now - input.move.since < input.drainTimeoutMs)
+      return held(
+        'DRAINING',
+        left === null
+          ? 'moves to the new release once its queue was read'
+          : `moves to the new release after ${left} job${left === 1 ? '' : 's'}`,
+        `\`agent restart ${instance.gpu}\` moves it at once`,
+      );
+    return act('restart-instance', 'it moves to the new release');
+  }
   if (process.entryDigest !== input.launchDigest) {
     // It may have jobs: nobody can ask it.
     if (!input.incarnation.known)
@@ -109,6 +134,12 @@ export function planInstance(input: InstanceInput): InstanceStep {
     return act('restart-instance', 'its settings or its release changed');
   }
   return NOTHING;
+}
+
+/** What does not serve and tells of no jobs has none; what serves is believed only once it takes no new ones. */
+function jobsLeft(turn: RolloutTurn, jobs: number | null): number | null {
+  if (!turn.up) return jobs ?? 0;
+  return turn.looked || (jobs ?? 0) > 0 ? jobs : null;
 }
 
 const jobsIn = (queue: InstanceInput['queue']): number | null => (queue === null ? null : queue.running + queue.pending);

@@ -6,10 +6,11 @@ import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
 import { type FailedInstallation, type InstallationInput, planInstallation } from './installation.ts';
-import { planInstance } from './instance.ts';
+import { planInstance, type RolloutTurn } from './instance.ts';
 import { launchDigest } from './launch.ts';
 import { planLeases } from './leases.ts';
 import { type Exit, judgeRestarts } from './restart-policy.ts';
+import type { RolloutStep } from './rollout.ts';
 
 export interface PlanInput {
   readonly config: Config;
@@ -30,6 +31,8 @@ export interface PlanInput {
   readonly fileProblem: InstallationInput['inputProblem'];
   /** A configuration edit that was refused; the last good configuration is in force. */
   readonly configurationProblem: string | null;
+  /** Instances being moved to another release; null: none are, or it cannot be seen how far. */
+  readonly rollout: { readonly step: RolloutStep; readonly turns: ReadonlyMap<number, RolloutTurn> } | null;
   readonly now: number;
 }
 
@@ -62,6 +65,7 @@ export function plan(input: PlanInput): Planned {
     holds.push(...installation.holds, ...gpuHolds(config, desired, observed.gpus));
   }
 
+  actions.push(...rolloutActions(input));
   const running = new Set(desired.instances.filter((instance) => hasProcess(observed, instance.name)).map((instance) => instance.gpu));
   const leases = planLeases({
     setting: config.ports,
@@ -98,6 +102,7 @@ export function plan(input: PlanInput): Planned {
         input.now,
       ),
       rolling: [...away].some((gpu) => gpu !== instance.gpu),
+      move: moveOf(input, instance),
       blocked,
       drainTimeoutMs: config.health.drainTimeoutMs,
       now: input.now,
@@ -109,6 +114,24 @@ export function plan(input: PlanInput): Planned {
   }
   actions.push(...strayProcesses(desired, observed));
   return { actions, holds };
+}
+
+/** `current` first, then the instances, then the end of it. */
+function rolloutActions({ intents, observed, rollout }: PlanInput): Action[] {
+  if (intents.rollout === null || rollout === null || observed.busy.has('rollout')) return [];
+  const { to: release, reason } = intents.rollout;
+  const { step } = rollout;
+  if (step.verdict === 'switch') return [{ kind: 'switch-release', release, reason }];
+  if (step.verdict === 'done') return [{ kind: 'end-rollout', release, reason: step.message, trouble: step.reason }];
+  return step.verdict === 'failed' ? [{ kind: 'take-back-release', release, reason: step.reason ?? step.message }] : [];
+}
+
+/** While a rollout is on, only it decides when an instance leaves its release. */
+function moveOf({ intents, observed, rollout }: PlanInput, instance: DesiredInstance): 'wait' | RolloutTurn | null {
+  if (intents.rollout === null) return null;
+  const process = observed.processes.known ? observed.processes.value.find(({ name }) => name === instance.name) : undefined;
+  if (process?.release === intents.rollout.to) return null;
+  return rollout?.turns.get(instance.gpu) ?? 'wait';
 }
 
 const hasProcess = (observed: ObservedState, name: string): boolean =>

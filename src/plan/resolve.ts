@@ -108,6 +108,7 @@ function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents
     mode: card.gpu === null ? 'cpu' : 'gpu',
     visibleDevices: card.gpu === null ? '' : visibleDevices(card.gpu, pin),
     ...intent,
+    replacing: false,
   };
 }
 

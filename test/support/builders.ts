@@ -48,6 +48,7 @@ export const anInstance = (gpu: number, change: Partial<DesiredInstance> = {}): 
   restartRequestedAt: null,
   drainBeforeRestart: false,
   quarantined: null,
+  replacing: false,
   ...change,
 });
 
@@ -110,7 +111,16 @@ export const aRelease = (config: Config = aConfig(), change: Partial<Release> = 
     flags: [],
     packages: {},
     warnings: [],
-    validated: { at: at(-3_600_000), startMs: 3_000, canaryMs: 120, protocol: 'fork' },
+    validated: {
+      at: at(-3_600_000),
+      startMs: 3_000,
+      canaryMs: 120,
+      protocol: 'fork',
+      nodeClasses: {},
+      missingNodes: [],
+      torchCuda: null,
+      cuda: 'none',
+    },
     durations: {},
     ...change,
   };
@@ -177,6 +187,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     inputProblem: null,
     fileProblem: null,
     configurationProblem: null,
+    rollout: null,
     now: NOW,
   };
 }

@@ -104,7 +104,7 @@ export const aPortsDocument = (change: Partial<PortsDocument> = {}): PortsDocume
 
 export const aReleasesDocument = (change: Partial<ReleasesDocument> = {}): ReleasesDocument => ({
   current: RELEASE,
-  releases: [{ id: RELEASE, complete: true, current: true, release: null, sizeBytes: 5_368_709_120 }],
+  releases: [{ id: RELEASE, complete: true, current: true, proved: true, failed: null, release: null, sizeBytes: 5_368_709_120 }],
   ...change,
 });
 

@@ -39,6 +39,8 @@ export interface InstallContext {
   readonly inherited: Readonly<Record<string, string>>;
   readonly tracker: InstallTracker;
   readonly signal: AbortSignal;
+  /** Makes the release current and has the instances follow. */
+  readonly activate: (releaseId: string) => Promise<void>;
 }
 
 export const checkoutOf = (context: InstallContext): string => `${context.directory}/ComfyUI`;

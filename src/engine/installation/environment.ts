@@ -58,7 +58,10 @@ export const asksForPackages = async (context: InstallContext): Promise<boolean>
   (await coreFiles(context)).length > 0 || (await packFiles(context)).length > 0;
 
 /** An empty virtual environment in the release. */
-export async function createEnvironment(context: InstallContext, needsUv: boolean): Promise<Pick<PlannedEnvironment, 'python' | 'pythonVersion'>> {
+export async function createEnvironment(
+  context: InstallContext,
+  needsUv: boolean,
+): Promise<Pick<PlannedEnvironment, 'python' | 'pythonVersion'>> {
   const { ports, spec, tracker, directory, signal } = context;
   const interpreter = spec.python.interpreter ?? 'python3';
   const python = await ports.python.create(`${directory}/venv`, { interpreter, version: spec.python.version, needsUv, signal });

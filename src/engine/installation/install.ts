@@ -1,23 +1,22 @@
 import { digestOf } from '../../domain/digest.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { LOCK_NAME, type Lock } from '../../domain/lock.ts';
+import { AgentError, asAgentError } from '../../domain/errors.ts';
+import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { PackStatus, Release } from '../../domain/release.ts';
+import type { Release } from '../../domain/release.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
-import { releaseDirectory } from '../releases.ts';
+import { FAILURE_NOTE, readFailure, releaseDirectory } from '../releases.ts';
 import { forgetBytecode, inheritBytecode } from './bytecode.ts';
+import { containChanges, withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';
-import { installEnvironment, type PlannedEnvironment, planEnvironment } from './environment.ts';
+import { type BuiltEnvironment, installEnvironment, type PlannedEnvironment, planEnvironment } from './environment.ts';
 import { linkSharedFolders } from './links.ts';
 import { lockOf } from './lock.ts';
 import { setUpPacks } from './pack-setup.ts';
 import { fetchPacks } from './packs.ts';
 import { type FetchedSource, fetchSource } from './source.ts';
-import { validateRelease } from './validate.ts';
+import { provedPack, validateRelease } from './validate.ts';
 
 const MEBIBYTE = 1024 * 1024;
-/** Written into a release that did not pass, for whoever looks into it; removed with it by the next installation. */
-const FAILURE_NOTE = 'failed.json';
 
 /** `20261121-041500-3fb07a80`: sorts by time; the last part tells any two releases of one machine apart. */
 export const newReleaseId = (now: number, digest: string): string =>
@@ -64,9 +63,8 @@ export async function installRelease(context: InstallContext): Promise<Release |
       constraintsFile: await installEnvironment(context, chosen.python, chosen.resolution),
     }));
     const added = await tracker.step('pack-setup', () => setUpPacks(context, environment));
-    const lock = lockOf(context, fetched, environment, added);
     await tracker.step('links', () => linkSharedFolders(context));
-    const packages = await ports.python.packages(environment.python);
+    const beforeTrial = await ports.python.packages(environment.python);
     const trialRelease = {
       id: context.releaseId,
       python: environment.python.slice(directory.length + 1),
@@ -75,9 +73,16 @@ export async function installRelease(context: InstallContext): Promise<Release |
     };
     const trial = context.config.install.validate
       ? await tracker.step('validate', async () =>
-          validateRelease(context, trialRelease, JSON.parse(await ports.assets.text('workflows/canary.json')) as object),
+          validateRelease(
+            context,
+            { ...trialRelease, torch: beforeTrial['torch'] ?? null },
+            JSON.parse(await ports.assets.text('workflows/canary.json')) as object,
+          ),
         )
       : tracker.skip('validate', { validated: null, packs: new Map() });
+    const imported = await containImports(context, environment, added, beforeTrial);
+    const packages = imported.packages;
+    const lock = lockOf(context, fetched, environment, [...added, ...imported.adopted]);
     return await tracker.step('activate', async () => {
       await linkInstallPath(context);
       const release: Release = {
@@ -100,24 +105,35 @@ export async function installRelease(context: InstallContext): Promise<Release |
       for (const pack of release.packs) tracker.pack(pack.name, pack);
       await ports.files.writeText(`${directory}/${LOCK_NAME}`, lockText(lock));
       await ports.files.writeText(`${directory}/release.json`, `${JSON.stringify(release, null, 2)}\n`);
-      // The lock first: an agent that ends here finds the release that it names, and makes it current.
-      if (context.lock === null || digestOf(context.lock) !== release.lockDigest)
-        await ports.files.writeText(layout.lockFile, lockText(lock));
-      await activate(context);
+      await context.activate(release.id);
       return release;
     });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const { code, message: reason } = asAgentError(error);
     if (await ports.files.exists(directory)) {
       await ports.files
         .writeText(
           `${releaseDirectory(layout, context.releaseId)}/${FAILURE_NOTE}`,
-          `${JSON.stringify({ at: toTime(ports.clock.now()), reason })}\n`,
+          `${JSON.stringify({ at: toTime(ports.clock.now()), reason, code })}\n`,
         )
         .catch(() => undefined);
     }
     throw error;
   }
+}
+
+/** Packs may call pip when they are imported, which the trial start did: the same holds as for their scripts. */
+async function containImports(
+  context: InstallContext,
+  environment: BuiltEnvironment,
+  added: readonly LockedPackage[],
+  before: Readonly<Record<string, string>>,
+): Promise<{ readonly adopted: readonly LockedPackage[]; readonly packages: Readonly<Record<string, string>> }> {
+  const { ports, tracker } = context;
+  const whole = { ...environment, resolution: withPackages(environment.resolution, added) };
+  const { adopted, words } = await containChanges(context, whole, before, { by: 'the trial start', addedBy: 'an import' });
+  for (const told of words) tracker.warn(told);
+  return { adopted, packages: words.length === 0 ? before : await ports.python.packages(environment.python) };
 }
 
 /** Leaves nothing of a release that was only planned. */
@@ -157,10 +173,16 @@ async function prepare(context: InstallContext): Promise<void> {
   const current = await files.readLink(layout.current);
   // Better known now than after all the work.
   if (current === null && (await files.exists(layout.current))) throw inTheWay(layout.current);
-  for (const name of await files.list(layout.releases)) {
+  let unproved: string | null = null;
+  for (const name of (await files.list(layout.releases)).toSorted().reverse()) {
     const abandoned = `${layout.releases}/${name}`;
     // Without release.json it is half built or failed. The current one may have lost it while instances run from it.
     if (abandoned === current || (await files.exists(`${abandoned}/release.json`))) continue;
+    // The newest one that was refused stays for whoever looks into it.
+    if (unproved === null && (await readFailure(files, layout, name))?.code === 'VALIDATION_FAILED') {
+      unproved = name;
+      continue;
+    }
     tracker.log(`removing the unfinished release ${name}`);
     await files.remove(abandoned);
     await forgetBytecode(files, layout, name);
@@ -175,21 +197,7 @@ async function linkInstallPath({ ports, layout, tracker }: InstallContext): Prom
   tracker.warn(`${layout.installPath} is no link and was left alone; the installation is at ${layout.current}/ComfyUI`);
 }
 
-/** `current` is for people, and switched by rename. */
-async function activate({ ports, layout, directory }: InstallContext): Promise<void> {
-  if (await ports.files.link(directory, layout.current)) return;
-  throw inTheWay(layout.current);
-}
-
 const inTheWay = (path: string): AgentError =>
   new AgentError('ROOT_NOT_WRITABLE', `${path} is in the way: it is no link`, {
     help: 'move it away; the agent makes a link of that name',
   });
-
-function provedPack(pack: PackStatus, trial: ReadonlyMap<string, { readonly loaded: boolean; readonly error: string | null }>): PackStatus {
-  if (pack.state === 'failed') return pack;
-  const result = trial.get(pack.name);
-  if (result === undefined) return pack;
-  if (result.loaded) return { ...pack, state: 'loaded' };
-  return { ...pack, state: 'failed', error: `it does not import: ${result.error ?? 'see the installation log'}` };
-}

@@ -21,6 +21,7 @@ const WEIGHTS: Readonly<Record<InstallStepName, number>> = {
   links: 1,
   validate: 14,
   activate: 1,
+  rollout: 10,
 };
 const TOTAL = Object.values(WEIGHTS).reduce((sum, weight) => sum + weight, 0);
 

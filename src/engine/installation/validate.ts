@@ -1,14 +1,19 @@
 import { AgentError, isAgentError } from '../../domain/errors.ts';
 import { parseImportReport } from '../../domain/import-report.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Release } from '../../domain/release.ts';
+import type { PackStatus, Release } from '../../domain/release.ts';
 import { instanceLaunch } from '../../plan/launch.ts';
+import { judgeProof } from '../../plan/proof.ts';
 import type { RunningCommand } from '../../ports.ts';
 import { runCanary } from '../../probes/canary.ts';
 import type { InstallContext } from './context.ts';
+import { proveCuda } from './cuda.ts';
+import { neededNodes } from './needed-nodes.ts';
 
 const POLL_MS = 100;
 const REQUEST_TIMEOUT_MS = 5_000;
+/** Listing the classes of many packs makes them look through all model folders. */
+const CLASSES_TIMEOUT_MS = 60_000;
 const END_GRACE_MS = 10_000;
 const KEPT_LINES = 5_000;
 const TOLD_LINES = 12;
@@ -20,13 +25,14 @@ export interface Trial {
 }
 
 /**
- * Starts the new release once, beside everything else, on a port of its own: it must come up, run the canary, and say
- * which packs it could import. Judged by progress, not by the clock: it may take its time while its log moves.
- * @throws AgentError VALIDATION_FAILED with the last lines of its log
+ * Starts the new release once, beside everything else, on a port of its own: it must come up, run the canary, say which
+ * packs it could import, and have every node class that the release before had and that workflows need. Judged by progress,
+ * not by the clock: it may take its time while its log moves.
+ * @throws AgentError VALIDATION_FAILED with the last lines of its log, or with what is missing
  */
 export async function validateRelease(
   context: InstallContext,
-  release: Pick<Release, 'id' | 'python' | 'flags' | 'constraints'>,
+  release: Pick<Release, 'id' | 'python' | 'flags' | 'constraints' | 'torch'>,
   canaryGraph: object,
 ): Promise<Trial> {
   const { ports, config, layout, tracker, signal, trialDevice } = context;
@@ -45,6 +51,7 @@ export async function validateRelease(
     inherited: context.inherited,
     directory,
   });
+  const cuda = await proveCuda(context, launch, release.torch);
   const log: string[] = [];
   let movedAt = ports.clock.monotonic();
   const startedAt = movedAt;
@@ -72,11 +79,45 @@ export async function validateRelease(
     for (const name of report?.loaded ?? []) packs.set(name, { loaded: true, error: null });
     for (const pack of report?.failed ?? []) packs.set(pack.name, { loaded: false, error: pack.error });
     tracker.detail(`served after ${(startMs / 1_000).toFixed(1)} s${canaryMs === null ? '' : `, canary in ${canaryMs} ms`}`);
-    return { validated: { at: toTime(ports.clock.now()), startMs, canaryMs, protocol }, packs };
+    const nodeClasses = Object.fromEntries(
+      [...(await ports.comfy.nodeClasses(baseUrl, CLASSES_TIMEOUT_MS))].map(([module, names]) => [module, [...names]]),
+    );
+    const missingNodes = await compare(context, nodeClasses, packs);
+    return { validated: { at: toTime(ports.clock.now()), startMs, canaryMs, protocol, nodeClasses, missingNodes, ...cuda }, packs };
   } finally {
     await child.end(END_GRACE_MS);
     await ports.files.remove(directory);
   }
+}
+
+/** Nothing that the machine can do now, and nothing that its workflows need, may get lost by accident. */
+async function compare(context: InstallContext, offered: Record<string, string[]>, trial: Trial['packs']): Promise<string[]> {
+  const { previous, spec, tracker, config } = context;
+  const { refusals, differences, missingNodes } = judgeProof({
+    previous,
+    spec,
+    packs: tracker.progress.packs.map((pack) => provedPack(pack, trial)),
+    offered,
+    needed: await neededNodes(context),
+    allowed: config.install.allowMissingNodes,
+  });
+  if (refusals.length > 0) {
+    throw new AgentError('VALIDATION_FAILED', `the new release was refused: ${refusals.join('; ')}`, {
+      help: 'the release before stays in use; correct it, remove the pack from config_nodes.json, or accept the loss with install.allowMissingNodes',
+      retryable: false,
+    });
+  }
+  for (const difference of differences) tracker.warn(`gone or missing: ${difference}`);
+  return [...missingNodes];
+}
+
+/** A pack with the result of its import. */
+export function provedPack(pack: PackStatus, trial: Trial['packs']): PackStatus {
+  if (pack.state === 'failed') return pack;
+  const result = trial.get(pack.name);
+  if (result === undefined) return pack;
+  if (result.loaded) return { ...pack, state: 'loaded' };
+  return { ...pack, state: 'failed', error: `it does not import: ${result.error ?? 'see the installation log'}` };
 }
 
 async function untilServing(

@@ -32,12 +32,12 @@ describe('long verbs', () => {
     const run = runOn(host, 'install');
     await eventually('it follows', () => agent.followers === 1);
     agent.change('install-1', { install: anInstallProgress('packs'), progress: 0.42 });
-    await eventually('the step is shown', () => host.err().includes('step 3 of 9, packs'));
+    await eventually('the step is shown', () => host.err().includes('step 3 of 10, packs'));
     agent.change('install-1', done);
     const { code, stdout, stderr } = await run;
     expect(code).toBe(0);
     expect(stdout).toContain('release r2 is in place after 3.1 s\n');
-    expect(stdout).not.toContain('step 3 of 9');
+    expect(stdout).not.toContain('step 3 of 10');
     expect(stderr).toContain('pack ComfyUI-Two: fetching');
     expect(host.listeners()).toBe(0);
   });

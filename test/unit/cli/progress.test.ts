@@ -40,11 +40,11 @@ describe('plain progress', () => {
     view.tick();
     view.tick();
     expect(text().split('\n')).toEqual([
-      '  65s  step 2 of 9, source (42 %)',
-      '  67s  step 3 of 9, packs (42 %)',
+      '  65s  step 2 of 10, source (42 %)',
+      '  67s  step 3 of 10, packs (42 %)',
       '  67s    pack One: fetching',
       '  67s    pack One: failed, no such branch',
-      '  77s  install  █████░░░░░░░ 42 %  step 3 of 9, packs  (for 1m 17s, about 1m 35s left)  Receiving objects: 61 % (812/1331)',
+      '  77s  install  █████░░░░░░░ 42 %  step 3 of 10, packs  (for 1m 17s, about 1m 35s left)  Receiving objects: 61 % (812/1331)',
       '',
     ]);
   });
@@ -66,7 +66,7 @@ describe('plain progress', () => {
 describe('live progress', () => {
   it('shows bar, activity, and packs side by side', () => {
     expect(liveLines(install('packs'), style, NOW, 100)).toEqual([
-      'install  ██████████░░░░░░░░░░░░░░  42 %, step 3 of 9, packs, about 1m 35s left, 1m 5s so far, 700 MB',
+      'install  ██████████░░░░░░░░░░░░░  42 %, step 3 of 10, packs, about 1m 35s left, 1m 5s so far, 700 MB',
       '  Receiving objects: 61 % (812/1331)',
       '  ◌ ComfyUI-One  fetched',
       '  ◌ ComfyUI-Two  fetching',
@@ -75,9 +75,9 @@ describe('live progress', () => {
 
   it('leaves out what does not fit, never half of it', () => {
     expect(liveLines(install('packs'), style, NOW, 79)[0]).toBe(
-      'install  █████░░░░░░  42 %, step 3 of 9, packs, about 1m 35s left, 1m 5s so far',
+      'install  ████░░░░░░  42 %, step 3 of 10, packs, about 1m 35s left, 1m 5s so far',
     );
-    expect(liveLines(install('packs'), style, NOW, 60)[0]).toBe('install  ███████████░░░░░░░░░░░░░░  42 %, step 3 of 9, packs');
+    expect(liveLines(install('packs'), style, NOW, 60)[0]).toBe('install  ███████████░░░░░░░░░░░░░░  42 %, step 3 of 10, packs');
   });
 
   it('keeps to the screen: failed packs first, the rest counted', () => {

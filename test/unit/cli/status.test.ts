@@ -131,7 +131,7 @@ GPU  CARD                     STATUS     PORT   PID  RELEASE   JOBS  RESTARTS
       ],
     });
     expect(show(status)).toContain('◌ installing');
-    expect(show(status)).toContain('running  install  █████░░░░░░░ 42 %  step 3 of 9, packs  (for 1m 10s, about 1m 35s left)');
+    expect(show(status)).toContain('running  install  █████░░░░░░░ 42 %  step 3 of 10, packs  (for 1m 10s, about 1m 35s left)');
     expect(show(status).split('nothing is installed yet')).toHaveLength(2);
   });
 
