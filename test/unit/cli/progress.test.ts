@@ -77,7 +77,7 @@ describe('live progress', () => {
     expect(liveLines(install('packs'), style, NOW, 79)[0]).toBe(
       'install  ████░░░░░░  42 %, step 3 of 10, packs, about 1m 35s left, 1m 5s so far',
     );
-    expect(liveLines(install('packs'), style, NOW, 60)[0]).toBe('install  ███████████░░░░░░░░░░░░░░  42 %, step 3 of 10, packs');
+    expect(liveLines(install('packs'), style, NOW, 60)[0]).toBe('install  ██████████░░░░░░░░░░░░░░  42 %, step 3 of 10, packs');
   });
 
   it('keeps to the screen: failed packs first, the rest counted', () => {
