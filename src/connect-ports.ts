@@ -58,6 +58,7 @@ export async function connectPorts({
       keyText: secrets.sshKey,
       knownHosts: await assets.text('known_hosts'),
     },
+    gitMirror: () => current().install.gitMirror,
     timeoutMs: config.install.gitTimeoutMs,
     log: log.child({ part: 'git' }),
   });

@@ -139,6 +139,8 @@ export interface GitCheckout {
   readonly submodules: readonly LockedSubmodule[];
   /** Paths of Git LFS pointer files that were not fetched. */
   readonly lfsPointers: readonly string[];
+  /** What is left out of the work tree and why, in words. */
+  readonly warnings: readonly string[];
 }
 
 export interface GitProgress {
@@ -161,7 +163,15 @@ export interface Git {
   /** Commit the source names now (asks the remote unless a full commit is named and already mirrored). */
   resolve(source: GitSource, options?: GitOptions): Promise<{ readonly commit: string; readonly branch: string | null }>;
   /** Fetches into the mirror and writes a full work tree of `commit` at `directory` (must not exist). */
-  checkout(source: GitSource, directory: string, options: GitOptions & { readonly recursive: boolean }): Promise<GitCheckout>;
+  checkout(
+    source: GitSource,
+    directory: string,
+    options: GitOptions & {
+      readonly recursive: boolean;
+      /** Git LFS pointers are replaced by their files; default false. */
+      readonly lfs?: boolean;
+    },
+  ): Promise<GitCheckout>;
   /**
    * Brings a work tree in place to the head of the branch: init, fetch, checkout; never clean, never reset.
    * @throws AgentError SHARED_REPOSITORY_DIRTY when a tracked file was changed or an untracked one is in the way

@@ -20,6 +20,7 @@ const allowed = {
   allowUnsafeConfigEnvCount: true,
   allowUnsafeConfigPaths: true,
   allowUnsafeCredentialHelper: true,
+  allowUnsafeFilter: true,
   allowUnsafeFsMonitor: true,
   allowUnsafeHooksPath: true,
   allowUnsafeSshCommand: true,
@@ -33,6 +34,8 @@ export interface GitCall extends GitOptions {
   /** The remote that is spoken to or whose work tree this is. */
   readonly remote?: GitUrl;
   readonly input?: string;
+  /** A call of git-lfs for this remote, as named before any rewriting. */
+  readonly lfsOf?: GitUrl;
   /** Exit codes that are answers; default 0. Others reject. */
   readonly answers?: readonly number[];
 }
@@ -43,6 +46,8 @@ interface GitAnswer {
 }
 
 export interface GitRunner {
+  /** The URL to speak to in place of the one named (install.gitMirror). */
+  route(remote: GitUrl): GitUrl;
   /** @throws AgentError as git-errors.ts maps it; INTERRUPTED on abort; REPOSITORY_UNREACHABLE when git fell silent */
   run(args: readonly string[], call: GitCall): Promise<GitAnswer>;
 }
@@ -54,6 +59,9 @@ export interface GitRunnerOptions {
   /** A call without output for this long is given up. */
   readonly timeoutMs: number;
   readonly gitPath: string;
+  readonly route: (remote: GitUrl) => GitUrl;
+  /** Objects of Git LFS, for all repositories. */
+  readonly lfsDirectory: string;
   readonly log: Logger;
 }
 
@@ -68,7 +76,12 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     });
     const { simpleGit } = await import('simple-git');
     const marker = randomUUID();
-    const environment = gitEnvironment(options.environment, files, { cwd, marker, ...(remote ? { remote } : {}) });
+    const environment = gitEnvironment(options.environment, files, {
+      cwd,
+      marker,
+      ...(remote ? { remote } : {}),
+      ...(call.lfsOf ? { lfs: { of: call.lfsOf, directory: options.lfsDirectory } } : {}),
+    });
     const startedAt = performance.now();
 
     let stopped: 'aborted' | 'silent' | 'flooded' | null = null;
@@ -148,9 +161,9 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     if (refused !== null)
       throw new AgentError('INTERNAL', `git was not run: ${refused instanceof Error ? refused.message : String(refused)}`);
     if (exitCode !== null && (call.answers ?? [0]).includes(exitCode)) return { exitCode, stdout };
-    throw gitError({ stderr, exitCode, doing: call.doing, url, secrets: secretsOf(remote) });
+    throw gitError({ stderr, exitCode, doing: call.doing, url, insteadOf: remote?.insteadOf ?? null, secrets: secretsOf(remote) });
   };
-  return { run };
+  return { run, route: options.route };
 }
 
 const interrupted = (call: GitCall): AgentError =>

@@ -54,6 +54,8 @@ export interface GitCallContext {
   readonly cwd: string;
   /** Remote of this call; its credentials travel in the environment, for its host only. */
   readonly remote?: GitUrl;
+  /** A call of git-lfs: the repository as named, and where all repositories keep its objects. */
+  readonly lfs?: { readonly of: GitUrl; readonly directory: string };
   /** Names this call's processes. */
   readonly marker: string;
 }
@@ -85,8 +87,7 @@ export function gitEnvironment(
     GIT_OPTIONAL_LOCKS: '0',
     // Never take a repository further up for the one that was meant.
     GIT_CEILING_DIRECTORIES: call.cwd.replace(/\/[^/]*\/?$/, '') || '/',
-    // Submodules on this machine's disk only for repositories on this machine's disk.
-    GIT_ALLOW_PROTOCOL: call.remote === undefined || call.remote.transport === 'local' ? 'https:http:ssh:git:file' : 'https:http:ssh:git',
+    GIT_ALLOW_PROTOCOL: allowedProtocols(call.remote),
     // git hands this to a shell: a constant text, the path comes from the environment.
     GIT_SSH_COMMAND: 'ssh -F "$COMFY_AGENT_SSH_CONFIG"',
     GIT_SSH_VARIANT: 'ssh',
@@ -97,7 +98,16 @@ export function gitEnvironment(
     const value = inherited[name];
     if (value !== undefined && value !== '') environment[name] = value;
   }
-  const entries = [...configuration, ...authorization(call.remote)];
+  const { credentials, scope } = call.remote ?? {};
+  if (credentials != null) {
+    environment['COMFY_AGENT_GIT_USER'] = credentials.user;
+    environment['COMFY_AGENT_GIT_PASSWORD'] = credentials.password;
+  }
+  const entries = [
+    ...configuration,
+    ...(credentials != null && scope != null ? [[`credential.${scope}.helper`, credentialHelper] as const] : []),
+    ...lfsConfiguration(call),
+  ];
   environment['GIT_CONFIG_COUNT'] = String(entries.length);
   entries.forEach(([key, value], index) => {
     environment[`GIT_CONFIG_KEY_${index}`] = key;
@@ -106,10 +116,32 @@ export function gitEnvironment(
   return environment;
 }
 
-function authorization(remote: GitUrl | undefined): readonly (readonly [string, string])[] {
-  if (remote?.credentials == null || remote.scope === null) return [];
-  const { user, password } = remote.credentials;
-  return [[`http.${remote.scope}.extraHeader`, `Authorization: Basic ${Buffer.from(`${user}:${password}`, 'utf8').toString('base64')}`]];
+/**
+ * Asked by git when the server of that very scope wants to know who comes: after a redirect to another host it is not
+ * asked, while a header of our own would be sent along. A constant text for a shell; the values come from the environment.
+ */
+const credentialHelper =
+  '!f() { test "$1" = get || exit 0; printf "username=%s\\npassword=%s\\n" "$COMFY_AGENT_GIT_USER" "$COMFY_AGENT_GIT_PASSWORD"; }; f';
+
+/** What one call may use: the transport of its remote; the disk when it has none or a local one. */
+function allowedProtocols(remote: GitUrl | undefined): string {
+  if (remote === undefined || remote.transport === 'local') return 'file';
+  return remote.transport === 'http' ? (/^https:/i.test(remote.url) ? 'https' : 'http:https') : remote.transport;
+}
+
+/** git-lfs as `git lfs install` would set it up, its objects kept for all releases; .lfsconfig of a repository has no say in the server. */
+function lfsConfiguration({ lfs, remote }: GitCallContext): readonly (readonly [string, string])[] {
+  if (lfs === undefined || remote === undefined) return [];
+  const server = `${remote.url.replace(/\/+$/, '').replace(/(\.git)?$/, '.git')}/info/lfs`;
+  return [
+    ['filter.lfs.process', 'git-lfs filter-process'],
+    ['filter.lfs.clean', 'git-lfs clean -- %f'],
+    ['filter.lfs.smudge', 'git-lfs smudge -- %f'],
+    ['filter.lfs.required', 'true'],
+    ['lfs.storage', lfs.directory],
+    ...(remote.transport === 'http' ? [['lfs.url', server] as const] : []),
+    ...(remote.url === lfs.of.url ? [] : [[`url.${remote.url}.insteadOf`, lfs.of.url] as const]),
+  ];
 }
 
 /** The texts that must not be shown of a remote's credentials. */

@@ -9,6 +9,8 @@ export interface GitFailure {
   readonly doing: string;
   /** As configured; shown redacted. null for work that is local. */
   readonly url: string | null;
+  /** What was named, when `url` stands for it. */
+  readonly insteadOf?: string | null;
   /** Never to be shown, wherever they stand. */
   readonly secrets?: readonly string[];
 }
@@ -68,6 +70,11 @@ const rules: readonly Rule[] = [
     options: { help: 'install openssh-client' },
   },
   { pattern: /spawn \S+ (ENOENT|EACCES)/, code: 'GIT_MISSING', says: () => 'the git program was not found' },
+  {
+    pattern: /invalid value for \W*submodule\./i,
+    code: 'SOURCE_REFUSED',
+    says: (repository, line) => `${repository} has a .gitmodules that git refuses: ${line}`,
+  },
   notFound(
     /remote helper|transport '\w+' not allowed|remote-\w+' is not a git command/i,
     (repository, line) => `${repository} needs a transport that is not allowed: ${line}`,
@@ -128,14 +135,10 @@ export function gitError(failure: GitFailure): AgentError {
     .split(/[\r\n]+/)
     .map((line) => line.trim())
     .filter((line) => line !== '' && !isProgress(line));
-  const subject = failure.url === null ? 'the repository' : redactUrl(failure.url);
-  const submodule = /clone of '([^']+)' into submodule path '[^']*?([^'/]+)' failed|submodule path '[^']*?([^'/]+)'/.exec(text);
   const repository =
-    submodule === null
-      ? subject
-      : submodule[1] === undefined
-        ? `submodule ${submodule[3] ?? ''} of ${subject}`
-        : `submodule ${submodule[2] ?? ''} (${redactUrl(submodule[1])}) of ${subject}`;
+    failure.url === null
+      ? 'the repository'
+      : `${redactUrl(failure.url)}${failure.insteadOf == null ? '' : ` (install.gitMirror for ${redactUrl(failure.insteadOf)})`}`;
   const tail = lines.slice(-12);
 
   const broken = lines.find((line) => damage.test(line) && !line.startsWith('remote:') && !/does not appear to be/.test(line));

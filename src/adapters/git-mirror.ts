@@ -56,6 +56,7 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
     const before = queues.get(path) ?? Promise.resolve();
     let began = false;
     const mine = before.then(() => {
+      if (signal?.aborted) throw new AgentError('INTERRUPTED', 'a fetch was interrupted');
       began = true;
       return work();
     });
@@ -99,6 +100,7 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
 
   /** Null when the server does not give it. */
   const fetch = async (remote: GitUrl, refspecs: readonly string[], options: GitOptions, optional: boolean): Promise<boolean> => {
+    const server = runner.route(remote);
     try {
       await runner.run(
         [
@@ -110,13 +112,13 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
           '--no-write-fetch-head',
           '--recurse-submodules=no',
           '--',
-          remote.url,
+          server.url,
           ...refspecs,
         ],
         {
           cwd: pathOf(remote),
           doing: 'fetching',
-          remote,
+          remote: server,
           ...options,
         },
       );

@@ -2,7 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, parseGitUrl, redactUrl } from '../domain/git-url.ts';
+import { type GitUrl, parseGitUrl, redactUrl, rewriteGitUrl } from '../domain/git-url.ts';
 import type { Git, GitOptions, GitSource, Logger } from '../ports.ts';
 import { checkoutTree, cloneFromMirror, describeTree, exists, fileError } from './git-checkout.ts';
 import { createGitRunner } from './git-command.ts';
@@ -12,6 +12,7 @@ import { createMirrors } from './git-mirror.ts';
 import { branchNotFound, isCommitPrefix, isFullCommit, isRefName, parseRemoteRefs } from './git-refs.ts';
 import { updateSharedFolder } from './git-shared.ts';
 import { createSshSetup, type SshOptions, writePrivate } from './git-ssh.ts';
+import { fetchSubmodules } from './git-submodules.ts';
 
 export interface GitAdapterOptions {
   /** `<root>/cache/git`; may be deleted at any time. */
@@ -21,6 +22,8 @@ export interface GitAdapterOptions {
   /** The agent's environment; PATH, proxies and certificate settings are passed on, nothing else. */
   readonly environment: Readonly<Record<string, string>>;
   readonly ssh: SshOptions;
+  /** URL prefix -> URL prefix spoken to in its place (install.gitMirror); asked for every call. */
+  readonly gitMirror?: () => Readonly<Record<string, string>>;
   /** A transfer without any output for this long is given up (install.gitTimeoutMs). */
   readonly timeoutMs: number;
   readonly gitPath?: string;
@@ -59,6 +62,8 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     files,
     timeoutMs: options.timeoutMs,
     gitPath: options.gitPath ?? 'git',
+    route: (remote) => rewriteGitUrl(remote, options.gitMirror?.() ?? {}),
+    lfsDirectory: join(options.cacheDirectory, 'lfs'),
     log: options.log,
   });
   const mirrors = createMirrors(options.cacheDirectory, runner);
@@ -91,7 +96,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     await checkedVersion();
     const { problem } = await ssh.prepare();
     if (problem !== null) {
-      if (remote.transport === 'ssh') throw problem;
+      if (runner.route(remote).transport === 'ssh') throw problem;
       options.log.debug({ code: problem.code }, 'no usable SSH key: only needed for SSH remotes');
     }
     return remote;
@@ -113,8 +118,9 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     }
   };
 
-  const listRemote = async (remote: GitUrl, patterns: readonly string[], call: GitOptions) =>
-    parseRemoteRefs(
+  const listRemote = async (named: GitUrl, patterns: readonly string[], call: GitOptions) => {
+    const remote = runner.route(named);
+    return parseRemoteRefs(
       (
         await runner.run(['ls-remote', '--symref', '--', remote.url, ...patterns], {
           cwd: await quietPlace(),
@@ -124,6 +130,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
         })
       ).stdout,
     );
+  };
 
   const resolveRef = async (remote: GitUrl, branch: string | null, call: GitOptions): Promise<Resolved> => {
     const shown = redactUrl(remote.url);
@@ -178,12 +185,14 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
       });
     },
 
-    checkout: async (source, directory, { recursive, ...call }) => {
+    checkout: async (source, directory, { recursive, lfs = false, ...call }) => {
       const remote = await open(source.url);
       return repaired(remote, async () => {
         const found = await locate(source, remote, call);
-        const request = { remote, branch: found.branch, directory, recursive };
-        return checkoutTree(runner, request, call, (place) =>
+        const submodules = recursive
+          ? (place: string) => fetchSubmodules({ runner, mirrors, repaired }, { remote, directory: place, lfs }, call)
+          : null;
+        return checkoutTree(runner, { remote, branch: found.branch, directory, submodules, lfs }, call, (place) =>
           mirrors.withCommit(remote, found, call, async (mirror, commit) => {
             await cloneFromMirror(runner, mirror, place, remote, call);
             return commit;

@@ -83,6 +83,12 @@ const Install = z.strictObject({
     .default('quarantine')
     .describe('node packs whose requirements do not fit with the rest: leave them out and install the others, or install nothing'),
   concurrency: z.int().min(1).max(32).default(4).describe('packs fetched side by side'),
+  gitMirror: z
+    .record(z.string(), text)
+    .default({})
+    .describe(
+      'URL prefix -> URL prefix that git speaks to in its place; the longest wins; for ComfyUI, packs, submodules and the shared repository',
+    ),
   gitTimeoutMs: duration.default(600_000).describe('a git transfer without progress for this long is given up'),
   pythonTimeoutMs: duration.default(3_600_000),
   validate: z.boolean().default(true).describe('start the new release once before it becomes current'),

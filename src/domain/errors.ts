@@ -67,6 +67,12 @@ export const errorRegistry = {
   REPOSITORY_NOT_FOUND: kind('the git repository does not exist or access was refused', 'check the URL and the credentials', 502, 1),
   BRANCH_NOT_FOUND: kind('the repository has no such branch or tag', 'check the branch name', 400, 1),
   COMMIT_NOT_FOUND: kind('the repository has no such commit', 'check the commit; it must be reachable in the repository', 400, 1),
+  SOURCE_REFUSED: kind(
+    'a source is known to be harmful, or tries to reach where it must not',
+    'remove it, or correct what is named',
+    400,
+    1,
+  ),
   HOST_KEY_CHANGED: kind(
     'the SSH host key differs from the known one',
     'somebody may be intercepting; verify the new key and update ssh.knownHostsFile',

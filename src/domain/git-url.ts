@@ -14,6 +14,8 @@ export interface GitUrl {
   readonly credentials: { readonly user: string; readonly password: string } | null;
   /** `https://host:port/`: where the credentials may be sent. */
   readonly scope: string | null;
+  /** The URL that was named, when this one is spoken to in its place. */
+  readonly insteadOf?: string;
 }
 
 const schemes: Readonly<Record<string, GitTransport>> = {
@@ -55,10 +57,30 @@ export function parseGitUrl(text: string): GitUrl {
       return { url: withoutUserinfo(text, (userinfo) => userinfo.split(':')[0] ?? ''), transport, credentials: null, scope: null };
     const credentials =
       parsed.username === '' && parsed.password === '' ? null : { user: decode(parsed.username), password: decode(parsed.password) };
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+    if (/[\u0000-\u001f\u007f]/.test(`${credentials?.user}${credentials?.password}`)) throw refuse('holds control characters');
     return { url: withoutUserinfo(text, () => ''), transport, credentials, scope: `${parsed.protocol}//${parsed.host}/` };
   }
   if (scpForm.test(text)) return { url: text, transport: 'ssh', credentials: null, scope: null };
   throw refuse('is not a repository URL');
+}
+
+/**
+ * The URL to speak to in place of another: the longest prefix that ends where a part of the URL ends decides. Credentials
+ * go along only when host and port stay the same; those of the replacement are its own.
+ * @param prefixes URL prefix -> URL prefix (install.gitMirror)
+ */
+export function rewriteGitUrl(remote: GitUrl, prefixes: Readonly<Record<string, string>>): GitUrl {
+  const matches = Object.keys(prefixes).filter((prefix) => {
+    if (prefix === '' || !remote.url.startsWith(prefix)) return false;
+    const next = remote.url[prefix.length];
+    return /[/:]$/.test(prefix) || next === undefined || next === '/' || next === ':' || remote.url.slice(prefix.length) === '.git';
+  });
+  const [longest] = matches.sort((a, b) => b.length - a.length);
+  if (longest === undefined) return remote;
+  const found = parseGitUrl(`${prefixes[longest]}${remote.url.slice(longest.length)}`);
+  const credentials = found.credentials ?? (found.scope !== null && found.scope === remote.scope ? remote.credentials : null);
+  return { ...found, credentials, insteadOf: remote.url };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type Config, SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import { isAgentError } from '../domain/errors.ts';
-import { parseGitUrl } from '../domain/git-url.ts';
+import { parseGitUrl, redactUrl } from '../domain/git-url.ts';
 import { looksSecret } from './redact-config.ts';
 
 /** What no single key can tell: keys that do not fit together, and values that would break a command later. */
@@ -26,7 +26,7 @@ const OWN_ARGUMENTS: Readonly<Record<string, string>> = {
 };
 
 export function checkConfig(config: Config): { readonly problems: readonly Finding[]; readonly warnings: readonly string[] } {
-  const problems = [...checkArguments(config), ...checkRepositories(config), ...checkPorts(config)];
+  const problems = [...checkArguments(config), ...checkRepositories(config), ...checkMirrors(config), ...checkPorts(config)];
   return { problems, warnings: checkOddities(config) };
 }
 
@@ -59,6 +59,17 @@ function checkRepositories({ comfyui, sharedRepository }: Config): Finding[] {
       return fault === null ? [] : [{ key, message: fault }];
     }),
   ];
+}
+
+function checkMirrors({ install }: Config): Finding[] {
+  return Object.entries(install.gitMirror).flatMap(([prefix, instead]) => {
+    const key = 'install.gitMirror';
+    const fault = gitUrlFault(`${prefix}x`) ?? gitUrlFault(`${instead}x`);
+    if (fault !== null) return [{ key, message: fault }];
+    return parseGitUrl(`${prefix}x`).credentials === null
+      ? []
+      : [{ key, message: `${JSON.stringify(redactUrl(prefix))} holds credentials, which belong to the URL that is spoken to` }];
+  });
 }
 
 /** Why git cannot be given this URL, in words with a remedy; null when it can. */

@@ -170,6 +170,117 @@ describe('git on local repositories', () => {
     expect(await readdir(join(harness.root, 'trees'))).toEqual([]);
   });
 
+  it('brings submodules from mirrors: a second work tree needs nothing but the cache', async () => {
+    const inner = await harness.origin('inner');
+    const innerCommit = await inner.commit({ a: 'x'.repeat(3_000) });
+    const outer = await harness.origin('outer');
+    await outer.commit({ b: '1' });
+    await outer.submodule('libs/one', inner.url);
+    const commit = await outer.submodule('libs/two', inner.url);
+    const first = await harness.git.checkout(source(outer.url), place, { recursive: true });
+    for (const { url } of [inner, outer]) await rename(url.replace('file://', ''), `${url.replace('file://', '')}-gone`);
+    const second = await harness.git.checkout(source(outer.url, { commit }), `${place}-2`, { recursive: true });
+    expect(second.submodules).toEqual(first.submodules);
+    expect(first.submodules.map((each) => each.commit)).toEqual([innerCommit, innerCommit]);
+    // What people type in there works, and sees nothing changed.
+    expect(await gitFor(place, ['submodule', 'status', '--recursive'])).toMatch(/^[0-9a-f]{40} libs\/one.*\n [0-9a-f]{40} libs\/two/);
+    expect(await gitFor(place, ['status', '--porcelain'])).toBe('');
+    await writeFile(join(place, 'libs/two/a'), 'changed');
+    expect(await harness.git.inspect(place)).toEqual({ commit, dirty: true });
+    await rm(join(harness.root, 'cache'), { recursive: true });
+    await gitFor(join(place, 'libs/one'), ['fsck', '--full']);
+  });
+
+  it('leaves a submodule without a repository empty, and says so', async () => {
+    const origin = await harness.origin('one');
+    const head = await origin.commit({ a: '1', '.gitmodules': '' });
+    const directory = origin.url.replace('file://', '');
+    await gitFor(directory, ['update-index', '--add', '--cacheinfo', `160000,${head},vendored`]);
+    await gitFor(directory, ['commit', '--quiet', '--message=by mistake']);
+    expect(await harness.git.checkout(source(origin.url), place, { recursive: true })).toMatchObject({
+      submodules: [],
+      warnings: [expect.stringMatching(/^vendored is a submodule without a repository/)],
+    });
+  });
+
+  it('makes the damaged mirror of a submodule anew, and ends a cycle of submodules', async () => {
+    const inner = await harness.origin('inner');
+    const commit = await inner.commit({ a: '1' });
+    const outer = await harness.origin('outer');
+    await outer.commit({ b: '1' });
+    await outer.submodule('in', inner.url);
+    await harness.git.checkout(source(outer.url), place, { recursive: true });
+    const mirror = (await readdir(join(harness.root, 'cache', 'git'))).find((name) => name.includes('inner')) ?? '';
+    await rm(join(harness.root, 'cache', 'git', mirror, 'HEAD'));
+    const again = await harness.git.checkout(source(outer.url), `${place}-2`, { recursive: true });
+    expect(again.submodules).toEqual([{ path: 'in', url: inner.url, commit }]);
+
+    const ring = await harness.origin('ring');
+    const directory = ring.url.replace('file://', '');
+    let head = await ring.commit({ '.gitmodules': `[submodule "m"]\n\tpath = m\n\turl = ${ring.url}\n` });
+    for (let turn = 0; turn < 10; turn++) {
+      await gitFor(directory, ['update-index', '--add', '--cacheinfo', `160000,${head},m`]);
+      await gitFor(directory, ['commit', '--quiet', '--message=once more']);
+      head = await gitFor(directory, ['rev-parse', 'HEAD']);
+    }
+    await expect(harness.git.checkout(source(ring.url), `${place}-3`, { recursive: true })).rejects.toMatchObject({
+      code: 'SOURCE_REFUSED',
+      message: expect.stringMatching(/more than 8 deep/),
+    });
+  });
+
+  it('speaks to the mirror of gitMirror for repository, submodule and branch, and shows the URL that was named', async () => {
+    const inner = await harness.origin('inner');
+    const innerCommit = await inner.commit({ a: '1' });
+    const outer = await harness.origin('outer');
+    const directory = outer.url.replace('file://', '');
+    await outer.commit({ '.gitmodules': '[submodule "in"]\n\tpath = in\n\turl = ../inner\n' });
+    await gitFor(directory, ['update-index', '--add', '--cacheinfo', `160000,${innerCommit},in`]);
+    await gitFor(directory, ['commit', '--quiet', '--message=submodule']);
+    const base = outer.url.slice(0, -'outer'.length);
+    const git = realGit(harness.root, {
+      gitMirror: () => ({ 'https://example.invalid/': 'file:///nowhere/', 'https://example.invalid/o/': base }),
+    });
+    const url = 'https://example.invalid/o/outer';
+    const { commit } = await git.resolve(source(url));
+    expect(await git.checkout(source(url), place, { recursive: true })).toMatchObject({
+      commit,
+      branch: 'main',
+      submodules: [{ path: 'in', url: 'https://example.invalid/o/inner', commit: innerCommit }],
+    });
+    expect(await gitFor(place, ['remote', 'get-url', 'origin'])).toBe(url);
+    expect(await gitFor(join(place, 'in'), ['remote', 'get-url', 'origin'])).toBe('https://example.invalid/o/inner');
+    await git.updateInPlace(source(url), `${place}-shared`);
+    await expect(git.resolve(source('https://example.invalid/p/x'))).rejects.toThrow(
+      /file:\/\/\/nowhere\/p\/x \(install\.gitMirror for https:\/\/example\.invalid\/p\/x\)/,
+    );
+  });
+
+  it('fetches Git LFS files on request, and says when git-lfs is not there', async () => {
+    const origin = await harness.origin('one');
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4'.repeat(64)}\nsize 12345\n`;
+    await origin.commit({ '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n', 'w.bin': pointer });
+    const none = realGit(harness.root, {
+      environment: { PATH: '/nonexistent' },
+      gitPath: execFileSync('which', ['git']).toString().trim(),
+    });
+    expect(await none.checkout(source(origin.url), place, { recursive: false, lfs: true })).toMatchObject({
+      lfsPointers: ['w.bin'],
+      warnings: [expect.stringMatching(/git-lfs is not installed/)],
+    });
+    const bin = join(harness.root, 'bin');
+    await mkdir(bin);
+    await writeFile(join(bin, 'git-lfs'), '#!/bin/sh\ntest "$1" = version || { echo real > w.bin; git config lfs.storage > seen; }\n', {
+      mode: 0o755,
+    });
+    const git = realGit(harness.root, { environment: { PATH: `${bin}:${process.env['PATH']}` } });
+    expect(await git.checkout(source(origin.url), `${place}-2`, { recursive: false, lfs: true })).toMatchObject({
+      lfsPointers: [],
+      warnings: [],
+    });
+    expect((await readFile(join(`${place}-2`, 'seen'), 'utf8')).trim()).toBe(join(harness.root, 'cache', 'git', 'lfs'));
+  });
+
   describe('in place', () => {
     const untouched = async (): Promise<string> =>
       execFileSync('find', ['.', '-path', './.git', '-prune', '-o', '-type', 'f', '-print'], { cwd: place }).toString();

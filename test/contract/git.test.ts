@@ -77,6 +77,7 @@ describe.each([
       commitDate: expect.stringMatching(/^2026-11-20T10:00:00/),
       submodules: [],
       lfsPointers: [],
+      warnings: [],
     });
     expect(await text('comfy/sd.py')).toBe('x\n');
     expect(seen.length).toBeGreaterThan(0);
@@ -105,20 +106,25 @@ describe.each([
 
   it('fetches submodules of submodules when asked, and only then', async () => {
     const inner = await harness.origin('inner');
-    await inner.commit({ 'deep.txt': 'deep' });
+    const deep = await inner.commit({ 'deep.txt': 'deep' });
     const middle = await harness.origin('middle');
     await middle.commit({ 'middle.txt': 'middle' });
-    await middle.submodule('libs/inner', inner.url);
+    const half = await middle.submodule('libs/inner', inner.url);
     const outer = await harness.origin('outer');
     await outer.commit({ 'outer.txt': 'outer' });
     const commit = await outer.submodule('libs/middle', middle.url);
 
-    await harness.git.checkout(source(outer.url), place, { recursive: true });
+    const { submodules, warnings } = await harness.git.checkout(source(outer.url), place, { recursive: true });
+    expect(submodules).toEqual([
+      { path: 'libs/middle', url: middle.url, commit: half },
+      { path: 'libs/middle/libs/inner', url: inner.url, commit: deep },
+    ]);
+    expect(warnings).toEqual([]);
     expect(await text('libs/middle/middle.txt')).toBe('middle');
     expect(await text('libs/middle/libs/inner/deep.txt')).toBe('deep');
     expect(await harness.git.inspect(place)).toEqual({ commit, changed: [] });
 
-    await harness.git.checkout(source(outer.url), `${place}-flat`, { recursive: false });
+    expect(await harness.git.checkout(source(outer.url), `${place}-flat`, { recursive: false })).toMatchObject({ submodules: [] });
     await expect(readFile(join(`${place}-flat`, 'libs/middle/middle.txt'))).rejects.toThrow();
   });
 

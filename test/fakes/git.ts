@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AgentError } from '../../src/domain/errors.ts';
 import { redactUrl } from '../../src/domain/git-url.ts';
+import type { LockedSubmodule } from '../../src/domain/lock.ts';
 import type { Files, Git, GitOptions, GitSource } from '../../src/ports.ts';
 
 export interface FakeCommit {
@@ -92,12 +93,26 @@ export function createFakeGit(options: FakeGitOptions): Git {
     const text = await files.readText(marker(directory));
     return text === null ? null : (JSON.parse(text) as WorkTree & { tracked: Record<string, string> });
   };
-  const describe = (source: GitSource, commit: string, branch: string | null, tree: Record<string, string>) => ({
+  const submodulesOf = (url: string, commit: string, prefix: string): LockedSubmodule[] =>
+    Object.entries(commitOf(url, commit).submodules ?? {})
+      .flatMap(([path, submodule]) => [
+        { path: `${prefix}${path}`, url: redactUrl(submodule.url), commit: submodule.commit },
+        ...submodulesOf(submodule.url, submodule.commit, `${prefix}${path}/`),
+      ])
+      .sort((a, b) => (a.path < b.path ? -1 : 1));
+  const describe = (
+    source: GitSource,
+    commit: string,
+    branch: string | null,
+    tree: Record<string, string>,
+    { recursive = false, lfs = false } = {},
+  ) => ({
     commit,
     branch,
     commitDate: commitOf(source.url, commit).date ?? '2026-11-20T10:00:00+00:00',
-    submodules: Object.entries(commitOf(source.url, commit).submodules ?? {}).map(([path, submodule]) => ({ path, ...submodule })),
-    lfsPointers: Object.keys(tree).filter((path) => tree[path]?.startsWith('version https://git-lfs.github.com/spec/v1')),
+    submodules: recursive ? submodulesOf(source.url, commit, '') : [],
+    lfsPointers: lfs ? [] : Object.keys(tree).filter((path) => tree[path]?.startsWith('version https://git-lfs.github.com/spec/v1')),
+    warnings: [],
   });
 
   return {
@@ -106,7 +121,7 @@ export function createFakeGit(options: FakeGitOptions): Git {
       await begin('resolve', source, call);
       return locate(source);
     },
-    checkout: async (source, directory, { recursive, ...call }) => {
+    checkout: async (source, directory, { recursive, lfs = false, ...call }) => {
       if (await files.exists(directory)) throw new AgentError('COMMAND_FAILED', `${directory} is already there`);
       await begin('checkout', source, call);
       const { commit, branch } = locate(source);
@@ -116,7 +131,7 @@ export function createFakeGit(options: FakeGitOptions): Git {
       for (const [path, content] of Object.entries(tree)) await files.writeText(`${unfinished}/${path}`, content);
       await files.writeText(marker(unfinished), JSON.stringify({ url: source.url, commit, tracked: tree }));
       await files.move(unfinished, directory);
-      return describe(source, commit, branch, tree);
+      return describe(source, commit, branch, tree, { recursive, lfs });
     },
     updateInPlace: async (source, directory, call = {}) => {
       await begin('updateInPlace', source, call);

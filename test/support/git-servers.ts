@@ -18,6 +18,10 @@ export interface GitHttpOptions {
   readonly directory: string;
   /** "user:password" that every request must carry. */
   readonly credentials?: string;
+
+  readonly onRequest?: (request: IncomingMessage) => void;
+  /** Another place for a path. */
+  readonly redirect?: (path: string, authorized: boolean) => string | null;
   /** What to do instead of serving: an HTTP status, or never answer (after the first bytes of the body). */
   readonly instead?: (path: string) => number | 'hold' | null;
 }
@@ -29,9 +33,13 @@ export async function startGitHttp(options: GitHttpOptions): Promise<GitHttpServ
   const server = createServer((request, response) => {
     const path = request.url ?? '';
     requests.push(path);
+    options.onRequest?.(request);
     const expected = options.credentials === undefined ? null : `Basic ${Buffer.from(options.credentials).toString('base64')}`;
     const instead = options.instead?.(path) ?? null;
-    if (instead === 'hold') {
+    const location = options.redirect?.(path, request.headers.authorization !== undefined) ?? null;
+    if (location !== null) {
+      response.writeHead(302, { location }).end();
+    } else if (instead === 'hold') {
       held++;
       response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' });
       response.flushHeaders();

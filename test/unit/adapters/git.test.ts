@@ -86,11 +86,11 @@ describe('git errors', () => {
     expect(isDamage(failure(stderr))).toBe(true);
   });
 
-  it('names the submodule, passes progress over and shows no credentials', () => {
-    const error = failure(
-      "Receiving objects:  45% (9/20)\rReceiving objects: 100% (20/20), done.\nfatal: unable to access 'https://u:tok@host.org/s/': Could not resolve host: host.org\nfatal: clone of 'https://u:tok@host.org/s' into submodule path '/r/.x.partial/libs/s' failed",
-    );
-    expect(error.message).toMatch(/submodule s \(https:\/\/host.org\/s\) of https:\/\/host.org\/o\/r/);
+  it('passes progress over, names what it stands for and shows no credentials', () => {
+    const stderr =
+      "Receiving objects:  45% (9/20)\rReceiving objects: 100% (20/20), done.\nfatal: unable to access 'https://u:tok@m.org/s/': Could not resolve host: m.org";
+    const error = gitError({ stderr, exitCode: 128, doing: 'fetching', url: 'https://u:tok@m.org/s', insteadOf: 'https://host.org/s' });
+    expect(error.message).toMatch(/https:\/\/m.org\/s \(install.gitMirror for https:\/\/host.org\/s\)/);
     expect(JSON.stringify([error.message, error.details])).not.toMatch(/tok|Receiving/);
   });
 
@@ -189,11 +189,14 @@ describe('the environment of git', () => {
     const remote = parseGitUrl('https://u:p4ssword@host.org/o/r');
     const environment = gitEnvironment({}, files, { cwd: '/r', marker: 'm', remote });
     const last = Number(environment['GIT_CONFIG_COUNT']) - 1;
-    expect(environment[`GIT_CONFIG_KEY_${last}`]).toBe('http.https://host.org/.extraHeader');
-    expect(environment[`GIT_CONFIG_VALUE_${last}`]).toBe(`Authorization: Basic ${Buffer.from('u:p4ssword').toString('base64')}`);
-    expect(environment['GIT_ALLOW_PROTOCOL']).not.toContain('file');
+    expect(environment[`GIT_CONFIG_KEY_${last}`]).toBe('credential.https://host.org/.helper');
+    expect(environment[`GIT_CONFIG_VALUE_${last}`]).not.toContain('p4ssword');
+    expect(environment).toMatchObject({ COMFY_AGENT_GIT_USER: 'u', COMFY_AGENT_GIT_PASSWORD: 'p4ssword', GIT_ALLOW_PROTOCOL: 'https' });
     expect(secretsOf(remote)).toContain('p4ssword');
-    expect(gitEnvironment({}, files, { cwd: '/r', marker: 'm', remote: parseGitUrl('/srv/r') })['GIT_ALLOW_PROTOCOL']).toContain('file');
+    const protocols = (url: string) =>
+      gitEnvironment({}, files, { cwd: '/r', marker: 'm', remote: parseGitUrl(url) })['GIT_ALLOW_PROTOCOL'];
+    expect(['/srv/r', 'http://h/r', 'git@h:r', 'git://h/r'].map(protocols)).toEqual(['file', 'http:https', 'ssh', 'git']);
+    expect(gitEnvironment({}, files, { cwd: '/r', marker: 'm' })['GIT_ALLOW_PROTOCOL']).toBe('file');
   });
 });
 

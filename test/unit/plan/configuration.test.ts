@@ -75,6 +75,13 @@ describe('readConfiguration', () => {
       [`${FILE}:1: ports.first: found 65535; with 2 GPUs the last port would be 65536, and 65535 is the highest`],
     ],
     ['ports: { first: 70000 }\n', [`${FILE}:1: ports.first: found 70000; allowed: a whole number from 1 to 65535`]],
+    [
+      'install: { gitMirror: { "https://u:secret@h/": "https://m/", "nothing": "https://m/" } }\n',
+      [
+        `${FILE}:1: install.gitMirror: "https://h/" holds credentials, which belong to the URL that is spoken to`,
+        `${FILE}:1: install.gitMirror: "nothingx" is not a repository URL; name a repository as https://…, ssh://…, user@host:path, file://… or an absolute path`,
+      ],
+    ],
     ['api: { port: 8188 }\n', [`${FILE}:1: api.port: found 8188, which is the port of GPU 0; choose another`]],
     ['root: relative/path\n', [`${FILE}:1: root: found "relative/path"; allowed: an absolute path`]],
     ['root: /\n', [`${FILE}:1: root: the root cannot be / itself; choose a directory of its own`]],
