@@ -11,6 +11,7 @@ import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
 import { createShell } from './adapters/shell.ts';
+import { createSources } from './adapters/sources/sources.ts';
 import type { Config, Layout, Secrets } from './domain/config.ts';
 import type { Logger, Ports } from './ports.ts';
 
@@ -79,6 +80,12 @@ export async function connectPorts({
     kernel: createKernel(),
     hardware: createHardware({ shell, queryTimeoutMs: config.gpu.queryTimeoutMs }),
     git,
+    sources: createSources({
+      cacheDirectory: `${layout.cache}/archives`,
+      environment,
+      timeoutMs: config.install.gitTimeoutMs,
+      log: log.child({ part: 'sources' }),
+    }),
     python: createPythonEnvironments({
       shell,
       files,

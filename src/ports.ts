@@ -7,6 +7,7 @@
 import type { GpuReading, MachineFacts } from './domain/gpu.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
 import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
+import type { RegistryRequest, RegistryVersion } from './domain/registry.ts';
 
 /** Structured logging, the shape of pino: facts first, static message second. */
 export interface Logger {
@@ -185,6 +186,28 @@ export interface Git {
   version(): Promise<string>;
 }
 
+/** Packs that do not come from git. Each call writes a whole tree at `directory` (must not exist) and records its files there. */
+export interface Sources {
+  /** @throws AgentError SOURCE_NOT_FOUND, SOURCE_UNREACHABLE */
+  registryVersion(request: RegistryRequest, options?: GitOptions): Promise<RegistryVersion>;
+  /**
+   * Unpacks a zip; the one of a known digest comes from the cache.
+   * @param request `url` may hold credentials, which go to its host only
+   * @throws AgentError DIGEST_DIFFERS naming both digests, ARCHIVE_INVALID, SOURCE_REFUSED when it tries to leave its place
+   */
+  archive(
+    request: { readonly url: string; readonly sha256: string | null },
+    directory: string,
+    options?: GitOptions,
+  ): Promise<{ readonly sha256: string }>;
+  /** Copies a directory, without `.git` and `__pycache__`. @returns the digest of all paths, modes and contents */
+  directory(from: string, directory: string, options?: GitOptions): Promise<{ readonly sha256: string }>;
+  /** Files that are not as they were written; null when no source of this kind wrote the directory. */
+  changed(directory: string): Promise<readonly string[] | null>;
+  /** As Git.untracked; null when no source of this kind wrote the directory. */
+  untracked(directory: string): Promise<readonly string[] | null>;
+}
+
 export interface PythonIndexes {
   readonly indexUrl: string | null;
   readonly extraIndexUrls: readonly string[];
@@ -353,6 +376,7 @@ export interface Ports {
   readonly kernel: Kernel;
   readonly hardware: Hardware;
   readonly git: Git;
+  readonly sources: Sources;
   readonly python: PythonEnvironments;
   readonly comfy: Comfy;
   readonly files: Files;

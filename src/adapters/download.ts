@@ -4,6 +4,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import { rootCertificates } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
+import { redactUrl } from '../domain/git-url.ts';
 import { redactUrls } from '../domain/requirements.ts';
 import type { Logger } from '../ports.ts';
 
@@ -26,14 +27,14 @@ interface DownloadRequest {
 export interface Downloader {
   /** The body as text, with its media type and the URL that answered in the end. @throws AgentError COMMAND_FAILED (see `cause`), DISK_FULL, INTERRUPTED */
   text(request: DownloadRequest): Promise<{ readonly text: string; readonly mediaType: string; readonly url: string }>;
-  /** Writes `file` (its directory exists) once the sha256 is the one named. Same errors. */
+  /** Writes `file` (its directory exists) once the sha256 is the one named, if one is. @returns the sha256. Same errors. */
   file(
     request: DownloadRequest & {
       readonly file: string;
-      readonly sha256: string;
+      readonly sha256: string | null;
       readonly onProgress?: (progress: DownloadProgress) => void;
     },
-  ): Promise<void>;
+  ): Promise<string>;
 }
 
 export interface DownloaderOptions {
@@ -54,7 +55,7 @@ export function createDownloader({ environment, timeoutMs, log }: DownloaderOpti
     request: DownloadRequest,
     use: (response: Dispatcher.ResponseData, url: URL) => Promise<T>,
   ): Promise<T> => {
-    const shown = redactUrls(request.url);
+    const shown = redactUrl(request.url);
     const { EnvHttpProxyAgent, request: send } = await import('undici');
     const dispatcher = new EnvHttpProxyAgent(await agentOptions(environment, timeoutMs));
     try {
@@ -77,7 +78,7 @@ export function createDownloader({ environment, timeoutMs, log }: DownloaderOpti
         }
         if (response.statusCode !== 200) {
           await response.body.dump();
-          throw failure(`${redactUrls(url.href)} answered HTTP ${response.statusCode}`, { status: response.statusCode });
+          throw failure(`${redactUrl(url.href)} answered HTTP ${response.statusCode}`, { status: response.statusCode });
         }
         return await use(response, target);
       }
@@ -93,7 +94,7 @@ export function createDownloader({ environment, timeoutMs, log }: DownloaderOpti
     let bytes = 0;
     for await (const chunk of response.body as AsyncIterable<Buffer>) {
       bytes += chunk.length;
-      if (bytes > request.maxBytes) throw failure(`${redactUrls(request.url)} is larger than ${request.maxBytes} bytes`);
+      if (bytes > request.maxBytes) throw failure(`${redactUrl(request.url)} is larger than ${request.maxBytes} bytes`);
       yield chunk;
     }
   };
@@ -132,8 +133,10 @@ export function createDownloader({ environment, timeoutMs, log }: DownloaderOpti
             await handle.close();
           }
           const found = hash.digest('hex');
-          if (found !== request.sha256) throw failure(`${redactUrls(request.url)} has sha256 ${found} instead of ${request.sha256}`);
+          if (request.sha256 !== null && found !== request.sha256)
+            throw failure(`${redactUrl(request.url)} has sha256 ${found} instead of ${request.sha256}`);
           await rename(partial, request.file);
+          return found;
         } finally {
           await rm(partial, { force: true });
         }

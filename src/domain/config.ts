@@ -68,6 +68,11 @@ const Packs = z.strictObject({
   testMode: z.boolean().default(false).describe('read config_nodes_test.json instead'),
   customScripts: z.boolean().default(true).describe('whether custom_script entries are run'),
   scriptTimeoutMs: duration.default(600_000),
+  registryUrl: text.default('https://api.comfy.org').describe('Comfy Registry, for packs named by "registry"'),
+  waivers: z
+    .array(z.strictObject({ pack: text, reason: text }))
+    .default([])
+    .describe('packs that are taken although an advisory or their registry status speaks against them, with the reason'),
 });
 
 const Install = z.strictObject({

@@ -73,6 +73,21 @@ export const errorRegistry = {
     400,
     1,
   ),
+  SOURCE_NOT_FOUND: kind('an archive, registry version or directory is not there', 'check the entry of the pack', 400, 1),
+  SOURCE_UNREACHABLE: kind(
+    'an archive or the registry could not be reached',
+    'check the network, the URL, and packs.registryUrl',
+    502,
+    1,
+    true,
+  ),
+  ARCHIVE_INVALID: kind('an archive cannot be unpacked', 'fetch it again, or have it packed anew as a plain zip file', 400, 1),
+  DIGEST_DIFFERS: kind(
+    'an archive is not the one that was named',
+    'find out why it changed; then correct sha256 in config_nodes.json',
+    400,
+    1,
+  ),
   HOST_KEY_CHANGED: kind(
     'the SSH host key differs from the known one',
     'somebody may be intercepting; verify the new key and update ssh.knownHostsFile',

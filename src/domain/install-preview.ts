@@ -9,7 +9,7 @@ export const InstallPreview = z.object({
   /** Release in place. */
   current: z.string().nullable(),
   source: SourceSpec.nullable(),
-  packs: z.array(PackSpec.pick({ name: true, url: true, branch: true, commit: true })),
+  packs: z.array(PackSpec.pick({ name: true, url: true, branch: true, commit: true, source: true })),
   python: z.object({ interpreter: z.string().nullable(), version: z.string().nullable(), torch: z.string() }).nullable(),
   /** What would keep it from beginning. */
   holds: z.array(Hold),

@@ -2,14 +2,30 @@ import { z } from 'zod';
 import { LockChange, LockedSource } from './lock.ts';
 import { Time } from './observed.ts';
 
+/** Where a pack comes from when it does not come from git. */
+export const PackSource = z.discriminatedUnion('kind', [
+  /** A zip; `${VAR}` in its URL stays as written. sha256 null: whatever is there. */
+  z.object({ kind: z.literal('archive'), url: z.string(), sha256: z.string().nullable() }),
+  /** Comfy Registry; version null: the newest that is active. */
+  z.object({ kind: z.literal('registry'), id: z.string(), version: z.string().nullable() }),
+  /** Absolute, or relative to the shared folder. */
+  z.object({ kind: z.literal('directory'), path: z.string() }),
+]);
+export type PackSource = z.infer<typeof PackSource>;
+
 /** One entry of config_nodes.json after its quirks were ironed out (comfyui.md section 8). */
 export const PackSpec = z.object({
   /** Directory name below custom_nodes. */
   name: z.string(),
+  /** Of git; for other sources what people may see of it: `registry:id@1.2.3`, a path, a URL without secrets. */
   url: z.string(),
   branch: z.string().nullable(),
   commit: z.string().nullable(),
   recursive: z.boolean(),
+  /** Git LFS files are fetched; absent: no. */
+  lfs: z.literal(true).optional(),
+  /** Absent: git. */
+  source: PackSource.optional(),
   requirements: z.boolean(),
   /** Values as written: `${VAR}` whole or inside text; expanded only when the `.env` is written. */
   env: z.record(z.string(), z.string()),

@@ -1,7 +1,7 @@
 import type { PackSpec } from '../domain/release.ts';
 import { branchFault } from './config-checks.ts';
 import { nearestName } from './edit-distance.ts';
-import { readPackUrl } from './pack-url.ts';
+import { readPackSource, type Say } from './pack-source.ts';
 import { type ProblemList, shown } from './text-problem.ts';
 
 /** One entry of `custom_nodes`, with where it stands. */
@@ -18,10 +18,16 @@ const KEYS = [
   'name',
   'url',
   'repositoryUrl',
+  'archive',
+  'sha256',
+  'registry',
+  'version',
+  'directory',
   'requirements',
   'recursive',
   'branch',
   'commit',
+  'lfs',
   'env',
   'custom_script',
   'install_order',
@@ -63,10 +69,11 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
   checkKeys(entry, pack, subject, list);
 
   const name = readName(pack, say);
-  const written = readUrlText(pack, name ?? '', say);
-  const url = written === null ? null : readPackUrl(written.text, name ?? '');
-  if (url !== null && !url.ok) say(written?.key ?? 'url', url.problem.message, url.problem.fix);
-  if (url?.ok) for (const { message, fix } of url.value.warnings) list.warning(lineOf(written?.key ?? 'url'), subject, message, fix);
+  const warn = (key: string, message: string, fix: string): null => {
+    list.warning(lineOf(key), subject, message, fix);
+    return null;
+  };
+  const origin = readPackSource(pack, name ?? '', say, warn);
 
   const flag = (key: string, absent: boolean): boolean => {
     const found = pack[key];
@@ -87,6 +94,7 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
 
   const requirements = flag('requirements', true);
   const recursive = flag('recursive', false);
+  const lfs = flag('lfs', false);
   flag('is_default', true);
   const branch = words('branch')?.trim() ?? null;
   const branchProblem = branch === null ? null : branchFault(branch);
@@ -98,18 +106,19 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
   const env = readEnv(entry, pack, subject, list);
   const order = pack['install_order'] ?? null;
   if (order !== null && typeof order !== 'number') say('install_order', `install_order: found ${shown(order)}`, 'write a number or null');
-  const fromCommand = url?.ok ? url.value : null;
-  if (fromCommand !== null && fromCommand.branch !== null && branch !== null && fromCommand.branch !== branch) {
-    say('branch', `branch is ${shown(branch)}, but the git clone command of url names ${shown(fromCommand.branch)}`, 'write the URL alone');
+  if (origin !== null && origin.branch !== null && branch !== null && origin.branch !== branch) {
+    say('branch', `branch is ${shown(branch)}, but the git clone command of url names ${shown(origin.branch)}`, 'write the URL alone');
   }
-  if (list.problems.length > before || name === null || fromCommand === null) return null;
+  if (list.problems.length > before || name === null || origin === null) return null;
   return {
     spec: {
       name,
-      url: fromCommand.url,
-      branch: branch ?? fromCommand.branch,
+      url: origin.url,
+      branch: branch ?? origin.branch,
       commit,
-      recursive: recursive || fromCommand.recursive,
+      recursive: recursive || origin.recursive,
+      ...(lfs ? { lfs } : {}),
+      ...(origin.source === undefined ? {} : { source: origin.source }),
       requirements,
       env,
       customScript,
@@ -119,8 +128,6 @@ export function readPackEntry(entry: PackEntry, list: ProblemList): ReadPack | n
     line: lineOf('name'),
   };
 }
-
-type Say = (key: string, message: string, fix: string) => null;
 
 function checkKeys({ strict, lineOf }: PackEntry, pack: Readonly<Record<string, unknown>>, subject: string, list: ProblemList): void {
   for (const key of Object.keys(pack)) {
@@ -153,20 +160,6 @@ function readName(pack: Readonly<Record<string, unknown>>, say: Say): string | n
   if (name.endsWith('.disabled') || name === '__pycache__')
     return say('name', `name ${shown(name)}: ComfyUI does not load packs from such a folder`, fix);
   return name;
-}
-
-function readUrlText(
-  pack: Readonly<Record<string, unknown>>,
-  name: string,
-  say: Say,
-): { readonly key: string; readonly text: string } | null {
-  const given = ['url', 'repositoryUrl'].filter((key) => pack[key] !== undefined && pack[key] !== null && pack[key] !== '');
-  const [key = 'url', other] = given;
-  const text = pack[key];
-  if (given.length === 0) return say('url', 'it has no url', 'write "url": "https://…"');
-  if (typeof text !== 'string') return say(key, `${key}: found ${shown(text)}`, 'write text in quotes');
-  if (other !== undefined && pack[other] !== text) return say(other, `url and repositoryUrl of ${name} differ`, 'remove one of them');
-  return { key, text };
 }
 
 function readEnv(

@@ -1,5 +1,6 @@
 /** What the Python environment of a release is to hold: which torch, and what nobody may move. */
 import { normaliseName, parseRequirement, requirementNames } from '../domain/requirements.ts';
+import { PYTHON_ADVISORIES } from './advisories.ts';
 import { compareVersions } from './flags.ts';
 
 export interface TorchQuestion {
@@ -67,10 +68,11 @@ export function chooseTorch({ setting, driverVersion, hasGpu }: TorchQuestion): 
   );
 }
 
-/** Versions that are known to break ComfyUI, kept out whatever anybody asks for. */
+/** Versions that are known to break ComfyUI or to do harm, kept out whatever anybody asks for. */
 export const KNOWN_BAD: readonly string[] = [
   // The WebSocket closes right after it opened (Comfy-Org/ComfyUI#15016 and PR 15752, aio-libs/aiohttp PR 13302).
   'aiohttp!=3.14.2,!=3.14.3',
+  ...PYTHON_ADVISORIES.map(({ constraint }) => constraint),
 ];
 
 /** Lines that hold for the whole environment: known-bad versions, the torch pin, then the operator's own. */

@@ -12,6 +12,7 @@ import { fakeMetrics } from '../fakes/metrics.ts';
 import { createFakePm2, type FakePm2 } from '../fakes/processes.ts';
 import { createFakePython, type FakePython } from '../fakes/python.ts';
 import { createFakeShell, type FakeChild, type FakeShell } from '../fakes/shell.ts';
+import { createFakeSources, type FakeSourcesOptions } from '../fakes/sources.ts';
 import { createFakeTemplate, type FakeTemplate } from '../fakes/template.ts';
 
 export const SIMULATOR_TREE = '/assets/simulator';
@@ -37,6 +38,9 @@ export interface World {
   readonly python: FakePython;
   readonly template: FakeTemplate;
   readonly repositories: Record<string, FakeRepository>;
+  /** Archives by URL and versions by registry id. */
+  readonly archives: FakeSourcesOptions['archives'];
+  readonly registry: FakeSourcesOptions['registry'];
   /** Called before each git operation: hold it, or throw. */
   beforeGit: FakeGitOptions['before'] | null;
   /** What a started process does: serves at once, or nothing. */
@@ -67,6 +71,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const shell = createFakeShell((child) => comfy.stop(urlOf(portOf(child.args))));
   const template = createFakeTemplate();
   const repositories = options.repositories ?? {};
+  const archives: FakeSourcesOptions['archives'] = {};
+  const registry: FakeSourcesOptions['registry'] = {};
   const broken = new Set<string>();
 
   // Git and Python write whole trees; the engine itself has no such help.
@@ -83,6 +89,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     onCreate: async (interpreter) => files.put(interpreter, ''),
   });
   const git = createFakeGit({ repositories, files: withParents, before: (operation, source) => world.beforeGit?.(operation, source) });
+  const sources = createFakeSources({ files: withParents, archives, registry });
 
   const observer = pm2.client();
   await observer.connect();
@@ -131,6 +138,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     python,
     template,
     repositories,
+    archives,
+    registry,
     beforeGit: null,
     boot: 'serve',
     broken,
@@ -143,6 +152,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       kernel: kernel.kernel,
       hardware: hardware.hardware,
       git,
+      sources,
       python,
       comfy: comfy.comfy,
       files,

@@ -76,7 +76,7 @@ export function previewLines(preview: InstallPreview, screen: Screen): string[] 
       ...(python === null ? [] : [['python', `${python.version ?? python.interpreter ?? 'python3'}, torch ${python.torch}`] as const]),
       ['node packs', packs.length === 0 ? 'none' : plural(packs.length, 'pack')],
     ]),
-    ...packs.map((pack) => `  ${clean(pack.name)}  ${clean(pack.url)}, ${version(pack)}`),
+    ...packs.map((pack) => `  ${clean(pack.name)}  ${clean(pack.url)}${pack.source === undefined ? `, ${version(pack)}` : ''}`),
     ...preview.warnings.flatMap((warning) => hanging(`${style.paint('warn', 'warning')}  `, clean(warning), columns)),
     ...preview.holds.flatMap((hold) => [
       ...hanging(`${style.paint('warn', 'held')}  `, `${clean(hold.reason)} (${hold.code})`, columns),

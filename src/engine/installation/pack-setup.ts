@@ -4,6 +4,7 @@ import { constraintVariables } from '../../plan/python.ts';
 import { containChanges, withPackages } from './containment.ts';
 import { type InstallContext, packDirectory, stateOf } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';
+import { untrackedPaths } from './packs.ts';
 
 const LAST_LINES = 5;
 
@@ -31,7 +32,7 @@ export async function setUpPacks(context: InstallContext, environment: BuiltEnvi
       adopted.push(...contained.adopted);
       resolution = withPackages(resolution, contained.adopted);
     }
-    const generated = await ports.git.untracked(packDirectory(context, pack.name));
+    const generated = await untrackedPaths(context, packDirectory(context, pack.name));
     tracker.pack(pack.name, { state: 'installed', generated: [...generated] });
     tracker.fraction((index + 1) / spec.packs.length);
   }

@@ -2,6 +2,7 @@ import type { Layout } from '../../domain/config.ts';
 import type { PackStatus } from '../../domain/release.ts';
 import { releaseDirectory } from '../releases.ts';
 import { type InstallContext, packDirectory, stateOf } from './context.ts';
+import { untrackedPaths } from './packs.ts';
 
 /**
  * Packs write into their own folders: downloads, databases, settings. What a pack wrote since its release was built is
@@ -26,7 +27,7 @@ export async function keepPackState(context: InstallContext): Promise<void> {
 }
 
 async function moveOut(context: InstallContext, layout: Layout, releaseId: string, pack: PackStatus): Promise<void> {
-  const { git, files } = context.ports;
+  const { files } = context.ports;
   const directory = `${releaseDirectory(layout, releaseId)}/ComfyUI/custom_nodes/${pack.name}`;
   if (!(await files.isDirectory(directory))) return;
   // Linked back where an earlier attempt ended between the move and the link.
@@ -38,7 +39,7 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
     }
   }
   const installed = new Set(pack.generated.map(withoutSlash));
-  const written = (await git.untracked(directory)).map(withoutSlash).filter((path) => !installed.has(path));
+  const written = (await untrackedPaths(context, directory)).map(withoutSlash).filter((path) => !installed.has(path));
   for (const path of written) {
     const from = `${directory}/${path}`;
     const to = `${layout.packState}/${pack.name}/${path}`;

@@ -1,7 +1,8 @@
 import { asAgentError } from '../../domain/errors.ts';
 import type { PackSpec } from '../../domain/release.ts';
+import { packAdvisory } from '../../plan/advisories.ts';
 import { forEachLimited, type InstallContext, packDirectory } from './context.ts';
-import { isCommit, lockedGit } from './lock.ts';
+import { fetchTree, refuseUnlessWaived } from './pack-source.ts';
 
 /** Brings all packs in, side by side. A pack that fails is recorded on that pack; the others go on. */
 export async function fetchPacks(context: InstallContext): Promise<void> {
@@ -14,29 +15,18 @@ export async function fetchPacks(context: InstallContext): Promise<void> {
   });
 }
 
+/** What came is put on the pack's status as `source`. */
 async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void> {
   const { ports, tracker, signal } = context;
   const directory = packDirectory(context, pack.name);
   tracker.pack(pack.name, { state: 'fetching' });
   try {
+    const advisory = packAdvisory(pack);
+    if (advisory !== null) refuseUnlessWaived(context, pack, advisory);
     if (await ports.files.exists(directory))
       throw new Error(`custom_nodes/${pack.name} is part of ComfyUI itself; give the pack another name`);
-    const fetched = await ports.git.checkout({ url: pack.url, ...wanted(context, pack) }, directory, {
-      recursive: pack.recursive,
-      signal,
-      onProgress: ({ stage, fraction, bytes }) => {
-        tracker.bytes(bytes);
-        tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);
-      },
-    });
-    tracker.pack(pack.name, {
-      state: 'fetched',
-      commit: fetched.commit,
-      source: lockedGit(pack.url, fetched, context.pins.packs.get(pack.name)),
-    });
-    if (fetched.lfsPointers.length > 0) {
-      tracker.packWarning(pack.name, `${fetched.lfsPointers.length} Git LFS files were not fetched, first: ${fetched.lfsPointers[0]}`);
-    }
+    const source = await fetchTree(context, pack);
+    tracker.pack(pack.name, { state: 'fetched', commit: source.kind === 'git' ? source.commit : null, source });
   } catch (thrown) {
     signal.throwIfAborted();
     const error = asAgentError(thrown);
@@ -47,11 +37,6 @@ async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void>
   }
 }
 
-/** Where the lock has it; else what `agent update --pack NAME@REF` names for this once; else what its entry asks for. */
-function wanted({ pins, moves }: InstallContext, pack: PackSpec): { readonly branch: string | null; readonly commit: string | null } {
-  const pin = pins.packs.get(pack.name);
-  if (pin?.kind === 'git') return { branch: pack.branch, commit: pin.commit };
-  const ref = moves.packs[pack.name] ?? null;
-  if (ref === null) return pack;
-  return isCommit(ref) ? { branch: pack.branch, commit: ref } : { branch: ref, commit: null };
-}
+/** Paths in a pack's folder that its source did not bring, whichever source that was. */
+export const untrackedPaths = async ({ ports }: Pick<InstallContext, 'ports'>, directory: string): Promise<readonly string[]> =>
+  (await ports.sources.untracked(directory)) ?? ports.git.untracked(directory);

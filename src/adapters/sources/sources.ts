@@ -1,0 +1,126 @@
+/** Packs that do not come from git: archives over HTTP, the Comfy Registry, directories of this machine. */
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { AgentError, asAgentError } from '../../domain/errors.ts';
+import { redactUrl } from '../../domain/git-url.ts';
+import type { GitOptions, Logger, Sources } from '../../ports.ts';
+import { createDownloader } from '../download.ts';
+import { fetchError } from './fetch-error.ts';
+import { findRegistryVersion } from './registry.ts';
+import { addedFiles, changedFiles, copyDirectory, type FileRecords, treeDigest, writeRecords } from './tree.ts';
+import { unpackZip, ZIP_LIMITS, type ZipLimits } from './zip.ts';
+
+export interface SourcesOptions {
+  /** `<root>/cache/archives`: one file for each digest; may be deleted at any time. */
+  readonly cacheDirectory: string;
+  /** Proxies and certificates are taken from here. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** A connection that is silent for this long is given up. */
+  readonly timeoutMs: number;
+  readonly maxArchiveBytes?: number;
+  readonly limits?: ZipLimits;
+  readonly log: Logger;
+}
+
+const MAX_ARCHIVE_BYTES = 2 * 1024 ** 3;
+/** Progress is told after this much. */
+const PROGRESS_BYTES = 1024 * 1024;
+
+export function createSources(options: SourcesOptions): Sources {
+  const { cacheDirectory, environment, timeoutMs, log, limits = ZIP_LIMITS, maxArchiveBytes = MAX_ARCHIVE_BYTES } = options;
+  const download = createDownloader({ environment, timeoutMs, log });
+  const cached = (sha256: string): string => join(cacheDirectory, `${sha256}.zip`);
+
+  /** @returns the digest of the archive, which then lies in the cache */
+  const fetchArchive = async (url: string, sha256: string | null, call: GitOptions): Promise<string> => {
+    if (sha256 !== null && (await digestOf(cached(sha256))) === sha256) return sha256;
+    await mkdir(cacheDirectory, { recursive: true });
+    const shown = redactUrl(url);
+    const file = join(cacheDirectory, `.${randomUUID()}.zip`);
+    let told = 0;
+    try {
+      const found = await download
+        .file({
+          url,
+          maxBytes: maxArchiveBytes,
+          file,
+          sha256: null,
+          ...(call.signal ? { signal: call.signal } : {}),
+          onProgress: ({ bytes, totalBytes }) => {
+            if (bytes - told < PROGRESS_BYTES && bytes !== totalBytes) return;
+            call.onProgress?.({
+              stage: 'receiving the archive',
+              fraction: totalBytes === null ? null : bytes / totalBytes,
+              bytes: bytes - told,
+            });
+            told = bytes;
+          },
+        })
+        .catch((error: unknown) => {
+          throw fetchError(error, `there is no archive at ${shown}`);
+        });
+      if (sha256 !== null && found !== sha256)
+        throw new AgentError('DIGEST_DIFFERS', `${shown} has sha256 ${found} in place of ${sha256}`, {
+          details: { found, expected: sha256 },
+        });
+      await rename(file, cached(found));
+      return found;
+    } finally {
+      await rm(file, { force: true });
+    }
+  };
+
+  /** Written beside its place and renamed there when it is complete. */
+  const build = async (directory: string, call: GitOptions, write: (unfinished: string) => Promise<FileRecords>): Promise<FileRecords> => {
+    const unfinished = join(dirname(directory), `.${basename(directory)}.partial`);
+    await mkdir(dirname(directory), { recursive: true });
+    // Left by an agent that was killed.
+    await rm(unfinished, { recursive: true, force: true });
+    try {
+      await mkdir(unfinished);
+      const records = await write(unfinished);
+      await writeRecords(unfinished, records);
+      call.signal?.throwIfAborted();
+      await rename(unfinished, directory);
+      return records;
+    } catch (error) {
+      await rm(unfinished, { recursive: true, force: true, maxRetries: 3 });
+      if (call.signal?.aborted) throw new AgentError('INTERRUPTED', `fetching ${basename(directory)} was interrupted`);
+      throw asAgentError(error);
+    }
+  };
+
+  return {
+    registryVersion: (request, { signal } = {}) => findRegistryVersion(download, request, signal),
+    archive: async ({ url, sha256 }, directory, call = {}) => {
+      const found = await fetchArchive(url, sha256, call);
+      await build(directory, call, (unfinished) =>
+        unpackZip(cached(found), unfinished, redactUrl(url), { limits, ...(call.signal ? { signal: call.signal } : {}) }),
+      );
+      return { sha256: found };
+    },
+    directory: async (from, directory, call = {}) => {
+      const facts = await stat(from).catch(() => null);
+      if (!facts?.isDirectory()) throw new AgentError('SOURCE_NOT_FOUND', `there is no directory ${from}`);
+      await mkdir(dirname(directory), { recursive: true });
+      if (`${await realpath(dirname(directory))}/`.startsWith(`${await realpath(from)}/`))
+        throw new AgentError('SOURCE_REFUSED', `the directory ${from} holds the place it would be copied to`);
+      return { sha256: treeDigest(await build(directory, call, (unfinished) => copyDirectory(from, unfinished, call.signal))) };
+    },
+    changed: changedFiles,
+    untracked: addedFiles,
+  };
+}
+
+async function digestOf(path: string): Promise<string | null> {
+  const hash = createHash('sha256');
+  try {
+    await pipeline(createReadStream(path), hash);
+    return hash.digest('hex');
+  } catch {
+    return null;
+  }
+}
