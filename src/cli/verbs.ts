@@ -209,6 +209,30 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./commands/update.ts')).update,
   },
   {
+    name: 'import',
+    group: INSTALL,
+    about: 'make config_nodes.json of a snapshot of ComfyUI-Manager or Comfy Desktop, and tell what it does not record',
+    arguments: [{ name: '<file>', about: 'the snapshot, JSON or YAML' }],
+    options: [
+      { flags: '--output <file>', about: 'write there (default: the config_nodes.json that the configuration names)', kind: 'text' },
+      { flags: '--force', about: 'replace a file that is there' },
+    ],
+    examples: ['agent import snapshot.json', 'agent import snapshot.json --output nodes.json'],
+    load: async () => (await import('./commands/snapshot.ts')).importSnapshot,
+  },
+  {
+    name: 'export',
+    group: INSTALL,
+    about: 'the release in place as a snapshot for others, on stdout',
+    options: [
+      { flags: '--format <format>', about: 'manager (default) or desktop', kind: 'text' },
+      { flags: '--output <file>', about: 'write there', kind: 'text' },
+      { flags: '--force', about: 'replace a file that is there' },
+    ],
+    examples: ['agent export > snapshot.json', 'agent export --format desktop --output desktop.json'],
+    load: async () => (await import('./commands/snapshot.ts')).exportSnapshot,
+  },
+  {
     name: 'doctor',
     group: INSTALL,
     about: 'look for what would keep it from working, each with a remedy',

@@ -41,6 +41,7 @@ export const errorRegistry = {
   CONFIG_INVALID: kind('the configuration is not valid', 'correct the named key; `agent config check` shows all problems', 400, 2),
   CONFIG_NOT_FOUND: kind('the named configuration file does not exist', 'check --config and AGENT_CONFIG', 400, 2),
   CONFIG_NODES_INVALID: kind('config_nodes.json is not valid', 'correct the named entry', 400, 2),
+  SNAPSHOT_INVALID: kind('the snapshot cannot be read', 'name a snapshot of ComfyUI-Manager or Comfy Desktop', 400, 2),
   PATHS_FILE_INVALID: kind('comfy_dir_config.yaml is not valid', 'correct the named line', 400, 2),
   STATIC_MODELS_INVALID: kind('static-models.json is not valid', 'correct the named entry', 400, 2),
   ROOT_NOT_WRITABLE: kind(

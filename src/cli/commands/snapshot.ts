@@ -1,0 +1,120 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { Release } from '../../domain/release.ts';
+import { type SnapshotExport, SnapshotFormat, type SnapshotImport } from '../../domain/snapshot.ts';
+import { exportRelease } from '../../plan/snapshot-export.ts';
+import { readSnapshot, snapshotError } from '../../plan/snapshot-import.ts';
+import { type Command, type Context, isSet, textOf } from '../context.ts';
+import { clean } from '../render/text.ts';
+
+const MAX_BYTES = 16 * 1024 * 1024;
+
+/** `agent import FILE`: a snapshot of others becomes config_nodes.json; nothing is installed, and nothing is written over. */
+export const importSnapshot: Command = async (context, [name = ''], options) => {
+  const { host, selection } = context;
+  const path = resolve(host.workingDirectory, name);
+  const reading = readSnapshot(await readLimited(path), name);
+  if (!reading.ok) throw snapshotError(reading.problems);
+  const { layout, file } = await host.readConfiguration(selection);
+  const output = textOf(options, 'output');
+  const target = output === null ? layout.configNodes : resolve(host.workingDirectory, output);
+  const { ok: _ok, ...found } = reading;
+  await write(target, `${JSON.stringify({ custom_nodes: found.packs }, null, 2)}\n`, isSet(options, 'force'));
+  const written = [target];
+  const settings = [
+    'comfyui:',
+    `  repository: ${found.comfyui.repository}`,
+    ...(found.comfyui.commit === null ? [] : [`  commit: ${found.comfyui.commit}`]),
+  ];
+  const own = `${layout.root}/agent.yaml`;
+  if (output === null && file === null && (await writeNew(own, `${settings.join('\n')}\n`))) written.push(own);
+  const document: SnapshotImport = { ...found, written, settings: written.length > 1 ? [] : settings };
+  if (context.json) context.printJson(document);
+  else show(context, document, file ?? own);
+  return ExitCode.done;
+};
+
+function show(context: Context, document: SnapshotImport, configuration: string): void {
+  const { style } = context;
+  const { packs, filledIn, leftOut, settings, written } = document;
+  context.print(
+    `${packs.length} node ${packs.length === 1 ? 'pack' : 'packs'} of a ${document.format} snapshot, written to ${written.join(' and ')}`,
+  );
+  for (const line of filledIn) context.print(`  ${style.paint('dim', 'filled in')}  ${clean(line)}`);
+  for (const line of leftOut) context.print(`  ${style.paint('warn', 'left out')}   ${clean(line)}`);
+  if (settings.length > 0) context.print([`add to ${configuration}:`, ...settings.map((line) => `  ${line}`)]);
+  context.note(`next: \`${context.commandLine('install --dry-run')}\``);
+}
+
+/** `agent export --format manager|desktop`: the release in place as others record one, on stdout or into a new file. */
+export const exportSnapshot: Command = async (context, _args, options) => {
+  const { host, selection } = context;
+  const format = SnapshotFormat.safeParse(textOf(options, 'format') ?? 'manager');
+  if (!format.success)
+    throw new AgentError('USAGE', `there is no format ${JSON.stringify(textOf(options, 'format'))}`, {
+      help: 'write --format manager or desktop',
+    });
+  const { layout } = await host.readConfiguration(selection);
+  const text = await readFile(`${layout.current}/release.json`, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+      throw new AgentError('NOT_FOUND', `no release is installed below ${layout.root}`, { help: '`agent install` builds one' });
+    throw new AgentError('FILE_UNREADABLE', `${layout.current}/release.json cannot be read (${error.code ?? error.message})`);
+  });
+  const release = Release.parse(JSON.parse(text));
+  const result = exportRelease(release, format.data, new Date().toISOString());
+  const output = textOf(options, 'output');
+  const file = output === null ? null : resolve(host.workingDirectory, output);
+  const snapshot = `${JSON.stringify(result.snapshot, null, 2)}\n`;
+  if (file !== null) await write(file, snapshot, isSet(options, 'force'));
+  const document: SnapshotExport = { ...result, file };
+  if (context.json) context.printJson(document);
+  else {
+    context.print(file ?? snapshot);
+    for (const line of result.leftOut) context.note(`left out: ${clean(line)}`);
+  }
+  return ExitCode.done;
+};
+
+async function readLimited(path: string): Promise<string> {
+  const fault = (error: NodeJS.ErrnoException): never => {
+    throw new AgentError(
+      'FILE_UNREADABLE',
+      `${path} ${error.code === 'ENOENT' ? 'is not there' : `cannot be read (${error.code ?? error.message})`}`,
+    );
+  };
+  const handle = await open(path, 'r').catch(fault);
+  try {
+    const { size } = await handle.stat();
+    if (size > MAX_BYTES) throw new AgentError('SNAPSHOT_INVALID', `${path} is larger than ${MAX_BYTES} bytes`);
+    return await handle.readFile('utf8').catch(fault);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @throws AgentError USAGE when it is there and may not be replaced */
+async function write(path: string, content: string, force: boolean): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  if (!force) {
+    if (await writeNew(path, content)) return;
+    throw new AgentError('USAGE', `${path} is already there`, { help: 'name another with --output, or replace it with --force' });
+  }
+  const temporary = `${path}.${randomUUID()}`;
+  try {
+    await writeFile(temporary, content, { flag: 'wx' });
+    await rename(temporary, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+const writeNew = (path: string, content: string): Promise<boolean> =>
+  writeFile(path, content, { flag: 'wx' }).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EEXIST') return false;
+      throw new AgentError('ROOT_NOT_WRITABLE', `${path} cannot be written (${error.code ?? error.message})`);
+    },
+  );
