@@ -62,6 +62,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
   const wanted = [
     ['/usr/sbin/sshd', 'openssh-server'],
     ['/usr/bin/ps', 'procps'],
+    ['/usr/bin/git-lfs', 'git-lfs'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
     spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore' });

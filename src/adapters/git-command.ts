@@ -20,11 +20,11 @@ const allowed = {
   allowUnsafeConfigEnvCount: true,
   allowUnsafeConfigPaths: true,
   allowUnsafeCredentialHelper: true,
-  allowUnsafeFilter: true,
   allowUnsafeFsMonitor: true,
   allowUnsafeHooksPath: true,
   allowUnsafeSshCommand: true,
   allowUnsafeTemplateDir: true,
+  allowUnsafeUrlRewrite: true,
 } as const;
 
 export interface GitCall extends GitOptions {
@@ -48,6 +48,8 @@ interface GitAnswer {
 export interface GitRunner {
   /** The URL to speak to in place of the one named (install.gitMirror). */
   route(remote: GitUrl): GitUrl;
+  /** Where all repositories keep their Git LFS objects. */
+  readonly lfsDirectory: string;
   /** @throws AgentError as git-errors.ts maps it; INTERRUPTED on abort; REPOSITORY_UNREACHABLE when git fell silent */
   run(args: readonly string[], call: GitCall): Promise<GitAnswer>;
 }
@@ -80,7 +82,7 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
       cwd,
       marker,
       ...(remote ? { remote } : {}),
-      ...(call.lfsOf ? { lfs: { of: call.lfsOf, directory: options.lfsDirectory } } : {}),
+      ...(call.lfsOf ? { lfsOf: call.lfsOf } : {}),
     });
     const startedAt = performance.now();
 
@@ -163,7 +165,7 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     if (exitCode !== null && (call.answers ?? [0]).includes(exitCode)) return { exitCode, stdout };
     throw gitError({ stderr, exitCode, doing: call.doing, url, insteadOf: remote?.insteadOf ?? null, secrets: secretsOf(remote) });
   };
-  return { run, route: options.route };
+  return { run, route: options.route, lfsDirectory: options.lfsDirectory };
 }
 
 const interrupted = (call: GitCall): AgentError =>

@@ -54,8 +54,8 @@ export interface GitCallContext {
   readonly cwd: string;
   /** Remote of this call; its credentials travel in the environment, for its host only. */
   readonly remote?: GitUrl;
-  /** A call of git-lfs: the repository as named, and where all repositories keep its objects. */
-  readonly lfs?: { readonly of: GitUrl; readonly directory: string };
+  /** A call of git-lfs: the repository as named. */
+  readonly lfsOf?: GitUrl;
   /** Names this call's processes. */
   readonly marker: string;
 }
@@ -129,18 +129,13 @@ function allowedProtocols(remote: GitUrl | undefined): string {
   return remote.transport === 'http' ? (/^https:/i.test(remote.url) ? 'https' : 'http:https') : remote.transport;
 }
 
-/** git-lfs as `git lfs install` would set it up, its objects kept for all releases; .lfsconfig of a repository has no say in the server. */
-function lfsConfiguration({ lfs, remote }: GitCallContext): readonly (readonly [string, string])[] {
-  if (lfs === undefined || remote === undefined) return [];
+/** .lfsconfig of a repository has no say in the server that git-lfs asks. */
+function lfsConfiguration({ lfsOf, remote }: GitCallContext): readonly (readonly [string, string])[] {
+  if (lfsOf === undefined || remote === undefined) return [];
   const server = `${remote.url.replace(/\/+$/, '').replace(/(\.git)?$/, '.git')}/info/lfs`;
   return [
-    ['filter.lfs.process', 'git-lfs filter-process'],
-    ['filter.lfs.clean', 'git-lfs clean -- %f'],
-    ['filter.lfs.smudge', 'git-lfs smudge -- %f'],
-    ['filter.lfs.required', 'true'],
-    ['lfs.storage', lfs.directory],
     ...(remote.transport === 'http' ? [['lfs.url', server] as const] : []),
-    ...(remote.url === lfs.of.url ? [] : [[`url.${remote.url}.insteadOf`, lfs.of.url] as const]),
+    ...(remote.url === lfsOf.url ? [] : [[`url.${remote.url}.insteadOf`, lfsOf.url] as const]),
   ];
 }
 

@@ -42,6 +42,11 @@ export async function fetchLfs(
   const left = (why: string): LfsFacts => ({ lfsPointers: pointers, warnings: [`its Git LFS files were not fetched: ${why}`] });
   if (exitCode !== 0) return left('the program git-lfs is not installed (install git-lfs)');
   try {
+    // For this work tree, so that whoever compares files later has them cleaned; no hooks.
+    await runner.run(['lfs', 'install', '--local', '--skip-repo'], call);
+    await runner.run(['config', 'filter.lfs.required', 'false'], call);
+    // In the work tree's own configuration: a repository on this machine that is asked has a storage of its own.
+    await runner.run(['config', 'lfs.storage', runner.lfsDirectory], call);
     await runner.run(['lfs', 'pull'], { ...call, remote: runner.route(remote), lfsOf: remote });
   } catch (error) {
     if (!(error instanceof AgentError) || error.code === 'INTERRUPTED' || error.code === 'DISK_FULL') throw error;

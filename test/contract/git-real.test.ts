@@ -270,7 +270,7 @@ describe('git on local repositories', () => {
     });
     const bin = join(harness.root, 'bin');
     await mkdir(bin);
-    await writeFile(join(bin, 'git-lfs'), '#!/bin/sh\ntest "$1" = version || { echo real > w.bin; git config lfs.storage > seen; }\n', {
+    await writeFile(join(bin, 'git-lfs'), '#!/bin/sh\ntest "$1" != pull || { echo real > w.bin; git config lfs.storage > seen; }\n', {
       mode: 0o755,
     });
     const git = realGit(harness.root, { environment: { PATH: `${bin}:${process.env['PATH']}` } });

@@ -22,6 +22,8 @@ export interface GitHttpOptions {
   readonly onRequest?: (request: IncomingMessage) => void;
   /** Another place for a path. */
   readonly redirect?: (path: string, authorized: boolean) => string | null;
+  /** Git LFS objects by id, served by the batch API. */
+  readonly lfs?: ReadonlyMap<string, string>;
   /** What to do instead of serving: an HTTP status, or never answer (after the first bytes of the body). */
   readonly instead?: (path: string) => number | 'hold' | null;
 }
@@ -47,6 +49,10 @@ export async function startGitHttp(options: GitHttpOptions): Promise<GitHttpServ
       response.writeHead(instead).end('no');
     } else if (expected !== null && request.headers.authorization !== expected) {
       response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();
+    } else if (options.lfs !== undefined && path.includes('/lfs-object/')) {
+      response.end(options.lfs.get(path.split('/').at(-1) ?? ''));
+    } else if (options.lfs !== undefined && path.endsWith('/info/lfs/objects/batch')) {
+      void answerBatch(request, response, options.lfs);
     } else {
       backend(options.directory, request, response);
     }
@@ -63,6 +69,20 @@ export async function startGitHttp(options: GitHttpOptions): Promise<GitHttpServ
       await once(server, 'close');
     },
   };
+}
+
+async function answerBatch(request: IncomingMessage, response: ServerResponse, objects: ReadonlyMap<string, string>): Promise<void> {
+  let text = '';
+  for await (const chunk of request) text += String(chunk);
+  const asked = (JSON.parse(text) as { objects: { oid: string; size: number }[] }).objects;
+  const answer = asked.map(({ oid, size }) => ({
+    oid,
+    size,
+    ...(objects.has(oid)
+      ? { actions: { download: { href: `http://${request.headers.host}/lfs-object/${oid}` } } }
+      : { error: { code: 404, message: 'gone' } }),
+  }));
+  response.writeHead(200, { 'content-type': 'application/vnd.git-lfs+json' }).end(JSON.stringify({ transfer: 'basic', objects: answer }));
 }
 
 function backend(directory: string, request: IncomingMessage, response: ServerResponse): void {
