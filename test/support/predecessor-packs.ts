@@ -17,8 +17,8 @@ export interface PredecessorLab {
   readonly packs: readonly LabPack[];
   /** Directory with the stub wheels of torch: `TORCH`, and what the swapper asks for. */
   readonly wheels: string;
-  /** shared/config_nodes.json; pins by name of the pack. */
-  nodesFile(pins?: Readonly<Record<string, string>>): string;
+  /** shared/config_nodes.json, with commits by name of the pack, and without some packs. */
+  nodesFile(pins?: Readonly<Record<string, string>>, without?: ReadonlySet<string>): string;
 }
 
 export interface LabPack {
@@ -30,10 +30,6 @@ export interface LabPack {
 
 /** The torch that the core is to keep. */
 export const TORCH = '2.7.1+stub';
-/** Packs that cannot be had whole, by any installer that keeps its word to the others. */
-export const UNMEETABLE: readonly string[] = ['torch-swapper', 'fails-to-import'];
-/** One of the two cannot have its requirement. */
-export const CONFLICT: readonly string[] = ['math-one', 'math-two'];
 
 const SIDE_BY_SIDE = 4;
 const ASSET_BYTES = 100_000;
@@ -58,17 +54,11 @@ export async function createPredecessorLab(directory: string, count = RECIPES.le
     core,
     packs,
     wheels,
-    nodesFile: (pins = {}) =>
-      JSON.stringify(
-        {
-          custom_nodes: packs.map(({ recipe, entry }) => {
-            const commit = pins[recipe.name];
-            return commit === undefined ? entry : { ...entry, commit };
-          }),
-        },
-        null,
-        2,
-      ),
+    nodesFile: (pins = {}, without = new Set()) => {
+      const kept = packs.filter(({ recipe }) => !without.has(recipe.name));
+      const entries = kept.map(({ recipe: { name }, entry }) => (pins[name] === undefined ? entry : { ...entry, commit: pins[name] }));
+      return JSON.stringify({ custom_nodes: entries }, null, 2);
+    },
   };
 }
 

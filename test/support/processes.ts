@@ -24,3 +24,37 @@ export async function processesOf(directory: string): Promise<readonly string[]>
   );
   return found.filter((each) => each !== null);
 }
+
+export interface ProcessRow {
+  readonly pid: number;
+  readonly parent: number;
+  readonly command: string;
+}
+
+/** Processes that know a directory: it is in their command line, their environment, or they run in it. */
+export async function processesKnowing(directory: string): Promise<readonly ProcessRow[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+  const found = await Promise.all(
+    pids.map(async (pid): Promise<ProcessRow | null> => {
+      const [command, environment, place, stat] = await Promise.all([
+        readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''),
+        readFile(`/proc/${pid}/environ`, 'utf8').catch(() => ''),
+        readlink(`/proc/${pid}/cwd`).catch(() => ''),
+        readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''),
+      ]);
+      const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      // A zombie is its parent's affair.
+      if (stat === '' || state === 'Z') return null;
+      if (!command.includes(directory) && !environment.includes(directory) && !place.startsWith(directory)) return null;
+      return { pid: Number(pid), parent: Number(parent), command: command.replaceAll('\0', ' ').trim() };
+    }),
+  );
+  return found.filter((each) => each !== null);
+}
+
+/** Those of the rows that do not descend from one of these pids. */
+export function strangersAmong(rows: readonly ProcessRow[], roots: readonly number[]): readonly ProcessRow[] {
+  const parents = new Map(rows.map((row) => [row.pid, row.parent]));
+  const belongs = (pid: number | undefined): boolean => pid !== undefined && (roots.includes(pid) || belongs(parents.get(pid)));
+  return rows.filter(({ pid }) => !belongs(pid));
+}
