@@ -14,6 +14,8 @@ export default defineConfig({
       project('engine', ['test/engine/**/*.test.ts'], 20_000),
       project('contract', ['test/contract/**/*.test.ts'], 120_000, false),
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000, false),
+      // Long, and only with --all or by name: installations that are killed.
+      project('kills', ['test/kills/**/*.test.ts'], 180_000, false),
       // Only by name: they need a real ComfyUI, or a GPU, and are skipped with the reason where there is none.
       project('real', ['test/real/**/*.test.ts'], 1_200_000, false),
       project('gpu', ['test/gpu/**/*.test.ts'], 1_800_000, false),

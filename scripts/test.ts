@@ -82,6 +82,7 @@ check('configuration schema up to date', node, ['scripts/generate-schema.ts', '-
 check('OpenAPI document up to date', node, ['scripts/generate-openapi.ts', '--check']);
 check('build', node, ['scripts/build.ts']);
 for (const project of ['unit', 'engine', 'contract', 'e2e']) vitest(project, wantsAll ? { AGENT_TEST_ALL: '1' } : {});
+if (wantsAll) vitest('kills');
 
 rmSync(reports, { recursive: true, force: true });
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);

@@ -77,6 +77,12 @@ export async function listReleases(files: Files, layout: Layout, withSizes: bool
   return { current, releases };
 }
 
+/** A release with the bytecode that its interpreter kept in the cache. */
+export async function removeRelease(files: Files, layout: Layout, id: string): Promise<void> {
+  await files.remove(`${layout.cache}/pycache/${id}`);
+  await files.remove(releaseDirectory(layout, id));
+}
+
 /**
  * The release to go back to: the named one, else the proved one before the current one.
  * @throws AgentError RELEASE_UNUSABLE with the list of those that can be had
@@ -114,9 +120,6 @@ export async function collectReleases(files: Files, layout: Layout, keep: number
   const before = whole.findLast((release) => release.proved && current !== null && release.id < current);
   const kept = new Set([...inUse, current, before?.id, failed.at(-1)?.id, ...whole.slice(-keep).map((release) => release.id)]);
   const surplus = [...whole, ...failed].map((release) => release.id).filter((id) => !kept.has(id));
-  for (const id of surplus) {
-    await files.remove(releaseDirectory(layout, id));
-    await files.remove(`${layout.cache}/pycache/${id}`);
-  }
+  for (const id of surplus) await removeRelease(files, layout, id);
   return surplus;
 }

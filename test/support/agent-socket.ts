@@ -11,7 +11,7 @@ export function overSocket(root: string, method: 'GET' | 'POST', path: string, b
         let text = '';
         response.on('data', (chunk) => (text += String(chunk)));
         response.once('error', failed);
-        response.once('end', () => done({ status: response.statusCode ?? 0, body: text.startsWith('{') ? JSON.parse(text) : text }));
+        response.once('end', () => done({ status: response.statusCode ?? 0, body: /^[[{]/.test(text) ? JSON.parse(text) : text }));
       },
     );
     request.once('error', failed);

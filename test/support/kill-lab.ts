@@ -43,9 +43,7 @@ export async function createKillLab(): Promise<KillLab | { readonly skipped: str
   const git = await startGitHttp({ directory: join(directory, 'origins') });
   await createSimulatorOrigin(join(directory, 'origins/ComfyUI'));
   const origins = Object.fromEntries(
-    await Promise.all(
-      PACKS.map(async (name) => [name, await createPack(join(directory, 'origins'), name, filesOf(name)] as const)),
-    ),
+    await Promise.all(PACKS.map(async (name) => [name, await createPack(join(directory, 'origins'), name, filesOf(name))] as const)),
   );
   await index.add({ name: 'tiny-base', version: '1.0' });
   let round = 0;
@@ -63,7 +61,10 @@ export async function createKillLab(): Promise<KillLab | { readonly skipped: str
     for (const [name, origin] of Object.entries(origins)) {
       const files: Record<string, string> =
         name === 'wanting'
-          ? { 'requirements.txt': `tiny-lib==${version}\n`, '__init__.py': loads(`import tiny_lib\nassert tiny_lib.VERSION == "${version}"`) }
+          ? {
+              'requirements.txt': `tiny-lib==${version}\n`,
+              '__init__.py': loads(`import tiny_lib\nassert tiny_lib.VERSION == "${version}"`),
+            }
           : { 'round.txt': `${round}\n` };
       if (round === 1 || name === 'moving' || name === 'wanting') commits[name] = await origin.commit(files);
     }

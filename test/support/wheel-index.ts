@@ -16,6 +16,9 @@ export interface WheelIndex {
   close(): Promise<void>;
 }
 
+/** As PyPI says of its files; pages are asked for anew. */
+const FOR_EVER = { 'cache-control': 'max-age=365000000, immutable, public' };
+
 export async function startWheelIndex(directory: string): Promise<WheelIndex> {
   const projects = new Map<string, { readonly file: string; readonly sha256: string }[]>();
   const metadata = new Map<string, string>();
@@ -29,10 +32,10 @@ export async function startWheelIndex(directory: string): Promise<WheelIndex> {
       );
       response.writeHead(projects.has(name) ? 200 : 404, { 'content-type': 'text/html' }).end(`<!DOCTYPE html>\n${links.join('\n')}\n`);
     } else if (kind === 'files' && metadata.has(name)) {
-      response.writeHead(200, { 'content-type': 'text/plain' }).end(metadata.get(name));
+      response.writeHead(200, { ...FOR_EVER, 'content-type': 'text/plain' }).end(metadata.get(name));
     } else if (kind === 'files' && metadata.has(`${name}.metadata`)) {
       downloads.push(name);
-      response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(await readFile(join(directory, name)));
+      response.writeHead(200, { ...FOR_EVER, 'content-type': 'application/octet-stream' }).end(await readFile(join(directory, name)));
     } else response.writeHead(404).end();
   };
   const server = createServer((request, response) => {

@@ -1,10 +1,9 @@
 import type { Layout } from '../../domain/config.ts';
-import type { Files } from '../../ports.ts';
 import { releaseDirectory } from '../releases.ts';
 import type { InstallContext } from './context.ts';
 
 /** PYTHONPYCACHEPREFIX of a release: releases are immutable, so Python writes what it compiles here. */
-export const bytecodeDirectory = (layout: Pick<Layout, 'cache'>, releaseId: string): string => `${layout.cache}/pycache/${releaseId}`;
+const bytecodeDirectory = (layout: Pick<Layout, 'cache'>, releaseId: string): string => `${layout.cache}/pycache/${releaseId}`;
 
 /**
  * Gives the new release the bytecode of the one in place, as hard links: Python takes what belongs to a source of the same
@@ -28,7 +27,3 @@ export async function inheritBytecode(context: InstallContext): Promise<void> {
     await ports.files.remove(to);
   } else if (await ports.files.isDirectory(old)) await ports.files.move(old, `${to}${releaseDirectory(layout, releaseId)}`);
 }
-
-/** Goes with its release. */
-export const forgetBytecode = (files: Files, layout: Layout, releaseId: string): Promise<void> =>
-  files.remove(bytecodeDirectory(layout, releaseId));

@@ -4,8 +4,8 @@ import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { Release } from '../../domain/release.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
-import { FAILURE_NOTE, readFailure, releaseDirectory } from '../releases.ts';
-import { forgetBytecode, inheritBytecode } from './bytecode.ts';
+import { FAILURE_NOTE, readFailure, releaseDirectory, removeRelease } from '../releases.ts';
+import { inheritBytecode } from './bytecode.ts';
 import { containChanges, withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';
 import { type BuiltEnvironment, installEnvironment, type PlannedEnvironment, planEnvironment } from './environment.ts';
@@ -137,10 +137,7 @@ async function containImports(
 }
 
 /** Leaves nothing of a release that was only planned. */
-export async function discard({ ports, layout, directory, releaseId }: InstallContext): Promise<void> {
-  await ports.files.remove(directory);
-  await forgetBytecode(ports.files, layout, releaseId);
-}
+export const discard = ({ ports, layout, releaseId }: InstallContext): Promise<void> => removeRelease(ports.files, layout, releaseId);
 
 /** An update that found nothing newer. */
 const isInPlace = ({ lock, previous, specDigest }: InstallContext, planned: Lock): boolean =>
@@ -184,8 +181,7 @@ async function prepare(context: InstallContext): Promise<void> {
       continue;
     }
     tracker.log(`removing the unfinished release ${name}`);
-    await files.remove(abandoned);
-    await forgetBytecode(files, layout, name);
+    await removeRelease(files, layout, name);
   }
   await files.ensureDirectory(directory);
   await inheritBytecode(context);

@@ -142,6 +142,7 @@ describe('export', () => {
     commit: C('1'),
     source: null,
     error: null,
+    quarantined: false,
     warnings: [],
     generated: [],
     ...change,
