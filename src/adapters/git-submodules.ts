@@ -88,7 +88,7 @@ export async function fetchSubmodules(
     if (level.depth >= maxDepth) throw refusedSubmodule(level.remote, level.prefix, `submodules lie more than ${maxDepth} deep`);
     // So that git's own submodule command knows them, for whoever looks in there.
     const paths = wanted.map(({ path }) => path);
-    await tools.runner.run(['submodule', '--quiet', 'init', '--', ...paths], {
+    await tools.runner.run(['--literal-pathspecs', 'submodule', '--quiet', 'init', '--', ...paths], {
       cwd: level.directory,
       doing: 'registering the submodules of',
       remote: level.remote,

@@ -1,10 +1,15 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { createPack, folderOf, installationOf, loads, nodesFile, packOf } from '../support/pack-origins.ts';
 import { healthOf, pidsOf, untilHealthy } from '../support/scene.ts';
+import { zipOf } from '../support/zip.ts';
 
 /** Node packs of config_nodes.json, from repositories beside the test: what is asked for, and what becomes of a bad one. */
 
@@ -14,8 +19,13 @@ beforeEach(async () => {
 });
 afterEach(stopAgents);
 
-const start = async (nodes: string, environment: Record<string, string> = {}, files: Record<string, string> = {}): Promise<TestAgent> => {
-  const agent = await startAgent({ gpus: 1, environment, files: { 'shared/config_nodes.json': nodes, ...files } });
+const start = async (
+  nodes: string,
+  environment: Record<string, string> = {},
+  files: Record<string, string> = {},
+  config: Record<string, unknown> = {},
+): Promise<TestAgent> => {
+  const agent = await startAgent({ gpus: 1, environment, config, files: { 'shared/config_nodes.json': nodes, ...files } });
   await agent.untilReady([0]);
   return agent;
 };
@@ -53,6 +63,42 @@ describe('where packs come from', () => {
     expect(await readFile(join(folderOf(agent, 'Outer'), 'parts/inside.txt'), 'utf8')).toBe('here');
     expect(existsSync(join(folderOf(agent, 'Flat'), 'parts/inside.txt'))).toBe(false);
     expect(warnings.join('\n')).toMatch(/config_nodes\.json:\d+: pack Cloned: its url begins with "git clone", which is left out/);
+  });
+
+  it('is an archive, the registry or a directory too', async () => {
+    const tree = { '__init__.py': loads() };
+    const archive = zipOf(Object.entries(tree).map(([name, data]) => ({ name: `top/${name}`, data, deflate: true })));
+    const sha256 = createHash('sha256').update(archive).digest('hex');
+    const server = createServer((request, response) => {
+      const origin = `http://${request.headers.host}`;
+      if (request.url?.endsWith('.zip')) response.end(archive);
+      else response.end(JSON.stringify({ version: '1.2.3', downloadUrl: `${origin}/r.zip`, status: 'NodeVersionStatusActive' }));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    try {
+      const agent = await start(
+        nodesFile(
+          { name: 'Archive', archive: `${base}/a.zip`, sha256 },
+          { name: 'Registry', registry: 'comfyui-r', version: '1.2.3' },
+          { name: 'Directory', directory: 'mine' },
+          { name: 'Wrong', archive: `${base}/a.zip`, sha256: 'f'.repeat(64) },
+        ),
+        {},
+        { 'shared/mine/__init__.py': loads() },
+        { packs: { registryUrl: base } },
+      );
+      expect(await packOf(agent, 'Archive')).toMatchObject({ state: 'loaded', source: { kind: 'archive', sha256 } });
+      expect(await packOf(agent, 'Registry')).toMatchObject({ state: 'loaded', source: { kind: 'archive', version: '1.2.3', sha256 } });
+      expect(await packOf(agent, 'Directory')).toMatchObject({ state: 'loaded', source: { kind: 'directory', path: 'mine' } });
+      expect(await packOf(agent, 'Wrong')).toMatchObject({ state: 'failed', error: expect.stringContaining(`${sha256} in place of ffff`) });
+      await writeFile(join(agent.root, 'shared/mine/more.py'), '');
+      expect((await agent.cli('reinstall')).code).toBe(0);
+      expect(existsSync(join(folderOf(agent, 'Directory'), 'more.py'))).toBe(true);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   it('that cannot be reached is told on that pack, the others load, and `agent install` tries again', async () => {
@@ -141,6 +187,9 @@ describe('what packs want done', () => {
       state: 'loaded',
       warnings: ['custom_script ended with exit code 7: going | gone'],
     });
+    const logs = (await readdir(join(agent.root, 'logs'))).filter((name) => name.startsWith('install-'));
+    const log = await readFile(join(agent.root, 'logs', logs[0] ?? ''), 'utf8');
+    expect(log).toMatch(/Scripted: going\n(.*\n)*?.*Scripted: gone\n/);
     expect(await packOf(agent, 'Installer')).toMatchObject({
       state: 'loaded',
       warnings: ['install.py ended with exit code 1: no compiler'],

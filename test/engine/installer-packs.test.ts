@@ -97,6 +97,7 @@ describe('packs', () => {
     await lab({
       packs: { 'ComfyUI-One': null },
       nodes: configNodes({ name: 'ComfyUI-One', custom_script: 'make models' }),
+      environment: { DATABASE_PASSWORD: 'of the agent' },
       prepare: (world) => {
         push(world.repositories[packUrl('ComfyUI-One')], 'ComfyUI-One', { 'install.py': 'print()', 'requirements.txt': '' });
         world.shell.onRun(({ file }) => (file === 'bash' ? { exitCode: 2, tail: 'make: *** No rule\n' } : {}));
@@ -109,7 +110,9 @@ describe('packs', () => {
       ['bash', '-c', 'make models'],
       ['python', '-u', 'install.py'],
     ]);
-    expect(runs.every(({ options }) => options.cwd === directory)).toBe(true);
+    expect(runs.every(({ options }) => options.cwd === directory && (options.timeoutMs ?? 0) > 0)).toBe(true);
+    // The agent's own environment has more than that.
+    expect(runs[0]?.options.environment).not.toHaveProperty('DATABASE_PASSWORD');
     expect(runs[1]?.options.environment).toMatchObject({ PIP_CONSTRAINT: expect.stringContaining('constraints.txt') as string });
     expect(await pack('ComfyUI-One')).toMatchObject({
       state: 'loaded',
