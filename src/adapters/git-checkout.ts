@@ -1,5 +1,5 @@
 /**
- * Work trees of releases. Objects come from the mirror by `git clone --local`, which hard-links them: a work tree costs
+ * Work trees of releases. Objects come from the mirror by `git clone` of a path, which hard-links them: a work tree costs
  * no second copy and yet stays whole when the cache is deleted (as it would not with alternates: --shared, --reference).
  */
 import { lstat, mkdir, rename, rm } from 'node:fs/promises';
@@ -78,7 +78,8 @@ export async function cloneFromMirror(
   options: GitOptions,
 ): Promise<void> {
   const call: GitCall = { cwd: dirname(directory), doing: 'checking out', ...options };
-  await runner.run(['clone', '--local', '--no-checkout', '--progress', '--', mirror, directory], {
+  // Without --local, which git takes for an order: it would fail across file systems instead of copying.
+  await runner.run(['clone', '--no-checkout', '--progress', '--', mirror, directory], {
     ...call,
     ...(remote.transport === 'local' ? { remote } : {}),
   });
