@@ -13,6 +13,7 @@ import { createPythonEnvironments } from './adapters/python.ts';
 import { createShell } from './adapters/shell.ts';
 import { createSources } from './adapters/sources/sources.ts';
 import type { Config, Layout, Secrets } from './domain/config.ts';
+import { CHILD_MARK, childMark } from './engine/left-children.ts';
 import type { Logger, Ports } from './ports.ts';
 
 export interface PortOptions {
@@ -42,8 +43,10 @@ export async function connectPorts({
   current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
-  const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
   const files = createFiles();
+  // Only the owner of a root marks what it starts: the next owner ends what is left of it.
+  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(files, layout.root) };
+  const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', mark });
   const assets = createAssets();
   const git = createGit({
     cacheDirectory: `${layout.cache}/git`,
@@ -61,6 +64,7 @@ export async function connectPorts({
     },
     gitMirror: () => current().install.gitMirror,
     timeoutMs: config.install.gitTimeoutMs,
+    mark,
     log: log.child({ part: 'git' }),
   });
   const ports: Ports = {

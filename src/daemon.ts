@@ -3,6 +3,7 @@ import type { VersionDocument } from './domain/agent.ts';
 import type { Config } from './domain/config.ts';
 import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
+import { endLeftChildren } from './engine/left-children.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import type { Files, Logger } from './ports.ts';
@@ -56,6 +57,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     mayStartPm2: true,
     current: () => live.config,
   });
+  await endLeftChildren(ports, layout, log);
   const machineName = (await ports.hardware.machine(layout.root)).hostname;
   let url: string | null = null;
   const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, mayWrite: true, url: () => url });

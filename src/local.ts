@@ -11,6 +11,7 @@ import { ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
 import { examine } from './engine/doctor.ts';
 import type { LoadedConfiguration } from './engine/knowledge.ts';
+import { endLeftChildren } from './engine/left-children.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import { layoutOf } from './plan/layout.ts';
 import { quickLocation } from './plan/quick-location.ts';
@@ -67,6 +68,7 @@ export async function startInProcess(
     mayStartPm2: false,
     readOnly: !isChange,
   });
+  if (isChange) await endLeftChildren(ports, layout, silent);
   const machineName = (await ports.hardware.machine(layout.root)).hostname;
   const core = await createCore({
     ports,

@@ -64,6 +64,8 @@ export interface GitRunnerOptions {
   readonly route: (remote: GitUrl) => GitUrl;
   /** Objects of Git LFS, for all repositories. */
   readonly lfsDirectory: string;
+  /** Put into the environment of every call. */
+  readonly mark?: Readonly<Record<string, string>>;
   readonly log: Logger;
 }
 
@@ -78,12 +80,15 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     });
     const { simpleGit } = await import('simple-git');
     const marker = randomUUID();
-    const environment = gitEnvironment(options.environment, files, {
-      cwd,
-      marker,
-      ...(remote ? { remote } : {}),
-      ...(call.lfsOf ? { lfsOf: call.lfsOf } : {}),
-    });
+    const environment = {
+      ...gitEnvironment(options.environment, files, {
+        cwd,
+        marker,
+        ...(remote ? { remote } : {}),
+        ...(call.lfsOf ? { lfsOf: call.lfsOf } : {}),
+      }),
+      ...options.mark,
+    };
     const startedAt = performance.now();
 
     let stopped: 'aborted' | 'silent' | 'flooded' | null = null;

@@ -27,6 +27,8 @@ export interface GitAdapterOptions {
   /** A transfer without any output for this long is given up (install.gitTimeoutMs). */
   readonly timeoutMs: number;
   readonly gitPath?: string;
+  /** Put into the environment of every git, so that those which outlive this process can be found. */
+  readonly mark?: Readonly<Record<string, string>>;
   readonly log: Logger;
 }
 
@@ -64,6 +66,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     gitPath: options.gitPath ?? 'git',
     route: (remote) => rewriteGitUrl(remote, options.gitMirror?.() ?? {}),
     lfsDirectory: join(options.cacheDirectory, 'lfs'),
+    ...(options.mark === undefined ? {} : { mark: options.mark }),
     log: options.log,
   });
   const mirrors = createMirrors(options.cacheDirectory, runner);

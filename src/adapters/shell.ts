@@ -13,6 +13,8 @@ const DRAIN_MS = 2_000;
 export interface ShellOptions {
   /** PATH for looking programs up, and for children whose environment is not given. */
   readonly path: string;
+  /** Put into the environment of every child, so that those which outlive this process can be found. */
+  readonly mark?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -20,7 +22,7 @@ export interface ShellOptions {
  * leaves behind in its group ends with it. An abort is a value with the signal, unless it came before the start
  * (INTERRUPTED); a program that cannot be started is COMMAND_FAILED. A child's `pid` is 0 until it has started.
  */
-export function createShell({ path }: ShellOptions): Shell {
+export function createShell({ path, mark = {} }: ShellOptions): Shell {
   const directories = path.split(delimiter).filter(isAbsolute);
   const which = async (file: string): Promise<string | null> => {
     const candidates = file.includes('/') ? [resolve(file)] : directories.map((directory) => join(directory, file));
@@ -28,10 +30,14 @@ export function createShell({ path }: ShellOptions): Shell {
     return null;
   };
   const defaults = { PATH: path, HOME: '/', LANG: 'C.UTF-8' };
+  const marked = (options: CommandOptions): CommandOptions => ({
+    ...options,
+    environment: { ...(options.environment ?? defaults), ...mark },
+  });
   return {
     which,
-    spawn: (file, args, options = {}) => start(file, args, { environment: defaults, ...options }),
-    run: async (file, args, options = {}) => start(file, args, { environment: defaults, ...options }).finished,
+    spawn: (file, args, options = {}) => start(file, args, marked(options)),
+    run: async (file, args, options = {}) => start(file, args, marked(options)).finished,
   };
 }
 

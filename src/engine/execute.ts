@@ -5,6 +5,7 @@ import { InstanceIntent, type Intents } from '../domain/state.ts';
 import { instanceDirectories, launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
+import { endSurvivors } from './left-children.ts';
 import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
 import type { StateFiles } from './state-files.ts';
 
@@ -63,6 +64,7 @@ async function startInstance({ ports, knowledge }: Execution, gpu: number, name:
     [directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)),
   );
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
+  await endSurvivors(ports, layout.root, name);
   const entry = await ports.template.toEntry(launch, config.pm2.template);
   await ports.processes.start({ ...entry, env: { ...entry.env, AGENT_ENTRY_DIGEST: launchDigest(launch), AGENT_RELEASE: launch.release } });
 }

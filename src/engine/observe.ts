@@ -4,6 +4,7 @@ import type { ObservedState } from '../domain/state.ts';
 import { portsOfInterest } from '../plan/leases.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
+import { isInstanceOf } from './left-children.ts';
 import { readCurrent } from './releases.ts';
 
 /** Asks, and turns a refusal into "unknown" with its reason. */
@@ -48,7 +49,7 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
     releaseProblem: current.known ? current.value.problem : null,
     leases: knowledge.leases,
     portHolders,
-    ownPids: strangersPossible ? await ownPids(ports, processes) : new Set(),
+    ownPids: strangersPossible ? await ownPids(ports, processes, await survivors(ports, knowledge, portHolders)) : new Set(),
     models: knowledge.models,
     busy,
   };
@@ -68,9 +69,26 @@ async function incarnationsOf(
   return new Map(await Promise.all(pairs));
 }
 
-/** The process trees of our instances: whoever is in none of them is a stranger. */
-async function ownPids(ports: Ports, processes: Observed<readonly ProcessState[]>): Promise<ReadonlySet<number>> {
-  const roots = processes.known ? processes.value.flatMap(({ pid }) => (pid === null ? [] : [pid])) : [];
+/**
+ * Holders of our ports that run our instances though PM2 may not know them: what a killed PM2 leaves. They are no strangers;
+ * the start of the instance ends them.
+ */
+async function survivors(ports: Ports, knowledge: Knowledge, holders: Observed<readonly PortHolder[]>): Promise<readonly number[]> {
+  const names = (knowledge.desired?.instances ?? []).map((instance) => instance.name);
+  const pids = holders.known ? holders.value.flatMap((holder) => (holder.pid === null ? [] : [holder.pid])) : [];
+  const { root } = knowledge.configuration.layout;
+  const ours = await Promise.all(pids.map((pid) => isInstanceOf(ports, root, pid, names).catch(() => false)));
+  return pids.filter((_, index) => ours[index]);
+}
+
+/** The process trees of our instances, and what survived: whoever is in none of them is a stranger. */
+async function ownPids(
+  ports: Ports,
+  processes: Observed<readonly ProcessState[]>,
+  survived: readonly number[],
+): Promise<ReadonlySet<number>> {
+  const known = processes.known ? processes.value.flatMap(({ pid }) => (pid === null ? [] : [pid])) : [];
+  const roots = [...known, ...survived];
   // A tree that cannot be walked is at least its root.
   const trees = await Promise.all(roots.map((pid) => ports.kernel.tree(pid).catch(() => [pid])));
   return new Set(trees.flat());
