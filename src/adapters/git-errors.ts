@@ -82,9 +82,15 @@ const rules: readonly Rule[] = [
   ),
   {
     pattern:
-      /but it did not contain|not our ref|unadvertised object|couldn't find remote ref [0-9a-f]{40}|bad object|not a tree|not a valid object name|reference is not a tree/i,
+      /but it did not contain|not our ref|unadvertised object|couldn't find remote ref [0-9a-f]{40}|bad object|not a tree|not a valid object name|reference is not a tree|Unable to find [0-9a-f]{40} under|Cannot obtain needed (?:object|commit|tree|blob)/i,
     code: 'COMMIT_NOT_FOUND',
     says: (repository, line) => `${repository} has no such commit: ${line}`,
+  },
+  {
+    // Also a damaged mirror: the caller makes it anew first.
+    pattern: /unable to read tree|hash mismatch/i,
+    code: 'REPOSITORY_DAMAGED',
+    says: (repository, line) => `${repository} does not give what its commit is made of: ${line}`,
   },
   {
     pattern: /couldn't find remote ref|Remote branch .* not found/i,

@@ -89,6 +89,13 @@ export const errorRegistry = {
     400,
     1,
   ),
+  REPOSITORY_DAMAGED: kind(
+    'the git repository gave objects that do not belong to its commit',
+    'check the server with `git fsck`; what it gave was thrown away',
+    502,
+    1,
+    true,
+  ),
   HOST_KEY_CHANGED: kind(
     'the SSH host key differs from the known one',
     'somebody may be intercepting; verify the new key and update ssh.knownHostsFile',
