@@ -4,7 +4,13 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type PredecessorLab, TORCH } from '../test/support/predecessor-packs.ts';
 
-/** What users have today, for bench-install.ts: the same packs from the same repositories and the same index. */
+/**
+ * What users have today, for bench-install.ts: the same packs from the same repositories and the same index.
+ *
+ * comfy-cli (1.23) is not among them. Its `comfy install` takes ComfyUI only from repositories on GitHub (it compares the URL of
+ * the remote), and its `comfy node install` calls cm-cli of ComfyUI-Manager, which reads lists and archives from GitHub and
+ * the registry; `--fast-deps` replaces the torch that is there by the newest of the index, which this bench leaves out.
+ */
 
 type Environment = Readonly<Record<string, string>>;
 

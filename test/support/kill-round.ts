@@ -27,7 +27,9 @@ export function plansOf(count: number, random: () => number, longestMs: number):
   const victims: readonly Victim[] = ['agent', 'all', 'git', 'agent', 'uv', 'all', 'agent', 'pm2'];
   return Array.from({ length: count }, (_, index) => {
     const victim = victims[index % victims.length] ?? 'agent';
-    return boundaries[index] ?? { victim, moment: { afterMs: Math.floor(random() * longestMs) } };
+    // git works at the beginning, uv in the middle.
+    const share = victim === 'git' ? 0.2 : victim === 'uv' ? 0.4 : 1;
+    return boundaries[index] ?? { victim, moment: { afterMs: Math.floor(random() * longestMs * share) } };
   });
 }
 
