@@ -330,6 +330,8 @@ export interface Files {
   freeBytes(path: string): Promise<number | null>;
   /** Bytes below a directory, links not followed. */
   treeSize(path: string): Promise<number>;
+  /** The same, and how much of it is in no other place (files with one name only): what its removal would free. */
+  treeUsage(path: string): Promise<{ readonly bytes: number; readonly ownBytes: number }>;
   /** Takes the lock or tells who has it: the lock dies with its process. @throws AgentError ROOT_LOCKED */
   lock(path: string, owner: string): Promise<FileLock>;
   appendLine(path: string, line: string): Promise<void>;

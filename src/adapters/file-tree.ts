@@ -48,16 +48,20 @@ async function makeLike(source: Stats, path: string, overwrite: boolean): Promis
 }
 
 /** Disk blocks, as `du` counts. One directory after the other: a virtual environment has tens of thousands of files. */
-export async function treeSize(path: string): Promise<number> {
+export async function treeUsage(path: string): Promise<{ bytes: number; ownBytes: number }> {
   const facts = await factsOf(path);
-  if (facts === null) return 0;
-  let total = facts.blocks * 512;
-  if (!facts.isDirectory()) return total;
+  const bytes = facts === null ? 0 : facts.blocks * 512;
+  if (facts === null || !facts.isDirectory()) return { bytes, ownBytes: facts !== null && facts.nlink > 1 ? 0 : bytes };
+  const total = { bytes, ownBytes: bytes };
   const names = await fs.readdir(path).catch((error: unknown) => {
     if (isAbsent(error)) return [];
     throw error;
   });
-  for (const name of names) total += await treeSize(join(path, name));
+  for (const name of names) {
+    const part = await treeUsage(join(path, name));
+    total.bytes += part.bytes;
+    total.ownBytes += part.ownBytes;
+  }
   return total;
 }
 

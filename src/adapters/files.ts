@@ -7,9 +7,10 @@ import { errorCode, isAbsent, readFault, writeFault } from './file-errors.ts';
 import { takeLock } from './file-lock.ts';
 import { moveTree } from './file-move.ts';
 import { tailFile } from './file-tail.ts';
-import { copyTree, syncDirectory, treeSize } from './file-tree.ts';
+import { copyTree, syncDirectory, treeUsage } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
 
+const NO_USAGE = { bytes: 0, ownBytes: 0 };
 const DIGEST_CHUNK_BYTES = 1024 * 1024;
 
 async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -78,7 +79,8 @@ export function createFiles(): Files {
       const facts = await reading(path, () => fs.statfs(path), null);
       return facts === null ? null : facts.bavail * facts.bsize;
     },
-    treeSize: (path) => reading(path, () => treeSize(path), 0),
+    treeSize: async (path) => (await reading(path, () => treeUsage(path), NO_USAGE)).bytes,
+    treeUsage: (path) => reading(path, () => treeUsage(path), NO_USAGE),
     lock: takeLock,
     appendLine: (path, line) => writing(path, () => fs.appendFile(path, `${line}\n`)),
     tail: tailFile,

@@ -233,6 +233,15 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./commands/snapshot.ts')).exportSnapshot,
   },
   {
+    name: 'rollback',
+    group: INSTALL,
+    about: 'go back to a proved release at once; instances follow one GPU after the other, each after its jobs',
+    arguments: [{ name: '[release]', about: 'as `agent releases` names it (default: the proved one before the current one)' }],
+    options: [{ flags: '--now', about: 'move all instances side by side, each when it is idle' }, noWait, timeout],
+    examples: ['agent rollback', 'agent rollback 20261121-041500-3fb07a80 --now'],
+    load: async () => (await import('./commands/rollback.ts')).rollback,
+  },
+  {
     name: 'doctor',
     group: INSTALL,
     about: 'look for what would keep it from working, each with a remedy',

@@ -134,7 +134,9 @@ export function fakeAgent(options: FakeAgentOptions = {}): FakeAgent {
     async startOperation(request) {
       asked.push({ call: 'startOperation', argument: request });
       const target =
-        request.kind === 'install' || request.kind === 'reinstall' ? 'installation' : `instances ${request.gpus?.join(',') ?? 'all'}`;
+        request.kind === 'install' || request.kind === 'reinstall' || request.kind === 'rollback'
+          ? 'installation'
+          : `instances ${request.gpus?.join(',') ?? 'all'}`;
       const running = [...operations.values()].find((operation) => operation.target === target && operation.state === 'running');
       if (running !== undefined) return running;
       const fresh = anOperationDocument({

@@ -234,6 +234,10 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         return sum + (node?.kind === 'file' ? node.size : 0);
       }, 0);
     },
+    treeUsage: async (path) => {
+      const bytes = await files.treeSize(path);
+      return { bytes, ownBytes: bytes };
+    },
     lock: async (path, owner) => {
       const holder = locks.get(path);
       if (holder !== undefined)

@@ -1,4 +1,4 @@
-import type { Agent } from '../../domain/agent.ts';
+import type { Agent, ReleasesDocument } from '../../domain/agent.ts';
 import { ExitCode } from '../../domain/errors.ts';
 import { requireAgent, withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
@@ -111,6 +111,7 @@ export const releases = ofDocument(
     const columns = [
       { title: '' },
       { title: 'RELEASE' },
+      { title: 'STATE', shrink: true },
       { title: 'COMFYUI' },
       { title: 'COMMIT' },
       { title: 'TORCH' },
@@ -118,14 +119,11 @@ export const releases = ofDocument(
       { title: 'SIZE', align: right },
       { title: 'MADE' },
     ];
-    const rows = document.releases.map(({ id, complete, current, release, sizeBytes }): Cell[] => [
+    const rows = document.releases.map(({ id, current, release, sizeBytes, ...state }): Cell[] => [
       current ? { text: context.style.symbols.good, paint: (text) => context.style.paint('good', text) } : '',
       id,
-      release === null
-        ? complete
-          ? '-'
-          : { text: 'half built', paint: (text) => context.style.paint('warn', text) }
-        : (release.comfyuiVersion ?? 'unknown'),
+      releaseState({ current, ...state }, context),
+      release === null ? '-' : (release.comfyuiVersion ?? 'unknown'),
       release?.source.commit.slice(0, 10) ?? '-',
       release?.torch ?? '-',
       release === null ? '-' : String(release.packs.length),
@@ -135,6 +133,17 @@ export const releases = ofDocument(
     show(context, columns, rows, 'no releases: nothing was installed yet');
   },
 );
+
+function releaseState(
+  { complete, current, proved, failed }: Pick<ReleasesDocument['releases'][number], 'complete' | 'current' | 'proved' | 'failed'>,
+  { style }: Context,
+): Cell {
+  const warn = (text: string): string => style.paint('warn', text);
+  if (failed !== null) return { text: `failed: ${clean(failed.reason)}`, paint: (text) => style.paint('bad', text) };
+  if (!complete) return { text: 'half built', paint: warn };
+  if (!proved) return { text: current ? 'current, not proved' : 'not proved', paint: warn };
+  return current ? 'current' : 'proved';
+}
 
 /** What workers are told now: only a running agent tells it. */
 export const discovery: Command = async (context) => {

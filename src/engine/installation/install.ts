@@ -3,6 +3,7 @@ import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { Release } from '../../domain/release.ts';
+import { diskNeed, mebibytes } from '../../plan/disk.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
 import { FAILURE_NOTE, readFailure, releaseDirectory, removeRelease } from '../releases.ts';
 import { inheritBytecode } from './bytecode.ts';
@@ -15,8 +16,6 @@ import { setUpPacks } from './pack-setup.ts';
 import { fetchPacks } from './packs.ts';
 import { type FetchedSource, fetchSource } from './source.ts';
 import { provedPack, validateRelease } from './validate.ts';
-
-const MEBIBYTE = 1024 * 1024;
 
 /** `20261121-041500-3fb07a80`: sorts by time; the last part tells any two releases of one machine apart. */
 export const newReleaseId = (now: number, digest: string): string =>
@@ -157,15 +156,13 @@ async function prepare(context: InstallContext): Promise<void> {
   const { ports, config, layout, directory, tracker } = context;
   const { files } = ports;
   const free = await files.freeBytes(layout.root);
-  const neededBytes = config.install.minFreeDiskMb * MEBIBYTE;
-  if (free !== null && free < neededBytes) {
-    throw new AgentError(
-      'DISK_FULL',
-      `${layout.root} has ${Math.round(free / MEBIBYTE)} MiB free; an installation is not begun below ${config.install.minFreeDiskMb} MiB`,
-      {
-        help: 'free space, move the root, or lower install.minFreeDiskMb',
-      },
-    );
+  const usage = context.previous === null ? null : await files.treeUsage(releaseDirectory(layout, context.previous.id));
+  const need = diskNeed(usage, config.install.minFreeDiskMb);
+  if (free !== null && free < need.bytes) {
+    throw new AgentError('DISK_FULL', `${layout.root} has ${mebibytes(free)} free; ${need.because}`, {
+      help: 'free space, move the root, lower releases.keep, or lower install.minFreeDiskMb',
+      details: { freeBytes: free, neededBytes: need.bytes },
+    });
   }
   const current = await files.readLink(layout.current);
   // Better known now than after all the work.

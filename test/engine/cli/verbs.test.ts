@@ -71,6 +71,8 @@ describe('with a running agent, over its socket', () => {
     ['install --dry-run', 0, InstallPreview],
     ['install --no-wait', 0, OperationDocument],
     ['reinstall --clean --no-wait', 0, OperationDocument],
+    ['rollback --no-wait', 0, OperationDocument],
+    ['rollback r1 --now --no-wait', 0, OperationDocument],
     ['restart 0 --drain --no-wait', 0, OperationDocument],
     ['start all --no-wait', 0, OperationDocument],
     ['stop --no-wait', 0, OperationDocument],
