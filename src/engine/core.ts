@@ -48,6 +48,8 @@ export interface Core {
   readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
   /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
   readonly refreshInputs: () => Promise<void>;
+  /** Called before each installation: an edit of a moment ago is what it is to be made of, noticed by the watch or not. */
+  readonly beforeInstallation: (read: () => Promise<void>) => void;
   /** Drains and stops every instance; resolves when none has a process or at the abort. */
   readonly stopInstances: (signal: AbortSignal) => Promise<void>;
   readonly close: () => Promise<void>;
@@ -92,6 +94,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     changes: (signal) => present(reconciler, changes, signal),
     moves: options.isDaemon,
   };
+  let readConfiguration = async (): Promise<void> => undefined;
   const installer = new Installer({
     ports,
     knowledge,
@@ -99,6 +102,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     rollouts,
     inherited,
     refresh: async () => {
+      await readConfiguration();
       await Promise.all([refreshInputs(), surveys.gpus()]);
     },
   });
@@ -177,6 +181,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     documents: () => reconciler.documents,
     changes: instanceOperations.changes,
     refreshInputs,
+    beforeInstallation: (read) => {
+      readConfiguration = read;
+    },
     stopInstances: async (signal) => {
       knowledge.stopping = true;
       await reconciler.trigger();

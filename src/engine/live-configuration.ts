@@ -4,7 +4,7 @@ import type { Core } from './core.ts';
 
 export interface LiveConfigurationOptions {
   readonly source: ConfigurationSource;
-  readonly core: Pick<Core, 'knowledge' | 'journal' | 'refreshInputs' | 'reconciler'>;
+  readonly core: Pick<Core, 'knowledge' | 'journal' | 'refreshInputs' | 'reconciler' | 'beforeInstallation'>;
   readonly files: Pick<Files, 'watch'>;
   readonly log: Logger;
 }
@@ -22,6 +22,7 @@ export class LiveConfiguration {
   }
 
   start(): Promise<void> {
+    this.#options.core.beforeInstallation(() => this.#read());
     return this.#watchFiles();
   }
 
@@ -29,14 +30,18 @@ export class LiveConfiguration {
   async reload(): Promise<void> {
     const { core, log } = this.#options;
     try {
-      this.#turn = this.#turn.then(() => this.#readConfiguration());
-      await this.#turn;
+      await this.#read();
       // Not part of the turn: a shared repository may take long, and the next edit need not wait for it.
       await core.refreshInputs();
     } catch (error) {
       log.error({ cause: reasonOf(error) }, 'the files of the operator cannot be read again');
     }
     await core.reconciler.trigger();
+  }
+
+  #read(): Promise<void> {
+    this.#turn = this.#turn.then(() => this.#readConfiguration());
+    return this.#turn;
   }
 
   async close(): Promise<void> {

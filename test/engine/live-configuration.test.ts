@@ -104,4 +104,16 @@ describe('files of the operator, while the agent runs', () => {
     await edit(DEFAULT_NODES, configNodes('ComfyUI-Three'));
     expect(packs()).toEqual(['ComfyUI-One']);
   });
+
+  it('are read before an installation, noticed by then or not', async () => {
+    await live.close();
+    const deaf = { watch: async () => ({ close: async () => undefined }) };
+    const source = new ConfigurationSource(world.files, { file: null, environment: {}, flags: [], workingDirectory: '/' });
+    live = new LiveConfiguration({ source, core: machine.core, files: deaf, log: machine.log });
+    await live.start();
+    await edit(FILE, agentYaml(OTHER_NODES));
+    expect(packs()).toEqual(['ComfyUI-One']);
+    await machine.finished(await machine.core.agent.startOperation({ kind: 'install' }));
+    expect(packs()).toEqual(['ComfyUI-Two']);
+  });
 });
