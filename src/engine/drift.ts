@@ -2,7 +2,7 @@ import type { Drift, DriftDocument } from '../domain/drift.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import { LOCK_NAME } from '../domain/lock.ts';
 import { toTime } from '../domain/observed.ts';
-import { modelDrift, packageDrift, sourceDrift } from '../plan/drift.ts';
+import { fileDrift, modelDrift, packageDrift, sourceDrift } from '../plan/drift.ts';
 import { parseLock } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -39,9 +39,13 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
   const sources = [
     { part: 'core' as const, name: 'ComfyUI', source: lock.core.source, place: checkout },
     ...present.map(({ name, source }) => ({ part: 'pack' as const, name, source, place: `${checkout}/custom_nodes/${name}` })),
-  ].filter(({ source }) => source.kind === 'git');
+  ].filter(({ source }) => source.kind !== 'embedded');
   for (const { part, name, source, place } of sources)
-    await look(name, async () => sourceDrift(part, name, source, await ports.git.inspect(place)));
+    await look(name, async () =>
+      source.kind === 'git'
+        ? sourceDrift(part, name, source, await ports.git.inspect(place))
+        : fileDrift(part, name, await ports.sources.changed(place)),
+    );
   if (lock.python.packages.length > 0) {
     const python = `${directory}/${release.python}`;
     await look('packages', async () => packageDrift(lock.python.packages, await ports.python.packages(python)));

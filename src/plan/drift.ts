@@ -19,11 +19,15 @@ export function sourceDrift(
   if (found.commit !== source.commit)
     drift.push({ part, name, message: `it is at ${found.commit.slice(0, 10)}, locked is ${source.commit.slice(0, 10)}` });
   const changed = found.changed.filter((path) => part !== 'core' || !LINKED.some((folder) => path.startsWith(`${folder}/`)));
-  if (changed.length > 0) {
-    const more = changed.length > SHOWN ? ` and ${changed.length - SHOWN} more` : '';
-    drift.push({ part, name, message: `changed by hand: ${changed.slice(0, SHOWN).join(', ')}${more}` });
-  }
-  return drift;
+  return [...drift, ...fileDrift(part, name, changed)];
+}
+
+/** Files that differ from what was installed. @param changed null: nobody recorded what was installed */
+export function fileDrift(part: 'core' | 'pack', name: string, changed: readonly string[] | null): Drift[] {
+  if (changed === null) return [{ part, name, message: 'its files are gone, or the record of them' }];
+  if (changed.length === 0) return [];
+  const more = changed.length > SHOWN ? ` and ${changed.length - SHOWN} more` : '';
+  return [{ part, name, message: `changed by hand: ${changed.slice(0, SHOWN).join(', ')}${more}` }];
 }
 
 /** Packages that are there beside those that were locked. */

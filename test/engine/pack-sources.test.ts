@@ -62,6 +62,12 @@ describe('packs that do not come from git', () => {
     });
     expect(await file('D/__init__.py')).toBe('D = 1');
     expect((await currentRelease(machine))?.packages).toMatchObject({ numpy: '2.2.0' });
+
+    // What is changed by hand in them is found, as in a checkout.
+    await machine.core.surveys.models();
+    expect(await machine.core.agent.drift()).toMatchObject({ drift: [], compared: { sources: 4 } });
+    machine.world.files.put(`${await machine.world.files.readLink('/workspace/current')}/ComfyUI/custom_nodes/D/__init__.py`, 'D = 2');
+    expect((await machine.core.agent.drift()).drift).toMatchObject([{ part: 'pack', name: 'D', message: 'changed by hand: __init__.py' }]);
   });
 
   it('git packs tell theirs too, with submodules', async () => {
