@@ -186,7 +186,7 @@ describe('git on local repositories', () => {
     expect(await gitFor(place, ['submodule', 'status', '--recursive'])).toMatch(/^[0-9a-f]{40} libs\/one.*\n [0-9a-f]{40} libs\/two/);
     expect(await gitFor(place, ['status', '--porcelain'])).toBe('');
     await writeFile(join(place, 'libs/two/a'), 'changed');
-    expect(await harness.git.inspect(place)).toEqual({ commit, dirty: true });
+    expect(await harness.git.inspect(place)).toEqual({ commit, changed: ['libs/two'] });
     await rm(join(harness.root, 'cache'), { recursive: true });
     await gitFor(join(place, 'libs/one'), ['fsck', '--full']);
   });

@@ -1,6 +1,6 @@
 import { readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, it } from 'vitest';
 import type { StatusDocument } from '../../src/domain/agent.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { startAgent, stopAgents } from '../support/agent.ts';
