@@ -158,6 +158,10 @@ export const InstallStep = z.object({
   state: z.enum(['pending', 'running', 'done', 'failed', 'skipped']),
   startedAt: Time.nullable(),
   durationMs: z.int().nullable(),
+  /** Received over the network, as far as the tools tell. */
+  bytes: z.int(),
+  /** What was needed, and how much of it lay in the caches (repositories, packages); null: not counted in this step. */
+  cache: z.object({ hits: z.int(), total: z.int() }).nullable(),
   detail: z.string().nullable(),
 });
 export type InstallStep = z.infer<typeof InstallStep>;

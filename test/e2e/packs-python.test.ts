@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ReleasesDocument } from '../../src/domain/agent.ts';
+import type { OperationDocument } from '../../src/domain/operation.ts';
 import { baseEnvironment, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { createPack, installationOf, loads, nodesFile, packOf } from '../support/pack-origins.ts';
 import { uvOnPath } from '../support/uv.ts';
@@ -61,6 +62,12 @@ describe('requirements of packs', () => {
     expect(await packOf(agent, 'One')).toMatchObject({ state: 'loaded', error: null });
     expect(await packOf(agent, 'Two')).toMatchObject({ state: 'loaded', error: null });
     expect(await packagesOf(agent)).toMatchObject({ 'tiny-lib': '1.0', 'tiny-user': '1.0' });
+
+    // The same again comes out of the cache, and the operation says so.
+    const again = await agent.json<OperationDocument>('reinstall');
+    const step = again.install?.steps.find(({ name }) => name === 'environment');
+    expect(step?.cache?.total).toBeGreaterThanOrEqual(2);
+    expect(step?.cache?.hits).toBe(step?.cache?.total);
   });
 
   it('that do not fit are told on the pack that cannot have them, and the others have theirs', async ({ skip }) => {

@@ -162,7 +162,15 @@ export const anInstallProgress = (step: InstallStepName = 'packs', change: Parti
   step,
   steps: STEPS.map((name, index) => {
     const state = index < STEPS.indexOf(step) ? 'done' : name === step ? 'running' : 'pending';
-    return { name, state, startedAt: state === 'pending' ? null : at(-60_000), durationMs: state === 'done' ? 4_000 : null, detail: null };
+    return {
+      name,
+      state,
+      startedAt: state === 'pending' ? null : at(-60_000),
+      durationMs: state === 'done' ? 4_000 : null,
+      bytes: 0,
+      cache: null,
+      detail: null,
+    };
   }),
   progress: 0.42,
   bytes: 734_003_200,

@@ -121,11 +121,24 @@ export async function installEnvironment(context: InstallContext, python: string
   for (const { name, reason } of resolution.quarantined) await leaveOut(context, name, reason);
   if (resolution.packages.length === 0 && resolution.constraints.length === 0) return null;
   tracker.detail(`installing ${resolution.packages.length} packages`);
+  const request = calls(context, python, resolution.torchBackend);
+  const counted = { prepared: 0, installed: 0 };
   const misfits = await ports.python.install({
-    ...calls(context, python, resolution.torchBackend),
+    ...request,
     constraints: resolution.constraints,
     pins: resolution.packages.map((locked) => placed(context, locked)),
+    onLine: (line) => {
+      // uv fetches or builds what it "prepared", and links everything that it "installed" from its cache.
+      const [, what, count] = /^(Prepared|Installed) (\d+) packages?\b/.exec(line.trim()) ?? [];
+      if (what === 'Prepared') counted.prepared += Number(count);
+      if (what === 'Installed') counted.installed += Number(count);
+      request.onLine(line);
+    },
   });
+  if (counted.installed > 0) {
+    tracker.cache(counted.installed - counted.prepared, counted.installed);
+    tracker.detail(`installed ${counted.installed} packages, ${counted.installed - counted.prepared} of them from the cache`);
+  }
   for (const misfit of misfits) tracker.warn(misfit);
   tracker.fraction(0.95);
   const constraintsFile = `${directory}/constraints.txt`;

@@ -56,7 +56,15 @@ export class InstallTracker {
     this.#document = {
       releaseId: options.releaseId,
       step: 'prepare',
-      steps: StepNames.options.map((name) => ({ name, state: 'pending', startedAt: null, durationMs: null, detail: null })),
+      steps: StepNames.options.map((name) => ({
+        name,
+        state: 'pending',
+        startedAt: null,
+        durationMs: null,
+        bytes: 0,
+        cache: null,
+        detail: null,
+      })),
       progress: 0,
       bytes: 0,
       etaMs: null,
@@ -126,7 +134,16 @@ export class InstallTracker {
   }
 
   bytes(received: number): void {
-    this.#document = { ...this.#document, bytes: this.#document.bytes + received };
+    const { step, steps } = this.#document;
+    const counted = steps.map((each) => (each.name === step ? { ...each, bytes: each.bytes + received } : each));
+    this.#document = { ...this.#document, bytes: this.#document.bytes + received, steps: counted };
+  }
+
+  /** Of what the present step needed, so much lay in the caches. */
+  cache(hits: number, total: number): void {
+    const { step, steps } = this.#document;
+    const before = steps.find((each) => each.name === step)?.cache ?? { hits: 0, total: 0 };
+    this.#set({ steps: this.#withStep(step, { cache: { hits: before.hits + hits, total: before.total + total } }) });
   }
 
   warn(text: string): void {
