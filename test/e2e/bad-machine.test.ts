@@ -31,7 +31,7 @@ describe('a disk that is full', () => {
       MOCK_GPU: '1',
     });
     expect(install.stderr).toMatch(/^error\[DISK_FULL\]: \S+ has 2\d MiB free; an installation is not begun below 512 MiB$/m);
-    expect(install.stderr).toMatch(/^help: free space, move the root, or lower install\.minFreeDiskMb$/m);
+    expect(install.stderr).toMatch(/^help: free space, move the root, lower releases\.keep, or lower install\.minFreeDiskMb$/m);
     expect(install.code).toBe(1);
   });
 
