@@ -89,7 +89,9 @@ export async function removeRelease(files: Files, layout: Layout, id: string): P
  */
 export async function chooseEarlier(files: Files, layout: Layout, named: string | null): Promise<string> {
   const { current, releases } = await listReleases(files, layout, false);
-  const usable = releases.filter((release) => release.proved && !release.current).map((release) => release.id);
+  const proved = releases.filter((release) => release.proved && !release.current).map((release) => release.id);
+  const problems = await Promise.all(proved.map(async (id) => (await readWhole(files, layout, id)).problem));
+  const usable = proved.filter((_, index) => problems[index] === null);
   const refuse = (what: string): AgentError =>
     new AgentError('RELEASE_UNUSABLE', what, {
       help:
@@ -104,7 +106,7 @@ export async function chooseEarlier(files: Files, layout: Layout, named: string 
   if (!found.complete) throw refuse(`release ${id} is not whole`);
   if (found.current) throw refuse(`release ${id} is the one in use`);
   if (!found.proved) throw refuse(`release ${id} was never proved: it was installed without a trial start`);
-  const { problem } = await readWhole(files, layout, id);
+  const problem = problems[proved.indexOf(id)] ?? null;
   if (problem !== null) throw refuse(problem);
   return id;
 }
