@@ -117,6 +117,8 @@ export class Installer {
         message: code === 'ROLLOUT_FAILED' ? message : `release ${context.releaseId} was not built: ${message}`,
         data: { code, help, release: context.releaseId },
       });
+      // The release that was refused stays for whoever looks into it; the one refused before it has had its time.
+      if (code === 'VALIDATION_FAILED' || code === 'ROLLOUT_FAILED') await this.#collect();
       throw thrown;
     }
   }
