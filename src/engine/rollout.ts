@@ -1,8 +1,10 @@
 import { AgentError } from '../domain/errors.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
+import { LOCK_NAME, type Lock } from '../domain/lock.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Release, ReleaseFailure } from '../domain/release.ts';
 import type { Intents, PinnedRelease, Rollout } from '../domain/state.ts';
+import { parseLock } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
@@ -87,12 +89,26 @@ async function switchCurrent({ ports, knowledge }: RolloutContext, move: Pick<Ro
     await files.writeText(`${releaseDirectory(layout, move.from)}/${REJECTION_NOTE}`, `${JSON.stringify(note)}\n`);
   }
   // The lock names what is installed, so that the next installation starts from it.
-  const lock = await files.readText(`${directory}/agent.lock.json`);
-  if (lock !== null && lock !== (await files.readText(layout.lockFile))) await files.writeText(layout.lockFile, lock);
+  const lock = await files.readText(`${directory}/${LOCK_NAME}`);
+  const read = lock === null ? null : readableLock(lock, directory);
+  if (lock !== null && read !== null) {
+    if (lock !== (await files.readText(layout.lockFile))) await files.writeText(layout.lockFile, lock);
+    // Not only once the change of the file is seen: until then the release would seem to differ from what is asked for.
+    knowledge.inputs = { ...knowledge.inputs, lock: read };
+  }
   if (await files.link(directory, layout.current)) return;
   throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, {
     help: 'move it away; the agent makes a link of that name',
   });
+}
+
+/** A damaged one of an old release is left where it is: going back matters more. */
+function readableLock(text: string, directory: string): Lock | null {
+  try {
+    return parseLock(text, `${directory}/${LOCK_NAME}`);
+  } catch {
+    return null;
+  }
 }
 
 /** What the loop does when `current` does not name the release that a rollout goes to. */
