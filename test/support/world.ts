@@ -45,8 +45,12 @@ export interface World {
   beforeGit: FakeGitOptions['before'] | null;
   /** What a started process does: serves at once, or nothing. */
   boot: 'serve' | 'silent';
+  /** Releases whose instances never serve, although their trial start did. */
+  silent: (release: string) => boolean;
   /** Packs that do not import. */
   readonly broken: Set<string>;
+  /** Node classes that packs bring when they are loaded. */
+  readonly classes: Map<string, readonly string[]>;
   /** The ports of one agent; each has a PM2 client of its own. */
   ports(): Ports;
   /** Processes of PM2 that run, by name. */
@@ -74,6 +78,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const archives: FakeSourcesOptions['archives'] = {};
   const registry: FakeSourcesOptions['registry'] = {};
   const broken = new Set<string>();
+  const classes = new Map<string, readonly string[]>();
 
   // Git and Python write whole trees; the engine itself has no such help.
   const withParents: Files = {
@@ -100,7 +105,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       const pid = Math.max(...pm2.pids());
       const tcpPort = portOf(entry.args);
       running.set(event.name, { pid, tcpPort });
-      const serves = world.boot === 'serve';
+      const serves = world.boot === 'serve' && !world.silent(entry.env['AGENT_RELEASE'] ?? '');
       kernel.add({ pid, environment: entry.env, command: `python main.py --port ${tcpPort}`, listens: serves ? [tcpPort] : [] });
       if (serves) comfy.serve(urlOf(tcpPort));
     } else if (event.kind === 'exit') {
@@ -123,7 +128,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     if (packs.length > 0) child.line('Import times for custom nodes:');
     for (const pack of packs) child.line(`   0.1 seconds${broken.has(pack) ? ' (IMPORT FAILED)' : ''}: ${nodes}/${pack}`);
     child.line('Starting server');
-    comfy.serve(urlOf(portOf(child.args)));
+    const server = comfy.serve(urlOf(portOf(child.args)));
+    const brought = packs
+      .filter((name) => !broken.has(name))
+      .map((name): [string, readonly string[]] => [`custom_nodes.${name}`, classes.get(name) ?? []]);
+    server.nodeClasses = new Map([...server.nodeClasses, ...brought.filter(([, names]) => names.length > 0)]);
   }
 
   const world: World = {
@@ -142,7 +151,9 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     registry,
     beforeGit: null,
     boot: 'serve',
+    silent: () => false,
     broken,
+    classes,
     running: () => running,
     ports: () => ({
       clock,
