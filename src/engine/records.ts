@@ -56,8 +56,8 @@ function addExit(knowledge: Knowledge, name: string, exit: Exit): void {
   knowledge.exits.set(name, [...(knowledge.exits.get(name) ?? []), exit].slice(-KEPT_EXITS));
 }
 
-/** A start by hand begins a new count: the operator has seen the old one. Written down, for the agents after this one. */
-export function forgiveExits(journal: Journal, knowledge: Knowledge, gpu: number): void {
+/** A start by hand begins a new count: the operator has seen the old one; so does another release. Written down, for the agents after this one. */
+export function forgiveExits(journal: Journal, knowledge: Knowledge, gpu: number, why = 'asked for by hand'): void {
   const name = `comfyui-gpu${gpu}`;
   const counted = (knowledge.exits.get(name) ?? []).filter((exit) => exit.at > 0 && !exit.wanted);
   if (counted.length === 0) return;
@@ -65,7 +65,7 @@ export function forgiveExits(journal: Journal, knowledge: Knowledge, gpu: number
     type: RECOUNT_EVENT,
     target: `instance ${gpu}`,
     level: 'info',
-    message: 'asked for by hand: what ended before counts no longer',
+    message: `${why}: what ended before counts no longer`,
     data: { name },
   });
   forget(knowledge, name);

@@ -9,6 +9,7 @@ import type { Ports } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
+import { forgiveExits } from './records.ts';
 import { REJECTION_NOTE, readCurrent, readFailure, readWhole, releaseDirectory } from './releases.ts';
 import type { StateFiles } from './state-files.ts';
 
@@ -134,6 +135,7 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
     return record(context, 'rollout.failed', 'error', `release ${rollout.to}: ${knowledge.rolloutTrouble}`, rollout);
   }
   record(context, 'rollout.failed', 'error', `release ${rollout.to} is taken back: ${reason}`, rollout);
+  await absolve(context, rollout);
   const { release: refused } = await readWhole(ports.files, layout, rollout.to);
   await moveTo(context, {
     to: rollout.from,
@@ -148,6 +150,21 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
     },
     serving: rollout.serving,
   });
+}
+
+/** What instances did on a release that is taken back is not held against them: they are free to serve the one before. */
+async function absolve(context: RolloutContext, { serving, to }: Rollout): Promise<void> {
+  const { knowledge, journal } = context;
+  const moved = serving.filter((gpu) => knowledge.watches.has(gpu));
+  const quarantined = moved.filter((gpu) => (knowledge.intents.instances[String(gpu)]?.quarantined ?? null) !== null);
+  for (const gpu of moved) forgiveExits(journal, knowledge, gpu, `release ${to} is taken back`);
+  if (quarantined.length === 0) return;
+  const { instances } = knowledge.intents;
+  const freed = quarantined.flatMap((gpu) => {
+    const intent = instances[String(gpu)];
+    return intent === undefined ? [] : [[String(gpu), { ...intent, quarantined: null }] as const];
+  });
+  await saveIntents(context, { instances: { ...instances, ...Object.fromEntries(freed) } });
 }
 
 export async function endRollout(context: RolloutContext, message: string, trouble: string | null): Promise<void> {

@@ -123,6 +123,29 @@ describe('a release on which an instance never becomes ready', () => {
     expect([runsFrom(0), runsFrom(1)]).toEqual([first, first]);
   });
 
+  it('is taken back when it quarantined the instance, which is then let go', async () => {
+    const first = await begin({ health: { maxRestartsInWindow: 1 } });
+    const begun = await beginUpdate();
+    const { pm2 } = lab.machine.world;
+    await lab.machine.until(
+      'the update has ended',
+      () => {
+        if (runsFrom(0) !== first && runsFrom(0) !== undefined && lab.machine.world.running().has('comfyui-gpu0')) pm2.exit('comfyui-gpu0');
+        return lab.machine.core.operations.get(begun.id).state !== 'running';
+      },
+      LONG_MS,
+    );
+    expect(lab.machine.core.operations.get(begun.id)).toMatchObject({
+      error: { code: 'ROLLOUT_FAILED', message: expect.stringContaining('quarantined') },
+    });
+    await lab.machine.until('both serve', bothReady);
+    expect([runsFrom(0), runsFrom(1)]).toEqual([first, first]);
+    // What happened on the release that is gone is not held against it.
+    pm2.exit('comfyui-gpu0');
+    await lab.machine.advance(5_000);
+    expect(bothReady()).toBe(true);
+  });
+
   it('is the fault of the release only if the instance served before', async () => {
     const first = await begin();
     await lab.machine.core.agent.patchInstance('0', { desired: 'stopped' });
