@@ -23,17 +23,28 @@ function apiClasses(graph: JsonRecord): string[] {
   return Object.values(nodes).flatMap((node) => (isRecord(node) && typeof node['class_type'] === 'string' ? [node['class_type']] : []));
 }
 
+const nodesOf = (part: JsonRecord): readonly JsonRecord[] => (Array.isArray(part['nodes']) ? part['nodes'].filter(isRecord) : []);
+const isInactive = ({ mode }: JsonRecord): boolean => INACTIVE.includes(Number(mode ?? 0));
+
 function editorClasses(graph: JsonRecord): string[] {
   const definitions = isRecord(graph['definitions']) ? graph['definitions'] : {};
   const subgraphs = Array.isArray(definitions['subgraphs']) ? definitions['subgraphs'].filter(isRecord) : [];
-  const own = new Set(subgraphs.map((subgraph) => subgraph['id']));
-  const nodes = [graph, ...subgraphs].flatMap((part) => (Array.isArray(part['nodes']) ? part['nodes'].filter(isRecord) : []));
+  const own = new Map(subgraphs.map((subgraph) => [subgraph['id'], subgraph]));
+  // Only what is reached by active nodes: a subgraph that is bypassed or used nowhere needs nothing.
+  const parts = new Set([graph]);
+  for (const part of parts) {
+    for (const node of nodesOf(part)) {
+      const inner = isInactive(node) ? undefined : own.get(node['type']);
+      if (inner !== undefined) parts.add(inner);
+    }
+  }
+  const nodes = [...parts].flatMap(nodesOf);
   const isServers = (node: JsonRecord) => isRecord(node['properties']) && typeof node['properties'][SERVER_PROPERTY] === 'string';
   // Graphs of old editors have the property nowhere.
   const isTold = nodes.some(isServers);
   return nodes.flatMap((node) => {
-    const { type, mode } = node;
-    if (typeof type !== 'string' || INACTIVE.includes(Number(mode ?? 0)) || own.has(type) || /^workflow[>/]/.test(type)) return [];
+    const { type } = node;
+    if (typeof type !== 'string' || isInactive(node) || own.has(type) || /^workflow[>/]/.test(type)) return [];
     return EDITOR_ONLY.test(type) || (isTold && !isServers(node)) ? [] : [type];
   });
 }
