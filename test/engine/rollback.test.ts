@@ -1,9 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { AgentError } from '../../src/domain/errors.ts';
 import { configNodes, packUrl, repositories } from '../support/fake-repositories.ts';
 import { LOCK, LONG_MS, PACK, rolloutLab } from '../support/rollout-lab.ts';
+import { urlOf } from '../support/world.ts';
 
 const lab = rolloutLab();
-const { begin, current, releases, runsFrom, intents, holds, beginUpdate, update, rollback, install } = lab;
+const { begin, beginUpdate, bothReady, current, holds, install, intents, releases, rollback, runsFrom, update } = lab;
 afterEach(() => lab.machine.stop());
 
 describe('agent rollback', () => {
@@ -109,6 +111,48 @@ describe('agent rollback', () => {
     await lab.machine.world.files.remove(`/workspace/releases/${second}/ComfyUI/main.py`);
     expect(await lab.machine.finished(await rollback())).toMatchObject({ state: 'succeeded' });
     expect(await current()).toBe(first);
+  });
+
+  it('--now moves both at once, each when its jobs are done', async () => {
+    const first = await begin();
+    await update();
+    const second = await current();
+    const servers = [8188, 8189].map((tcpPort) => lab.machine.world.comfy.serve(urlOf(tcpPort)));
+    servers[0]?.running.push('somebody');
+    const operation = await lab.machine.core.agent.startOperation({ kind: 'rollback', atOnce: true });
+    await lab.machine.until('gpu 1 has moved', () => runsFrom(1) === first);
+    expect(runsFrom(0)).toBe(second);
+    expect(lab.machine.instance(0).hold).toContain('1 job');
+    servers[0]?.running.splice(0);
+    expect(await lab.machine.finished(operation)).toMatchObject({ state: 'succeeded' });
+    expect([runsFrom(0), runsFrom(1)]).toEqual([first, first]);
+  });
+
+  it('that cannot be written down changes nothing', async () => {
+    await begin();
+    await update();
+    const second = await current();
+    const heal = lab.machine.wires.fail('files.writeText', new AgentError('DISK_FULL', 'the disk is full'), LOCK);
+    await expect(rollback()).rejects.toMatchObject({ code: 'DISK_FULL' });
+    heal();
+    await lab.machine.advance(60_000);
+    expect(await current()).toBe(second);
+    expect([runsFrom(0), runsFrom(1)]).toEqual([second, second]);
+    expect(await intents()).toMatchObject({ rollout: null, pinnedRelease: null });
+    expect(holds()).toEqual([]);
+    expect(bothReady()).toBe(true);
+  });
+
+  it('during an installation that is being built gives that one', async () => {
+    const first = await begin();
+    await update();
+    const held = lab.machine.wires.hold('python.create');
+    const building = await beginUpdate();
+    await lab.machine.advance(5_000);
+    expect(await rollback()).toMatchObject({ id: building.id, kind: 'update' });
+    expect(await current()).not.toBe(first);
+    held.open();
+    expect(await lab.machine.finished(building, LONG_MS)).toMatchObject({ state: 'succeeded' });
   });
 
   it('with a damaged lock goes back all the same', async () => {
