@@ -29,6 +29,11 @@ describe('agent rollback', () => {
     expect(holds()).toEqual(['ROLLED_BACK']);
     expect((await intents()).pinnedRelease).toMatchObject({ release: first });
     expect(lab.machine.journal('release.rollback')).toHaveLength(1);
+    // Nothing is to be built: the wish alone lets go.
+    expect(await install()).toMatchObject({ state: 'succeeded', message: expect.stringContaining('already right') });
+    await lab.machine.advance(1_000);
+    expect(holds()).toEqual([]);
+    expect((await intents()).pinnedRelease).toBeNull();
   });
 
   it('and back again by name', async () => {
