@@ -177,5 +177,5 @@ export function parseLock(text: string, path: string): Lock {
   return fail(`is not valid: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'it does not fit the schema'}`);
 }
 
-/** The file's text: two spaces, one key a line, so that a review sees what moved. */
-export const lockText = (lock: Lock): string => `${JSON.stringify(lock, null, 2)}\n`;
+/** The file's text: two spaces, one key a line, keys in the order of the schema, so that a review sees what moved. */
+export const lockText = (lock: Lock): string => `${JSON.stringify(Lock.parse(lock), null, 2)}\n`;
