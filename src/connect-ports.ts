@@ -1,3 +1,4 @@
+import { createArchives } from './adapters/archives.ts';
 import { createAssets } from './adapters/assets.ts';
 import { createClock } from './adapters/clock.ts';
 import { createComfy } from './adapters/comfyui.ts';
@@ -71,6 +72,7 @@ export async function connectPorts({
     clock: createClock(),
     shell,
     files,
+    archives: createArchives(),
     assets,
     processes: createProcesses({
       pm2Home: layout.pm2Home,

@@ -182,6 +182,16 @@ export interface Git {
   inspect(directory: string): Promise<{ readonly commit: string; readonly changed: readonly string[] } | null>;
   /** Paths in a work tree that git does not track, ignored ones included, directories collapsed, without __pycache__. */
   untracked(directory: string): Promise<readonly string[]>;
+  /**
+   * Writes the history of these commits of one repository into a git bundle; what the mirror lacks is fetched.
+   * @param url may hold credentials, as everywhere
+   */
+  createBundle(url: string, commits: readonly string[], file: string, options?: GitOptions): Promise<void>;
+  /**
+   * Puts the commits of a git bundle into the mirror of that URL, so that a checkout of them asks nobody.
+   * @throws AgentError BUNDLE_INVALID when the file is damaged or lacks one of the commits
+   */
+  importBundle(url: string, commits: readonly string[], file: string, options?: GitOptions): Promise<void>;
   /** Version of the git program. @throws AgentError GIT_MISSING */
   version(): Promise<string>;
 }
@@ -200,6 +210,10 @@ export interface Sources {
     directory: string,
     options?: GitOptions,
   ): Promise<{ readonly sha256: string }>;
+  /** The zip of that digest in the cache, fetched where it is not there. @returns its path. Same errors */
+  archiveFile(request: { readonly url: string; readonly sha256: string }, options?: GitOptions): Promise<string>;
+  /** Puts a zip into the cache under its digest, which the caller has verified. */
+  adoptArchive(file: string, sha256: string): Promise<void>;
   /** Copies a directory, without `.git` and `__pycache__`. @returns the digest of all paths, modes and contents */
   directory(from: string, directory: string, options?: GitOptions): Promise<{ readonly sha256: string }>;
   /** Files that are not as they were written; null when no source of this kind wrote the directory. */
@@ -214,7 +228,16 @@ export interface PythonIndexes {
   readonly findLinks: readonly string[];
 }
 
+/** Wheels of an offline bundle: the only source of packages. */
+export interface LocalWheels {
+  readonly directory: string;
+  /** By name of the package: what stands for its pin. */
+  readonly packages: ReadonlyMap<string, { readonly version: string; readonly sha256: string }>;
+}
+
 export interface ResolveRequest extends PythonIndexes {
+  /** No index, no repository and no network is asked; null or absent: the indexes are. */
+  readonly wheels?: LocalWheels | null;
   /** Interpreter of the environment. */
   readonly python: string;
   /** Requirement files by label; the label names the pack in messages. */
@@ -251,6 +274,28 @@ export interface PythonEnvironments {
       readonly pins: readonly LockedPackage[];
     },
   ): Promise<readonly string[]>;
+  /**
+   * Puts one wheel for each pin into `directory`: fetched with its hashes verified, or built where there is none to fetch.
+   * @returns names of the files, by package
+   * @throws AgentError ENVIRONMENT_FAILED, HASH_MISMATCH
+   */
+  collectWheels(
+    request: PythonIndexes & {
+      readonly python: string;
+      readonly pins: readonly LockedPackage[];
+      readonly constraints: readonly string[];
+      readonly torchBackend: string | null;
+      readonly directory: string;
+      readonly signal?: AbortSignal;
+      readonly onLine?: (line: string) => void;
+    },
+  ): Promise<ReadonlyMap<string, string>>;
+  /** Puts uv, as this agent pins it for this machine, into `directory` as its wheel. @returns the name of the file. @throws AgentError UV_UNAVAILABLE */
+  collectUv(
+    request: PythonIndexes & { readonly python: string; readonly directory: string; readonly signal?: AbortSignal },
+  ): Promise<string>;
+  /** Makes uv available from its wheel unless it is; the digest must be the pinned one. @throws AgentError UV_UNAVAILABLE */
+  placeUv(wheel: string): Promise<void>;
   /** Takes packages out of an environment; names that are not there are passed over. @throws AgentError ENVIRONMENT_FAILED */
   remove(python: string, names: readonly string[], options?: { readonly signal?: AbortSignal }): Promise<void>;
   /** Where an installed package came from, as far as the environment tells it: URL and hashes of its direct_url.json. */
@@ -341,6 +386,39 @@ export interface Files {
   watch(paths: readonly string[], onChange: (path: string) => void): Promise<{ close(): Promise<void> }>;
 }
 
+export interface ArchiveFile {
+  /** As it stands in the archive: relative, without `.` and `..`. */
+  readonly name: string;
+  /** Where its content is, or goes to. */
+  readonly path: string;
+}
+
+/** Archives of plain files (tar), streamed. */
+export interface Archives {
+  /**
+   * Writes a new archive, 0600, whole or not there: first `index`, then the files in their order.
+   * @throws AgentError COMMAND_FAILED when `file` is there already or cannot be written, DISK_FULL
+   */
+  create(
+    file: string,
+    index: { readonly name: string; readonly text: string },
+    files: readonly ArchiveFile[],
+    options?: { readonly signal?: AbortSignal; readonly onProgress?: (bytes: number) => void },
+  ): Promise<void>;
+  /**
+   * Reads an archive once. The first member must be `index`; what it says (`expect`) must follow to the letter: these
+   * members in this order, plain files of this size and digest, and nothing else. What was written before a fault stays
+   * for the caller to remove.
+   * @throws AgentError BUNDLE_INVALID naming the member; FILE_UNREADABLE; DISK_FULL; what `expect` throws
+   */
+  extract(
+    file: string,
+    index: { readonly name: string; readonly maxBytes: number },
+    expect: (text: string) => readonly (ArchiveFile & { readonly sizeBytes: number; readonly sha256: string })[],
+    options?: { readonly signal?: AbortSignal; readonly onProgress?: (name: string, bytes: number, totalBytes: number) => void },
+  ): Promise<void>;
+}
+
 /** Durable journal (SQLite). */
 export interface JournalStore {
   append(event: import('./domain/journal.ts').NewJournalEvent & { readonly at: number }): import('./domain/journal.ts').JournalEvent;
@@ -382,6 +460,7 @@ export interface Ports {
   readonly python: PythonEnvironments;
   readonly comfy: Comfy;
   readonly files: Files;
+  readonly archives: Archives;
   readonly journal: JournalStore;
   readonly assets: Assets;
   readonly metrics: Metrics;

@@ -28,6 +28,8 @@ export interface Mirrors {
    * @throws AgentError COMMIT_NOT_FOUND
    */
   withCommit<T>(remote: GitUrl, want: MirrorWant, options: GitOptions, use: (mirror: string, commit: string) => Promise<T>): Promise<T>;
+  /** Runs `use` with the mirror, empty where there was none, while nobody else changes it. */
+  withMirror<T>(remote: GitUrl, options: GitOptions, use: (mirror: string) => Promise<T>): Promise<T>;
   /** Forgets a mirror that turned out to be damaged. */
   remove(remote: GitUrl): Promise<void>;
 }
@@ -175,22 +177,25 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
     return stdout.split('\n').filter((commit) => commit.startsWith(prefix));
   };
 
+  const withMirror: Mirrors['withMirror'] = (remote, options, use) =>
+    exclusive(pathOf(remote), options.signal, async () => {
+      const path = pathOf(remote);
+      await mkdir(directory, { recursive: true });
+      if (!(await isDirectory(path))) {
+        // HEAD names a branch that never is, so that a clone makes no local branch.
+        await runner.run(['init', '--quiet', '--bare', '--initial-branch=comfy-agent-none', path], {
+          cwd: directory,
+          doing: 'making a mirror of',
+          remote,
+        });
+      }
+      return use(path);
+    });
+
   return {
     pathOf,
-    withCommit: (remote, want, options, use) =>
-      exclusive(pathOf(remote), options.signal, async () => {
-        const path = pathOf(remote);
-        await mkdir(directory, { recursive: true });
-        if (!(await isDirectory(path))) {
-          // HEAD names a branch that never is, so that a clone makes no local branch.
-          await runner.run(['init', '--quiet', '--bare', '--initial-branch=comfy-agent-none', path], {
-            cwd: directory,
-            doing: 'making a mirror of',
-            remote,
-          });
-        }
-        return use(path, await find(remote, want, options));
-      }),
+    withMirror,
+    withCommit: (remote, want, options, use) => withMirror(remote, options, async (path) => use(path, await find(remote, want, options))),
     remove: (remote) => exclusive(pathOf(remote), undefined, () => rm(pathOf(remote), { recursive: true, force: true })),
   };
 }

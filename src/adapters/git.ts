@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, parseGitUrl, redactUrl, rewriteGitUrl } from '../domain/git-url.ts';
 import type { Git, GitOptions, GitSource, Logger } from '../ports.ts';
+import { createGitBundle, importGitBundle } from './git-bundle.ts';
 import { checkoutTree, cloneFromMirror, describeTree, exists, fileError } from './git-checkout.ts';
 import { createGitRunner } from './git-command.ts';
 import type { GitEnvironmentFiles } from './git-environment.ts';
@@ -214,6 +215,17 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
         );
         return { ...(await describeTree(runner, directory, remote, call)), branch: found.branch };
       });
+    },
+
+    createBundle: async (url, commits, file, call = {}) => {
+      const remote = await open(url);
+      await repaired(remote, () => createGitBundle({ runner, mirrors }, remote, commits, file, call));
+    },
+    importBundle: async (url, commits, file, call = {}) => {
+      // Not opened as a remote: nobody is asked, so no key is needed.
+      const remote = parseGitUrl(url);
+      await checkedVersion();
+      await repaired(remote, () => importGitBundle({ runner, mirrors }, remote, commits, file, call));
     },
 
     inspect: async (directory) => {

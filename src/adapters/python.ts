@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { dirname } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
-import { hashedLine, toLockedPackage } from '../domain/lock.ts';
+import { hashedLine, type LockedPackage, toLockedPackage } from '../domain/lock.ts';
 import { locateRequirements } from '../domain/requirements.ts';
-import type { CommandResult, Files, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
+import type { CommandResult, Files, LocalWheels, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
 import { createDownloader } from './download.ts';
 import {
   createPlainEnvironment,
@@ -14,8 +14,9 @@ import {
   probeInterpreter,
   requireSupported,
 } from './python-venv.ts';
+import { buildWheels } from './python-wheels.ts';
 import { createUv, type UvCall } from './uv.ts';
-import { findLinksArguments } from './uv-environment.ts';
+import { sourceArguments } from './uv-environment.ts';
 import { type UvFailure, uvError } from './uv-errors.ts';
 import { filesForUv, keptCommits, preferencesText, readSource, withRequestedUrl } from './uv-requirements.ts';
 
@@ -167,8 +168,7 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
             ...['--generate-hashes', '--output-file', resolution],
             ...(constraints.length === 0 ? [] : ['--constraints', constraintsFile, '--build-constraints', constraintsFile]),
             ...(overrides.length === 0 ? [] : ['--overrides', overridesFile]),
-            ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
-            ...findLinksArguments(request),
+            ...sourceArguments(request, torchBackend),
             ...sources.map(({ fileForUv }) => fileForUv),
           ];
           await runUv(args, {
@@ -209,14 +209,13 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         const shared = { indexes: request, interpreter: python, cwd: work, ...(signal === undefined ? {} : { signal }) };
         if (pins.length === 0) return [];
         const [pinsFile, constraintsFile] = [`${work}/pins.txt`, `${work}/constraints.txt`];
-        await files.writeText(pinsFile, `${pins.map(hashedLine).join('\n')}\n`, 0o600);
+        await files.writeText(pinsFile, `${pins.map((pin) => hashedLine(wheelFor(pin, request.wheels))).join('\n')}\n`, 0o600);
         await files.writeText(constraintsFile, `${constraints.join('\n')}\n`, 0o600);
         const args = [
           ...['pip', 'install', '--python', python, '--no-deps', '--index-strategy', 'unsafe-best-match', '--requirements', pinsFile],
           // What is built from source is built against the torch that is installed.
           ...(constraints.length === 0 ? [] : ['--build-constraints', constraintsFile]),
-          ...(torchBackend === null ? [] : ['--torch-backend', torchBackend]),
-          ...findLinksArguments(request),
+          ...sourceArguments(request, torchBackend),
         ];
         await runUv(args, {
           ...shared,
@@ -232,6 +231,20 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         return checkInstalled(await uv.run(['pip', 'check', '--python', python], { ...shared, timeoutMs }));
       }),
 
+    collectWheels: (request) =>
+      inWorkDirectory(async (work) => {
+        const { python, signal } = request;
+        const call = { indexes: request, interpreter: python, cwd: work, ...(signal === undefined ? {} : { signal }) };
+        await runUv(['venv', '--no-project', '--seed', '--python', python, `${work}/pip`], {
+          ...call,
+          doing: 'making an environment for pip',
+        });
+        return buildWheels(options, `${work}/pip/bin/python`, work, request);
+      }),
+    collectUv: ({ python, directory, signal, ...indexes }) =>
+      uv.collect(directory, { indexes, interpreter: python, cwd: cacheDirectory, timeoutMs, ...(signal === undefined ? {} : { signal }) }),
+    placeUv: (wheel) => uv.place(wheel),
+
     remove: async (python, names, { signal } = {}) => {
       if (names.length === 0) return;
       await runUv(['pip', 'uninstall', '--python', python, '--', ...names], {
@@ -246,6 +259,12 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
     origin: (python, name) => installedOrigin(options, python, name),
     packages: (python) => installedPackages(options, python),
   };
+}
+
+/** The wheel of an offline bundle in place of a pin; a pin that it has no wheel for stays. */
+function wheelFor(pin: LockedPackage, wheels: LocalWheels | null | undefined): LockedPackage {
+  const wheel = wheels?.packages.get(pin.name);
+  return wheel === undefined ? pin : { ...pin, version: wheel.version, url: null, hashes: [`sha256:${wheel.sha256}`] };
 }
 
 /** One line for each unmet requirement: overrides make them on purpose, so they are told and not fatal. */

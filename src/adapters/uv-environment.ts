@@ -1,5 +1,5 @@
 /** The whole environment of uv and pip: nothing is inherited that is not named here. */
-import type { PythonIndexes } from '../ports.ts';
+import type { LocalWheels, PythonIndexes } from '../ports.ts';
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -58,6 +58,16 @@ export function uvEnvironment({
 /** Arguments beside the environment: directories may hold commas, which the variable cannot. */
 export const findLinksArguments = ({ findLinks }: PythonIndexes): string[] =>
   findLinks.some(hasCredentials) ? [] : findLinks.flatMap((place) => ['--find-links', place]);
+
+/** Where packages come from: the indexes, or nothing but the wheels of a bundle. */
+export const sourceArguments = (
+  request: PythonIndexes & { readonly wheels?: LocalWheels | null },
+  torchBackend: string | null,
+): string[] => {
+  const { wheels } = request;
+  if (wheels !== null && wheels !== undefined) return ['--offline', '--no-index', '--find-links', wheels.directory];
+  return [...(torchBackend === null ? [] : ['--torch-backend', torchBackend]), ...findLinksArguments(request)];
+};
 
 /** Environment of a plain interpreter: its basics and nothing that changes what it imports. */
 export const pythonEnvironment = (environment: Environment): Record<string, string> => ({

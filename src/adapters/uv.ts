@@ -1,5 +1,6 @@
 /** uv: the one on this machine, else the pinned wheel, kept in the cache. */
 import { randomUUID } from 'node:crypto';
+import { copyFile } from 'node:fs/promises';
 import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
 import { redactUrls } from '../domain/requirements.ts';
 import type { CommandResult, Files, Logger, PythonIndexes, Shell } from '../ports.ts';
@@ -37,6 +38,10 @@ export interface UvCall {
 export interface Uv {
   /** Runs uv; a failure of uv itself is a value. @throws AgentError UV_UNAVAILABLE, INTERRUPTED */
   run(args: readonly string[], call: UvCall): Promise<CommandResult>;
+  /** Puts the pinned wheel into the directory. @returns its name. @throws AgentError UV_UNAVAILABLE, INTERRUPTED */
+  collect(directory: string, call: UvCall): Promise<string>;
+  /** Takes uv from its wheel where this machine has none. @throws AgentError UV_UNAVAILABLE when it is not the pinned wheel */
+  place(wheel: string): Promise<void>;
 }
 
 export function createUv(options: UvOptions): Uv {
@@ -62,13 +67,22 @@ export function createUv(options: UvOptions): Uv {
     return pipIndex;
   };
 
-  const find = async (call: UvCall): Promise<string> => {
+  const cached = `${cacheDirectory}/uv/${UV_VERSION}/uv`;
+  const present = async (): Promise<string | null> => {
     const onPath = await shell.which('uv');
     if (onPath !== null && (await isUsable(onPath))) return onPath;
-    const cached = `${cacheDirectory}/uv/${UV_VERSION}/uv`;
-    if (await files.exists(cached)) return cached;
+    return (await files.exists(cached)) ? cached : null;
+  };
+  const fallbackOf = async (call: UvCall): Promise<string | null> => (isConfigured(call.indexes) ? null : indexOfPip(call.interpreter));
+
+  const find = async (call: UvCall): Promise<string> => {
+    const found = await present();
+    if (found !== null) return found;
     call.onLine?.(`fetching uv ${UV_VERSION}`);
-    await fetchUv(options, call, cached, isConfigured(call.indexes) ? null : await indexOfPip(call.interpreter));
+    const fallback = await fallbackOf(call);
+    await inWorkDirectory(options, call.signal, async (work) =>
+      unpackUv(options, await fetchUv(options, call, work, fallback), work, cached),
+    );
     return cached;
   };
 
@@ -91,7 +105,7 @@ export function createUv(options: UvOptions): Uv {
         throw error;
       });
       const file = await program;
-      const fallbackIndex = isConfigured(call.indexes) ? null : await indexOfPip(call.interpreter);
+      const fallbackIndex = await fallbackOf(call);
       const { onLine } = call;
       const running = shell.run(file, args, {
         cwd: call.cwd,
@@ -112,31 +126,56 @@ export function createUv(options: UvOptions): Uv {
       if (call.signal?.aborted) throw interrupted(args);
       return result;
     },
+    collect: (directory, call) =>
+      inWorkDirectory(options, call.signal, async (work) => {
+        const wheel = await fetchUv(options, call, work, await fallbackOf(call));
+        const name = wheel.slice(wheel.lastIndexOf('/') + 1);
+        await copyFile(wheel, `${directory}/${name}`);
+        return name;
+      }),
+    place: async (wheel) => {
+      if ((await present()) !== null) return;
+      if ((await files.digest(wheel)) !== UV_WHEELS[process.arch]?.sha256)
+        throw unavailable(`the uv of the bundle is not uv ${UV_VERSION} for ${process.arch}, which this agent pins`);
+      await inWorkDirectory(options, undefined, (work) => unpackUv(options, wheel, work, cached));
+    },
   };
 }
 
 const interrupted = (args: readonly string[]): AgentError =>
   new AgentError('INTERRUPTED', `uv ${args.slice(0, 2).join(' ')} was interrupted`);
 
-async function fetchUv(options: UvOptions, call: UvCall, target: string, fallbackIndex: string | null): Promise<void> {
-  const { files, shell, cacheDirectory, environment, log } = options;
+/** @returns the pinned wheel, verified */
+async function fetchUv(options: UvOptions, call: UvCall, work: string, fallbackIndex: string | null): Promise<string> {
   const wheel = UV_WHEELS[process.arch];
   if (wheel === undefined) throw unavailable(`there is no pinned uv for ${process.arch}`);
+  return (
+    (await wheelInFindLinks(options, call, wheel)) ??
+    (await wheelByPip(options, call, wheel, work)) ??
+    (await wheelFromIndex(options, call, wheel, work, fallbackIndex))
+  );
+}
+
+async function unpackUv({ shell, files, environment, log }: UvOptions, wheel: string, work: string, target: string): Promise<void> {
+  await extractZipEntry(wheel, UV_PROGRAM, `${work}/uv`, 0o755);
+  const proof = await shell.run(`${work}/uv`, ['--version'], { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS });
+  if (proof.exitCode !== 0) throw unavailable(`uv ${UV_VERSION} does not run on this machine: ${proof.tail.trim().slice(-300)}`);
+  await files.ensureDirectory(target.slice(0, target.lastIndexOf('/')));
+  await files.move(`${work}/uv`, target);
+  log.info({ uv: target, version: UV_VERSION }, 'uv put in place');
+}
+
+async function inWorkDirectory<T>(
+  { files, cacheDirectory }: UvOptions,
+  signal: AbortSignal | undefined,
+  use: (work: string) => Promise<T>,
+): Promise<T> {
   const work = `${cacheDirectory}/uv/fetch-${randomUUID()}`;
   try {
     await files.ensureDirectory(work);
-    const file =
-      (await wheelInFindLinks(options, call, wheel)) ??
-      (await wheelByPip(options, call, wheel, work)) ??
-      (await wheelFromIndex(options, call, wheel, work, fallbackIndex));
-    await extractZipEntry(file, UV_PROGRAM, `${work}/uv`, 0o755);
-    const proof = await shell.run(`${work}/uv`, ['--version'], { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS });
-    if (proof.exitCode !== 0) throw unavailable(`uv ${UV_VERSION} does not run on this machine: ${proof.tail.trim().slice(-300)}`);
-    await files.ensureDirectory(target.slice(0, target.lastIndexOf('/')));
-    await files.move(`${work}/uv`, target);
-    log.info({ uv: target, version: UV_VERSION }, 'uv fetched');
+    return await use(work);
   } catch (error) {
-    if (call.signal?.aborted) throw new AgentError('INTERRUPTED', 'fetching uv was interrupted');
+    if (signal?.aborted) throw new AgentError('INTERRUPTED', 'fetching uv was interrupted');
     const known = asAgentError(error);
     if (known.code === 'UV_UNAVAILABLE' || known.code === 'DISK_FULL') throw known;
     throw unavailable(`uv is not on this machine and could not be fetched: ${redactUrls(known.message)}`, error);

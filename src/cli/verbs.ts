@@ -176,6 +176,7 @@ export const VERBS: readonly Verb[] = [
       { flags: '--locked', about: 'refuse what agent.lock.json does not say' },
       { flags: '--verify', about: 'compare the release in place with its lock, and touch nothing; exit 1 when it differs' },
       { flags: '--dry-run', about: 'show what would be done, and do nothing' },
+      { flags: '--bundle <file>', about: 'from an offline bundle alone: no network is used', kind: 'text' },
       noWait,
       timeout,
     ],
@@ -240,6 +241,18 @@ export const VERBS: readonly Verb[] = [
     options: [{ flags: '--now', about: 'move all instances side by side, each when it is idle' }, noWait, timeout],
     examples: ['agent rollback', 'agent rollback 20261121-041500-3fb07a80 --now'],
     load: async () => (await import('./commands/rollback.ts')).rollback,
+  },
+  {
+    name: 'bundle',
+    group: INSTALL,
+    about: 'write everything that agent.lock.json names into one archive; `agent install --bundle` installs it without a network',
+    arguments: [
+      { name: '<action>', about: 'create: write a new archive', choices: ['create'] },
+      { name: '<file>', about: 'the archive, a .tar that is not there yet' },
+    ],
+    options: [{ flags: '--with-models', about: 'model files of the lock go in too' }, noWait, timeout],
+    examples: ['agent bundle create /media/usb/comfyui.tar', 'agent install --bundle /media/usb/comfyui.tar'],
+    load: async () => (await import('./commands/bundle.ts')).bundle,
   },
   {
     name: 'doctor',

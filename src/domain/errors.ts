@@ -118,6 +118,12 @@ export const errorRegistry = {
     409,
     5,
   ),
+  BUNDLE_INVALID: kind(
+    'an offline bundle cannot be used',
+    'nothing was changed; copy it again, or make a new one with `agent bundle create`',
+    400,
+    1,
+  ),
   REQUIREMENTS_UNRESOLVED: kind(
     'the Python requirements cannot be met together',
     'see the lines named; override or constrain one of them',

@@ -11,7 +11,7 @@ import { normaliseName, parseRequirement } from './requirements.ts';
 export const LOCK_NAME = 'agent.lock.json';
 
 const Commit = z.string().regex(/^[0-9a-f]{40}$/, 'a locked commit has 40 hexadecimal digits');
-const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const LockedSubmodule = z.strictObject({ path: z.string(), url: z.string(), commit: Commit });
 export type LockedSubmodule = z.infer<typeof LockedSubmodule>;

@@ -3,7 +3,7 @@ import { Moves } from './lock.ts';
 import { Time } from './observed.ts';
 import { InstallProgress } from './release.ts';
 
-export const OperationKind = z.enum(['install', 'reinstall', 'update', 'rollback', 'start', 'stop', 'restart', 'drain']);
+export const OperationKind = z.enum(['install', 'reinstall', 'update', 'rollback', 'bundle', 'start', 'stop', 'restart', 'drain']);
 export type OperationKind = z.infer<typeof OperationKind>;
 
 /** POST /v1/operations */
@@ -21,6 +21,13 @@ export const OperationRequest = z.strictObject({
   dryRun: z.boolean().optional(),
   /** Pins to let go (update). */
   moves: Moves.optional(),
+  /**
+   * Path of an offline bundle, absolute, on the machine of the agent: the only source of the installation (install), or
+   * the new file to write (bundle).
+   */
+  bundle: z.string().max(4_096).regex(/^\//, 'a bundle is named by an absolute path').optional(),
+  /** Model files go in too (bundle). */
+  withModels: z.boolean().optional(),
   /** Release to go back to; absent: the proved one before the current one (rollback). */
   release: z.string().max(100).optional(),
   /** Move all instances side by side, each when it is idle, instead of one after the other (rollback). */

@@ -27,6 +27,8 @@ export const InstallationIntent = z.object({
   clean: z.boolean(),
   /** Pins to let go (`update`). */
   moves: Moves.nullable().default(null),
+  /** The only source, an offline bundle. */
+  bundle: z.string().nullable().default(null),
 });
 export type InstallationIntent = z.infer<typeof InstallationIntent>;
 

@@ -8,7 +8,7 @@ import type { Ports } from '../ports.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
 import { examineDrift } from './drift.ts';
-import { type InstallationOperations, requestInstallation } from './installation-operations.ts';
+import { type InstallationOperations, requestBundle, requestInstallation } from './installation-operations.ts';
 import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -85,6 +85,7 @@ export function createFacade(parts: FacadeParts): Agent {
     operation: async (id) => operations.get(id),
     startOperation: async (request) => {
       const { kind } = request;
+      if (kind === 'bundle') return requestBundle(parts.installations, ports, parts.version.agent, request);
       if (kind === 'rollback') return requestRollback(parts.installations, request);
       return kind === 'install' || kind === 'reinstall' || kind === 'update'
         ? requestInstallation(parts.installations, kind, request)

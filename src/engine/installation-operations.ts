@@ -4,6 +4,8 @@ import type { OperationDocument, OperationKind, OperationRequest } from '../doma
 import type { InstallationIntent, Intents } from '../domain/state.ts';
 import { installationWish } from '../plan/installation.ts';
 import { movesNothing } from '../plan/lock.ts';
+import type { Ports } from '../ports.ts';
+import { createBundle } from './bundle/create.ts';
 import type { Installer } from './installer.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { OperationHandle, Operations } from './operations.ts';
@@ -32,9 +34,18 @@ export async function requestInstallation(
   kind: InstallationKind,
   request: OperationRequest,
 ): Promise<OperationDocument> {
+  const { clean = false, locked = false, dryRun = false, bundle = null } = request;
+  if (bundle !== null && (kind !== 'install' || dryRun))
+    throw new AgentError('REQUEST_INVALID', 'a bundle can only be installed', { help: 'name `bundle` with kind install, without dryRun' });
   const running = context.operations.running('installation');
-  if (running !== null) return running;
-  const { clean = false, locked = false, dryRun = false } = request;
+  if (running !== null) {
+    // Another installation would reach for the network; who names a bundle must not be told that it is done.
+    if (bundle !== null && context.knowledge.intents.installation?.bundle !== bundle)
+      throw new AgentError('HELD', `${running.kind} is running; the bundle was not begun`, {
+        help: 'wait for it to end, then run the command again',
+      });
+    return running;
+  }
   const moves = kind === 'update' ? Moves.parse(request.moves ?? {}) : null;
   if (moves !== null && movesNothing(moves))
     throw new AgentError('REQUEST_INVALID', 'an update needs to be told what to move', {
@@ -42,15 +53,28 @@ export async function requestInstallation(
     });
   if (dryRun)
     return context.operations.start(kind, 'installation', `${kind} --dry-run was asked for`, (handle) =>
-      context.installer.run(handle, { fresh: false, clean: false, moves, locked, dryRun }),
+      context.installer.run(handle, { fresh: false, clean: false, moves, locked, dryRun, bundle: null }),
     );
-  const wish: InstallationIntent = { requestedAt: context.now(), fresh: kind === 'reinstall', clean, moves };
+  const wish: InstallationIntent = { requestedAt: context.now(), fresh: kind === 'reinstall', clean, moves, bundle };
   const operation = context.operations.start(kind, 'installation', `${kind} was asked for`, (handle) =>
     install(context, handle, { wish, locked, kept }),
   );
   const kept = saveWish(context, wish);
   await kept;
   return operation;
+}
+
+/** Writes an offline bundle of the release in place; an installation that runs is given as it is. */
+export async function requestBundle(
+  { operations, knowledge }: InstallationOperations,
+  ports: Ports,
+  createdBy: string,
+  { bundle: file, withModels = false }: OperationRequest,
+): Promise<OperationDocument> {
+  if (file === undefined) throw new AgentError('REQUEST_INVALID', 'a bundle needs a file', { help: 'name the new file in `bundle`' });
+  return operations.start('bundle', 'installation', 'a bundle was asked for', (handle) =>
+    createBundle(ports, knowledge, handle, { file, withModels, createdBy }),
+  );
 }
 
 /** The same, by the loop: what is missing, or what an earlier agent was asked for and did not finish. */
@@ -79,6 +103,7 @@ async function install(
       moves: wish?.moves ?? null,
       locked,
       dryRun: false,
+      bundle: wish?.bundle ?? null,
     });
     await forgetWish(context);
     if (wish !== null) await forgetPin(context.rollouts).catch(() => undefined);

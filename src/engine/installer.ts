@@ -3,12 +3,14 @@ import type { Lock, Moves } from '../domain/lock.ts';
 import type { InstallationSpec, Release } from '../domain/release.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
-import { lockProblems, NO_MOVES, pinsOf } from '../plan/lock.ts';
+import { NO_MOVES, pinsOf } from '../plan/lock.ts';
 import { resolve } from '../plan/resolve.ts';
-import type { Ports } from '../ports.ts';
+import type { LocalWheels, Ports } from '../ports.ts';
+import { withBundle } from './bundle/take.ts';
 import type { InstallContext } from './installation/context.ts';
 import { discard, installRelease, newReleaseId, planRelease } from './installation/install.ts';
 import { InstallTracker } from './installation/progress.ts';
+import { requireLock } from './installation/require-lock.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { observe } from './observe.ts';
@@ -37,6 +39,14 @@ export interface InstallRequest {
   readonly locked: boolean;
   /** Only find out what would change. */
   readonly dryRun: boolean;
+  /** An offline bundle as the only source; null: the network. */
+  readonly bundle: string | null;
+}
+
+/** A bundle that is taken in: its lock decides, its wheels are the only packages. */
+interface TakenBundle {
+  readonly lock: Lock;
+  readonly wheels: LocalWheels;
 }
 
 /** One installation from the question "is it needed?" to the release in use. */
@@ -49,18 +59,35 @@ export class Installer {
 
   /** @returns the closing message. @throws AgentError of the step that failed */
   async run(handle: OperationHandle, request: InstallRequest): Promise<string> {
-    const { ports, knowledge, journal, refresh, rollouts } = this.#options;
+    const { ports, knowledge, refresh, rollouts } = this.#options;
     await untilMoved(rollouts, handle.signal, (message) => handle.update({ message: `an earlier rollout comes first: ${message}` }));
     await refresh();
-    const { configuration, inputs } = knowledge;
+    if (request.bundle === null) return this.#install(handle, request, null);
+    this.#requireInputs();
+    return withBundle({ ports, knowledge }, handle, request.bundle, async (bundle) => {
+      await refresh();
+      return this.#install(handle, request, bundle);
+    });
+  }
+
+  /** @throws AgentError of a file that asks for what is not understood */
+  #requireInputs(): void {
+    const { inputs } = this.#options.knowledge;
     if (inputs.installationProblem !== null) {
       const { code, message, help } = inputs.installationProblem;
       throw new AgentError(code, message, { help });
     }
+  }
+
+  async #install(handle: OperationHandle, request: InstallRequest, bundle: TakenBundle | null): Promise<string> {
+    const { ports, knowledge, journal } = this.#options;
+    this.#requireInputs();
+    const { configuration, inputs } = knowledge;
+    const lock = bundle?.lock ?? inputs.lock;
     knowledge.desired = resolve({
       config: configuration.config,
       packs: inputs.packs,
-      lock: inputs.lock,
+      lock,
       gpus: knowledge.cards,
       intents: knowledge.intents,
       generation: configuration.generation,
@@ -68,7 +95,7 @@ export class Installer {
     // Not put into knowledge: the loop looks too, and may know better by now.
     const observed = await observe(ports, knowledge, new Set(['installation']));
     const { release: previous } = await readCurrent(ports.files, configuration.layout);
-    if (request.locked) requireLock(inputs.lock, knowledge.desired.installation);
+    if (request.locked || bundle !== null) requireLock(lock, knowledge.desired.installation);
     if (request.moves !== null) requireKnownPacks(request.moves, knowledge.desired.installation);
     const need = request.fresh
       ? 'a new release was asked for'
@@ -79,7 +106,7 @@ export class Installer {
 
     if (request.clean) await ports.files.remove(configuration.layout.cache);
     const started = ports.clock.monotonic();
-    const context = this.#context(handle, observed, previous, request);
+    const context = this.#context(handle, observed, previous, request, bundle);
     if (request.dryRun) return this.#rehearse(context);
     journal.record({
       type: 'install.begin',
@@ -169,7 +196,13 @@ export class Installer {
     }
   }
 
-  #context(handle: OperationHandle, observed: ObservedState, previous: Release | null, request: InstallRequest): InstallContext {
+  #context(
+    handle: OperationHandle,
+    observed: ObservedState,
+    previous: Release | null,
+    request: InstallRequest,
+    bundle: TakenBundle | null,
+  ): InstallContext {
     const { ports, knowledge, inherited } = this.#options;
     const { config, layout, secrets } = knowledge.configuration;
     const desired = knowledge.desired;
@@ -218,9 +251,10 @@ export class Installer {
       directory: releaseDirectory(layout, releaseId),
       previous,
       lock: knowledge.inputs.lock,
-      pins: pinsOf(knowledge.inputs.lock, desired.installation, moves),
+      pins: pinsOf(bundle?.lock ?? knowledge.inputs.lock, desired.installation, moves),
       moves,
-      locked: request.locked,
+      wheels: bundle?.wheels ?? null,
+      locked: request.locked || bundle !== null,
       requiredModels: knowledge.inputs.models,
       gpus: knowledge.cards.known ? knowledge.cards.value : null,
       trialDevice: idleCard(desired, observed),
@@ -251,26 +285,6 @@ function idleCard(desired: DesiredState, observed: ObservedState): string | null
   };
   const idle = desired.instances.find((instance) => instance.mode === 'gpu' && isIdle(instance.name));
   return idle?.visibleDevices ?? null;
-}
-
-/** @throws AgentError LOCK_DIFFERS with everything that differs */
-function requireLock(lock: Lock | null, spec: InstallationSpec): void {
-  if (lock === null)
-    throw new AgentError('LOCK_DIFFERS', 'there is no agent.lock.json to install by', {
-      help: 'run `agent install` once without --locked',
-    });
-  const problems = lockProblems(lock, spec);
-  if (problems.length === 0) return;
-  const lines = problems.map(({ name, change, before, after }) =>
-    change === 'added'
-      ? `${name} is not in the lock`
-      : change === 'removed'
-        ? `${name} is in the lock and no longer asked for`
-        : `${name} differs${before === null && after === null ? '' : ` (locked ${before}, asked for ${after})`}`,
-  );
-  throw new AgentError('LOCK_DIFFERS', `the configuration asks for something else than agent.lock.json: ${lines.join('; ')}`, {
-    details: { problems },
-  });
 }
 
 /** @throws AgentError USAGE naming the pack that is not there */

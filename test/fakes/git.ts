@@ -154,6 +154,27 @@ export function createFakeGit(options: FakeGitOptions): Git {
       await files.writeText(marker(directory), JSON.stringify({ url: source.url, commit, tracked: tree }));
       return describe(source, commit, branch, tree);
     },
+    createBundle: async (url, commits, file) => {
+      const held = Object.fromEntries(commits.map((commit) => [commit, commitOf(url, commit)]));
+      await files.writeText(file, JSON.stringify({ commits: held }));
+    },
+    importBundle: async (url, commits, file) => {
+      const text = (await files.readText(file)) ?? '';
+      const read = (): { readonly commits: FakeRepository['commits'] } | null => {
+        try {
+          return JSON.parse(text) as { readonly commits: FakeRepository['commits'] };
+        } catch {
+          return null;
+        }
+      };
+      const bundle = read();
+      if (bundle === null) throw new AgentError('BUNDLE_INVALID', `the git bundle of ${redactUrl(url)} cannot be read`);
+      const missing = commits.find((commit) => bundle.commits[commit] === undefined);
+      if (missing !== undefined)
+        throw new AgentError('BUNDLE_INVALID', `the git bundle of ${redactUrl(url)} does not hold commit ${missing}`);
+      const before = mirrored.get(url) ?? { branches: {}, commits: {} };
+      mirrored.set(url, { ...before, commits: { ...before.commits, ...bundle.commits } });
+    },
     inspect: async (directory) => {
       const tree = await workTree(directory);
       if (tree === null) return null;

@@ -15,6 +15,8 @@ export interface FakePythonOptions {
   /** Package -> versions, by the directory or URL that is given as find-links. */
   readonly findLinks?: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>;
   readonly readText: (path: string) => Promise<string | null>;
+  /** Where wheels are put; absent: none can be collected. */
+  readonly writeText?: (path: string, text: string) => Promise<void>;
   /** Called for each environment that is made, to put files where others look for them. */
   readonly onCreate?: (python: string) => Promise<void>;
 }
@@ -44,6 +46,7 @@ export function createFakePython({
   index = {},
   findLinks = {},
   readText,
+  writeText,
   onCreate,
 }: FakePythonOptions): FakePython {
   const installed = new Map<string, Record<string, string>>();
@@ -158,6 +161,15 @@ export function createFakePython({
       called('install', String(request.pins.length), request.signal);
       const packages = installed.get(request.python);
       if (packages === undefined) throw new AgentError('ENVIRONMENT_FAILED', `${request.python} is no environment`);
+      const { wheels } = request;
+      if (wheels !== null && wheels !== undefined) {
+        for (const { name } of request.pins) {
+          const wheel = wheels.packages.get(name);
+          if (wheel === undefined) throw new AgentError('ENVIRONMENT_FAILED', `there is no wheel of ${name}`);
+          packages[name] = wheel.version;
+        }
+        return [];
+      }
       if (request.pins.length > 0) refuseUnreachable(request, 'installing the packages');
       const found = request.pins.map((locked): [string, string] => {
         const pin = requirementLine(locked);
@@ -173,6 +185,25 @@ export function createFakePython({
       });
       Object.assign(packages, Object.fromEntries(found));
       return [];
+    },
+
+    collectWheels: async ({ pins, directory, ...request }) => {
+      if (pins.length > 0) refuseUnreachable(request, 'collecting wheels');
+      const collected = new Map<string, string>();
+      for (const { name, version: wanted } of pins) {
+        const file = `${name.replaceAll('-', '_')}-${wanted ?? '0.1'}-py3-none-any.whl`;
+        // The text whose digest the index names.
+        await writeText?.(`${directory}/${file}`, `${name} ${wanted ?? '0.1'}`);
+        collected.set(name, file);
+      }
+      return collected;
+    },
+    collectUv: async ({ directory }) => {
+      await writeText?.(`${directory}/uv-1.0-py3-none-any.whl`, 'uv');
+      return 'uv-1.0-py3-none-any.whl';
+    },
+    placeUv: async (wheel) => {
+      calls.push(`placeUv ${wheel.slice(wheel.lastIndexOf('/') + 1)}`);
     },
 
     remove: async (python, names) => {

@@ -61,6 +61,19 @@ export function createFakeSources({ files, archives, registry }: FakeSourcesOpti
       await write(directory, tree);
       return { sha256: found };
     },
+    archiveFile: async ({ url, sha256 }) => {
+      const tree = cache.get(sha256) ?? archives[url];
+      if (tree === undefined) throw new AgentError('SOURCE_NOT_FOUND', `there is no archive at ${redactUrl(url)}`);
+      if (digest(tree) !== sha256)
+        throw new AgentError('DIGEST_DIFFERS', `${redactUrl(url)} has sha256 ${digest(tree)} in place of ${sha256}`);
+      const file = `/fake-archives/${sha256}.zip`;
+      // Its text has this very digest.
+      await files.writeText(file, JSON.stringify(Object.entries(tree).sort()));
+      return file;
+    },
+    adoptArchive: async (file, sha256) => {
+      cache.set(sha256, Object.fromEntries(JSON.parse((await files.readText(file)) ?? '') as [string, string][]));
+    },
     directory: async (from, directory) => {
       if (!(await files.isDirectory(from))) throw new AgentError('SOURCE_NOT_FOUND', `there is no directory ${from}`);
       const tree = await read(from);

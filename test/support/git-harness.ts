@@ -18,6 +18,8 @@ export interface GitHarness {
   readonly root: string;
   readonly git: Git;
   origin(name: string): Promise<HarnessOrigin>;
+  /** Another machine, that no origin can be reached from once it was asked for. */
+  unplugged(): Promise<Git>;
   close(): Promise<void>;
 }
 
@@ -42,6 +44,10 @@ export async function realGitHarness(): Promise<GitHarness> {
     root,
     git,
     origin: (name) => createOrigin(join(root, 'origins', name)),
+    unplugged: async () => {
+      await rename(join(root, 'origins'), join(root, 'moved-away'));
+      return realGit(join(root, 'elsewhere'));
+    },
     close: async () => {
       await git.close();
       await rm(root, { recursive: true, force: true });
@@ -56,6 +62,7 @@ export async function fakeGitHarness(): Promise<GitHarness> {
   return {
     root,
     git: createFakeGit({ repositories, files: diskFiles }),
+    unplugged: async () => createFakeGit({ repositories: {}, files: diskFiles }),
     origin: async (name) => {
       const repository = {
         branches: {} as Record<string, string>,

@@ -1,5 +1,6 @@
 import type { Gpu } from '../../src/domain/gpu.ts';
 import type { Files, Ports } from '../../src/ports.ts';
+import { createFakeArchives } from '../fakes/archives.ts';
 import { createFakeAssets } from '../fakes/assets.ts';
 import { createFakeClock, type FakeClock } from '../fakes/clock.ts';
 import { createFakeComfy, type FakeComfy } from '../fakes/comfy.ts';
@@ -91,6 +92,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const python = createFakePython({
     index: options.index ?? {},
     readText: (path) => files.readText(path),
+    writeText: (path, text) => withParents.writeText(path, text),
     onCreate: async (interpreter) => files.put(interpreter, ''),
   });
   const git = createFakeGit({ repositories, files: withParents, before: (operation, source) => world.beforeGit?.(operation, source) });
@@ -167,6 +169,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       python,
       comfy: comfy.comfy,
       files,
+      archives: createFakeArchives(withParents),
       journal,
       assets: createFakeAssets(SIMULATOR_TREE),
       metrics: fakeMetrics,

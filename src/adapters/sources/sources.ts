@@ -1,7 +1,7 @@
 /** Packs that do not come from git: archives over HTTP, the Comfy Registry, directories of this machine. */
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError, asAgentError } from '../../domain/errors.ts';
@@ -101,6 +101,19 @@ export function createSources(options: SourcesOptions): Sources {
         unpackZip(cached(found), unfinished, redactUrl(url), { limits, ...(call.signal ? { signal: call.signal } : {}) }),
       );
       return { sha256: found };
+    },
+    archiveFile: async ({ url, sha256 }, call = {}) => cached(await fetchArchive(url, sha256, call)),
+    adoptArchive: async (file, sha256) => {
+      await mkdir(cacheDirectory, { recursive: true });
+      const partial = join(cacheDirectory, `.${randomUUID()}.zip`);
+      try {
+        await copyFile(file, partial);
+        await rename(partial, cached(sha256));
+      } catch (error) {
+        throw asAgentError(error);
+      } finally {
+        await rm(partial, { force: true });
+      }
     },
     directory: async (from, directory, call = {}) => {
       const facts = await stat(from).catch(() => null);

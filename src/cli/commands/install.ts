@@ -1,10 +1,11 @@
+import { resolve } from 'node:path';
 import type { Agent } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/errors.ts';
+import { AgentError, ExitCode } from '../../domain/errors.ts';
 import type { InstallationDocument } from '../../domain/health.ts';
 import type { InstallPreview } from '../../domain/install-preview.ts';
 import type { OperationDocument, OperationKind } from '../../domain/operation.ts';
 import { withAgent } from '../connect.ts';
-import { type Command, type Context, isSet, numberOf, type Options } from '../context.ts';
+import { type Command, type Context, isSet, numberOf, type Options, textOf } from '../context.ts';
 import { runOperation } from '../follow.ts';
 import { pause } from '../interrupt.ts';
 import { driftLines } from '../render/difference.ts';
@@ -18,11 +19,19 @@ const verb =
   (kind: Extract<OperationKind, 'install' | 'reinstall'>): Command =>
   (context, _args, options) =>
     withAgent(context, isSet(options, 'dryRun') || isSet(options, 'verify') ? 'read' : 'change', async (connection) => {
+      const file = textOf(options, 'bundle');
+      if (file !== null && (isSet(options, 'verify') || isSet(options, 'dryRun')))
+        throw new AgentError('USAGE', '--bundle installs; it does not go with --verify or --dry-run');
       if (isSet(options, 'verify')) return verify(context, connection.agent);
       if (isSet(options, 'dryRun')) return dryRun(context, connection.agent, kind);
       if (connection.isLocal) context.note('no agent is running: installing in this command');
       const wait = options['wait'] !== false || connection.isLocal;
-      const request = { kind, ...(isSet(options, 'clean') ? { clean: true } : {}), ...(isSet(options, 'locked') ? { locked: true } : {}) };
+      const request = {
+        kind,
+        ...(isSet(options, 'clean') ? { clean: true } : {}),
+        ...(isSet(options, 'locked') ? { locked: true } : {}),
+        ...(file === null ? {} : { bundle: resolve(context.host.workingDirectory, file) }),
+      };
       const operation = await runOperation(context, connection, request, {
         verb: typed(kind, options),
         wait,
@@ -35,7 +44,7 @@ const verb =
     });
 
 const typed = (kind: string, options: Options): string =>
-  `${kind}${isSet(options, 'clean') ? ' --clean' : ''}${isSet(options, 'locked') ? ' --locked' : ''}`;
+  `${kind}${isSet(options, 'clean') ? ' --clean' : ''}${isSet(options, 'locked') ? ' --locked' : ''}${textOf(options, 'bundle') === null ? '' : ` --bundle ${textOf(options, 'bundle')}`}`;
 
 /** The result: the message of the operation, and what the release is made of when it is new. */
 export function tell(context: Context, operation: OperationDocument, installation: InstallationDocument): void {

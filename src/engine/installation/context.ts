@@ -3,7 +3,7 @@ import type { GpuReading } from '../../domain/gpu.ts';
 import type { Lock, Moves } from '../../domain/lock.ts';
 import type { InstallationSpec, Release } from '../../domain/release.ts';
 import type { Pins } from '../../plan/lock.ts';
-import type { Ports } from '../../ports.ts';
+import type { LocalWheels, Ports } from '../../ports.ts';
 import type { RequiredModel } from '../knowledge.ts';
 import type { InstallTracker } from './progress.ts';
 
@@ -26,6 +26,8 @@ export interface InstallContext {
   readonly lock: Lock | null;
   readonly pins: Pins;
   readonly moves: Moves;
+  /** Of an offline bundle: the only source of packages; null: the indexes are. */
+  readonly wheels: LocalWheels | null;
   /** Refuse whatever the lock does not say. */
   readonly locked: boolean;
   /** Files that must be in the models directory. */

@@ -14,5 +14,7 @@ export const movable = ({ directory }: InstallContext, locked: LockedPackage): L
   replaced(locked, fileUrl(directory), RELEASE);
 
 /** As uv finds it in this release. */
-export const placed = ({ directory }: InstallContext, locked: LockedPackage): LockedPackage =>
-  replaced(locked, RELEASE, fileUrl(directory));
+export const placed = ({ directory }: InstallContext, locked: LockedPackage): LockedPackage => atPlace(directory, locked);
+
+/** As uv finds it in the release of that directory. */
+export const atPlace = (directory: string, locked: LockedPackage): LockedPackage => replaced(locked, RELEASE, fileUrl(directory));

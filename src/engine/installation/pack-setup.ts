@@ -78,7 +78,10 @@ function scriptEnvironment(context: InstallContext, { python, constraintsFile }:
   };
 }
 
-function indexEnvironment({ spec }: InstallContext): Record<string, string> {
+function indexEnvironment({ spec, wheels }: InstallContext): Record<string, string> {
+  // What a script installs is in the bundle when it is in the lock.
+  if (wheels !== null)
+    return { PIP_NO_INDEX: '1', PIP_FIND_LINKS: wheels.directory, UV_NO_INDEX: '1', UV_OFFLINE: '1', UV_FIND_LINKS: wheels.directory };
   const { indexUrl, extraIndexUrls, findLinks } = spec.python;
   return {
     ...(indexUrl === null ? {} : { PIP_INDEX_URL: indexUrl, UV_DEFAULT_INDEX: indexUrl }),

@@ -74,7 +74,7 @@ describe('plan', () => {
       const asked = machine();
       expect(
         actionsOf(
-          plan({ ...asked, intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false, moves: null } } }),
+          plan({ ...asked, intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false, moves: null, bundle: null } } }),
         ),
       ).toEqual(['install']);
     });
@@ -82,7 +82,7 @@ describe('plan', () => {
     describe('an installation that an operator asked for and that an agent did not live to finish', () => {
       const asked = (wish: Partial<InstallationIntent>, release: Partial<Release>) => {
         const input = withObserved(machine(), { release: known(aRelease(undefined, release)) });
-        const installation = { requestedAt: NOW, fresh: false, clean: false, moves: null, ...wish };
+        const installation = { requestedAt: NOW, fresh: false, clean: false, moves: null, bundle: null, ...wish };
         return plan({ ...input, intents: { ...input.intents, installation } });
       };
       const before = at(-1_000);
