@@ -3,8 +3,9 @@ import { AgentError } from '../domain/errors.ts';
 import { hashedLine, type LockedPackage } from '../domain/lock.ts';
 import { normaliseName, redactUrls } from '../domain/requirements.ts';
 import type { Files, PythonEnvironments, Shell } from '../ports.ts';
-import { pipEnvironment } from './uv-environment.ts';
+import { pipEnvironment, pythonEnvironment } from './uv-environment.ts';
 
+const SHORT_MS = 30_000;
 /** Where the backends of uv's --torch-backend have their index. */
 const TORCH_INDEX = 'https://download.pytorch.org/whl/';
 
@@ -15,7 +16,21 @@ export interface WheelOptions {
   readonly timeoutMs: number;
 }
 
+/** A pin as every pip reads it: some refuse `name @ git+file:…`. */
+const pipLine = (pin: LockedPackage): string =>
+  pin.url === null
+    ? hashedLine(pin)
+    : [`${pin.url}${pin.url.includes('#') ? '&' : '#'}egg=${pin.name}`, ...pin.hashes.map((hash) => `--hash=${hash}`)].join(' ');
+
 type Request = Parameters<PythonEnvironments['collectWheels']>[0];
+
+/** The interpreter that an environment was made of, when it has pip. */
+export async function interpreterWithPip({ shell, environment }: WheelOptions, python: string): Promise<string | null> {
+  const options = { environment: pythonEnvironment(environment), timeoutMs: SHORT_MS };
+  const base = (await shell.run(python, ['-c', 'import sys; print(sys._base_executable)'], options)).stdout.trim();
+  if (!base.startsWith('/')) return null;
+  return (await shell.run(base, ['-m', 'pip', '--version'], options)).exitCode === 0 ? base : null;
+}
 
 /** @param python an interpreter with pip, of the version that the wheels are for */
 export async function buildWheels(
@@ -32,7 +47,7 @@ export async function buildWheels(
   const build = async (some: readonly LockedPackage[], verified: boolean): Promise<void> => {
     if (some.length === 0) return;
     const pinsFile = `${work}/pins-${verified ? 'hashed' : 'urls'}.txt`;
-    await files.writeText(pinsFile, `${some.map(hashedLine).join('\n')}\n`, 0o600);
+    await files.writeText(pinsFile, `${some.map(pipLine).join('\n')}\n`, 0o600);
     const lines: string[] = [];
     const args = ['-m', 'pip', 'wheel', '--no-deps', '--progress-bar=off', '--retries=2', '--timeout=30', `--wheel-dir=${directory}`];
     const result = await shell.run(python, [...args, ...(verified ? ['--require-hashes'] : []), `--requirement=${pinsFile}`], {
@@ -41,6 +56,8 @@ export async function buildWheels(
         ...base,
         // What is built is built against what is locked, as when it was installed.
         ...(constraints.length === 0 ? {} : { PIP_BUILD_CONSTRAINT: constraintsFile }),
+        // The name of the same before pip 25.3; it does not go with --require-hashes there.
+        ...(constraints.length === 0 || verified ? {} : { PIP_CONSTRAINT: constraintsFile }),
         ...(extra.length === 0 ? {} : { PIP_EXTRA_INDEX_URL: extra.join(' ') }),
         GIT_TERMINAL_PROMPT: '0',
         GIT_SSH_COMMAND: 'ssh -oBatchMode=yes',

@@ -14,7 +14,7 @@ import {
   probeInterpreter,
   requireSupported,
 } from './python-venv.ts';
-import { buildWheels } from './python-wheels.ts';
+import { buildWheels, interpreterWithPip } from './python-wheels.ts';
 import { createUv, type UvCall } from './uv.ts';
 import { sourceArguments } from './uv-environment.ts';
 import { type UvFailure, uvError } from './uv-errors.ts';
@@ -235,6 +235,8 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
       inWorkDirectory(async (work) => {
         const { python, signal } = request;
         const call = { indexes: request, interpreter: python, cwd: work, ...(signal === undefined ? {} : { signal }) };
+        const withPip = await interpreterWithPip(options, python);
+        if (withPip !== null) return buildWheels(options, withPip, work, request);
         await runUv(['venv', '--no-project', '--seed', '--python', python, `${work}/pip`], {
           ...call,
           doing: 'making an environment for pip',
