@@ -91,8 +91,10 @@ describe('wheels of locked packages', () => {
     await mkdir(directory);
     await copyFile(wheel, join(directory, 'tiny_lib-1.0-py3-none-any.whl'));
     const wheels: LocalWheels = { directory, packages: new Map([['tiny-lib', { version: '1.0', sha256: '0'.repeat(64) }]]) };
-    const failure = python.install({ ...PLAIN, python: environment, pins: [locked({})], wheels });
+    const fresh = await python.create(join(lab.cache, 'changed-venv'), { interpreter: 'python3', version: null, needsUv: true });
+    const failure = python.install({ ...PLAIN, python: fresh, pins: [locked({})], wheels });
     await expect(failure).rejects.toMatchObject({ code: expect.stringMatching(/^(HASH_MISMATCH|ENVIRONMENT_FAILED)$/) });
+    expect(await python.packages(fresh)).toEqual({});
   });
 
   it('of uv is taken only when it is the pinned one', async ({ skip }) => {
