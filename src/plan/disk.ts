@@ -24,4 +24,13 @@ export function diskNeed(previous: { readonly bytes: number; readonly ownBytes: 
   };
 }
 
+/**
+ * What taking in a bundle may need: its members once more while they are verified, and as much again for the mirrors,
+ * caches and models that they go to.
+ */
+export const bundleNeed = (bundleBytes: number, spareMb: number): DiskNeed => ({
+  bytes: 2 * bundleBytes + spareMb * MEBIBYTE,
+  because: `a bundle of ${mebibytes(bundleBytes)} takes up to twice that while it is taken in, and ${spareMb} MiB stay free`,
+});
+
 export const mebibytes = (bytes: number): string => `${Math.round(bytes / MEBIBYTE)} MiB`;

@@ -22,7 +22,8 @@ const digestOf = async (file: string): Promise<string> =>
     .digest('hex');
 beforeAll(async () => {
   lab = await createPythonLab();
-  python = createPythonEnvironments(lab.options());
+  // Unlike in the suites about closed indexes, a connection that is lost is tried again, as users have it.
+  python = createPythonEnvironments(lab.options({ ...lab.options().environment, UV_HTTP_RETRIES: '3' }));
   source = join(lab.cache, 'source');
   wheel = await makeWheel(source, { name: 'tiny-lib', version: '1.0' });
   try {
@@ -78,6 +79,17 @@ describe('wheels of locked packages', () => {
     expect(await python.install(request)).toEqual([]);
     expect(await python.packages(environment)).toMatchObject({ 'tiny-lib': '1.0', 'comfy-vcs': '0.1' });
   });
+
+  it('come from an index, one for this machine out of many', async ({ skip }) => {
+    const unreachable = skipped ?? (await lab.unreachable());
+    if (unreachable !== null) return skip(unreachable);
+    const [file, directory] = [join(lab.cache, 'indexed.txt'), join(lab.cache, 'indexed')];
+    await writeFile(file, 'markupsafe==2.1.5\nsix==1.16.0\n');
+    const pins = await python.resolve({ ...PLAIN, python: environment, requirements: [{ label: 'indexed', file }] });
+    const found = await collect(directory, pins);
+    expect([...found.keys()].sort()).toEqual(['markupsafe', 'six']);
+    for (const pin of pins) expect(pin.hashes).toContain(`sha256:${await digestOf(join(directory, found.get(pin.name) ?? ''))}`);
+  }, 120_000);
 
   it('that are not the locked ones are refused', async ({ skip }) => {
     if (skipped !== null) return skip(skipped);

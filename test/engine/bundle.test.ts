@@ -105,6 +105,20 @@ describe('an offline bundle', () => {
     expect(to.core.knowledge.intents.installation).toBeNull();
   });
 
+  it('that the disk has no room for is not begun', async () => {
+    const to = await target(await text(await source(), FILE));
+    to.world.files.freeDiskBytes = 1024 * 1024;
+    expect(await ask(to, { kind: 'install', bundle: FILE })).toMatchObject({
+      state: 'failed',
+      error: { code: 'DISK_FULL', message: expect.stringContaining('takes up to twice that') },
+    });
+  });
+
+  it('that is not there is told', async () => {
+    const to = await target(null);
+    expect((await ask(to, { kind: 'install', bundle: FILE })).error).toMatchObject({ code: 'FILE_UNREADABLE' });
+  });
+
   it('for another configuration is refused with what differs', async () => {
     const bundle = await text(await source(), FILE);
     const to = await target(bundle, { comfyui: { branch: 'dev' }, python: { torch: 'cu126' } });

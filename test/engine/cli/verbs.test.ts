@@ -71,6 +71,8 @@ describe('with a running agent, over its socket', () => {
     ['install --dry-run', 0, InstallPreview],
     ['install --no-wait', 0, OperationDocument],
     ['reinstall --clean --no-wait', 0, OperationDocument],
+    ['install --bundle one.tar --no-wait', 0, OperationDocument],
+    ['bundle create one.tar --with-models --no-wait', 0, OperationDocument],
     ['rollback --no-wait', 0, OperationDocument],
     ['rollback r1 --now --no-wait', 0, OperationDocument],
     ['restart 0 --drain --no-wait', 0, OperationDocument],
@@ -148,11 +150,16 @@ describe('with a running agent, over its socket', () => {
     await lab.serve(agent);
     await lab.run(['restart', 'comfyui-gpu1', '--drain', '--no-wait']);
     await lab.run(['reinstall', '--clean', '--no-wait']);
+    await lab.run(['install', '--bundle', 'one.tar', '--no-wait']);
+    await lab.run(['bundle', 'create', '/media/one.tar', '--with-models', '--no-wait']);
     await lab.run(['cordon', 'gpu0']);
     await lab.run(['unquarantine', '1']);
     expect(agent.asked).toEqual([
       { call: 'startOperation', argument: { kind: 'restart', gpus: [1], drain: true } },
       { call: 'startOperation', argument: { kind: 'reinstall', clean: true } },
+      // The agent may run in another directory.
+      { call: 'startOperation', argument: { kind: 'install', bundle: join(lab.root, 'one.tar') } },
+      { call: 'startOperation', argument: { kind: 'bundle', bundle: '/media/one.tar', withModels: true } },
       { call: 'patchInstance', argument: { reference: '0', patch: { cordoned: true } } },
       { call: 'patchInstance', argument: { reference: '1', patch: { quarantined: false } } },
     ]);

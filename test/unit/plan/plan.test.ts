@@ -74,7 +74,10 @@ describe('plan', () => {
       const asked = machine();
       expect(
         actionsOf(
-          plan({ ...asked, intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false, moves: null, bundle: null } } }),
+          plan({
+            ...asked,
+            intents: { ...asked.intents, installation: { requestedAt: NOW, fresh: true, clean: false, moves: null, bundle: null } },
+          }),
         ),
       ).toEqual(['install']);
     });
