@@ -132,6 +132,16 @@ describe('an offline bundle', () => {
     );
   });
 
+  it('for another kind of machine is refused before anything is taken in', async () => {
+    const to = await target(await text(await source(), FILE));
+    to.world.python.platform = () => 'linux-aarch64';
+    expect((await ask(to, { kind: 'install', bundle: FILE })).error).toMatchObject({
+      code: 'LOCK_DIFFERS',
+      message: expect.stringContaining('for linux-x86_64, and this machine is linux-aarch64'),
+    });
+    expect(await text(to, NODES)).toBeNull();
+  });
+
   it('takes models along when asked to, and never over those that are there', async () => {
     const config = { models: { required: ['vae/a.safetensors', 'vae/b.safetensors'] } };
     const prepare: GitMachineOptions['prepare'] = (world) => world.files.put('/workspace/shared/models/vae/a.safetensors', 'weights');

@@ -13,7 +13,16 @@ import type { OpenBundle } from './open.ts';
  * Refuses a bundle that was made for another configuration. Changes nothing.
  * @throws AgentError LOCK_DIFFERS with a line for each setting that differs
  */
-export async function requireFit(files: Ports['files'], knowledge: Knowledge, bundle: OpenBundle): Promise<void> {
+export async function requireFit(
+  { files, python }: Pick<Ports, 'files' | 'python'>,
+  knowledge: Knowledge,
+  bundle: OpenBundle,
+): Promise<void> {
+  const { platform, packages } = bundle.lock.python;
+  if (packages.length > 0 && platform !== python.platform())
+    throw new AgentError('LOCK_DIFFERS', `the bundle holds packages for ${platform}, and this machine is ${python.platform()}`, {
+      help: 'make a bundle on a machine like this one',
+    });
   const { config } = knowledge.configuration;
   const here = installationSpec(config, await packsWith(files, knowledge, bundle));
   const lines = specDifferences(bundle.lock, bundle.manifest.spec, here);

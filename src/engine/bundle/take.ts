@@ -25,7 +25,7 @@ export async function withBundle<T>(
   try {
     handle.update({ message: `reading ${file}`, progress: 0 });
     const bundle = await openBundle(ports, file, directory, handle);
-    await requireFit(files, knowledge, bundle);
+    await requireFit(ports, knowledge, bundle);
     const wheels = await placeBundle(ports, knowledge, bundle, handle);
     return await use({ lock: bundle.lock, wheels });
   } finally {
