@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSources } from '../../src/adapters/sources/sources.ts';
 import type { RegistryVersion } from '../../src/domain/registry.ts';
 import type { Logger, Sources } from '../../src/ports.ts';
-import { createFakeSources } from '../fakes/sources.ts';
+import { createFakeSources, type FakeSourcesOptions } from '../fakes/sources.ts';
 import { LINK, type ZipPart, zipOf } from '../support/zip.ts';
 
 interface Harness {
@@ -20,6 +20,8 @@ interface Harness {
   publish(path: string, files: Readonly<Record<string, string>>): string;
   remove(path: string): void;
   version(id: string, version: RegistryVersion): void;
+  /** Another machine, with caches of its own. */
+  elsewhere(): Sources;
   close(): Promise<void>;
 }
 
@@ -72,6 +74,7 @@ async function realHarness(): Promise<Harness> {
   return {
     root,
     sources: real(root),
+    elsewhere: () => real(join(root, 'elsewhere')),
     registryUrl: `${url}/registry/`,
     publish: (path, files) => {
       archives.set(`/${path}`, zipOf(Object.entries(files).map(([name, data]) => ({ name, data, deflate: true }))));
@@ -90,31 +93,29 @@ async function fakeHarness(): Promise<Harness> {
   const root = await mkdtemp(join(tmpdir(), 'agent-sources-fake-'));
   const archives: Record<string, Readonly<Record<string, string>>> = {};
   const registry: Record<string, RegistryVersion[]> = {};
+  const files: FakeSourcesOptions['files'] = {
+    readText: (path) => readFile(path, 'utf8').catch(() => null),
+    writeText: async (path, content) => {
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(path, content);
+    },
+    exists: (path) =>
+      access(path).then(
+        () => true,
+        () => false,
+      ),
+    isDirectory: (path) =>
+      stat(path).then(
+        (facts) => facts.isDirectory(),
+        () => false,
+      ),
+    list: (directory) => readdir(directory),
+    move: rename,
+  };
   return {
     root,
-    sources: createFakeSources({
-      archives,
-      registry,
-      files: {
-        readText: (path) => readFile(path, 'utf8').catch(() => null),
-        writeText: async (path, content) => {
-          await mkdir(dirname(path), { recursive: true });
-          await writeFile(path, content);
-        },
-        exists: (path) =>
-          access(path).then(
-            () => true,
-            () => false,
-          ),
-        isDirectory: (path) =>
-          stat(path).then(
-            (facts) => facts.isDirectory(),
-            () => false,
-          ),
-        list: (directory) => readdir(directory),
-        move: rename,
-      },
-    }),
+    sources: createFakeSources({ archives, registry, files, archiveDirectory: join(root, 'archives') }),
+    elsewhere: () => createFakeSources({ archives, registry, files, archiveDirectory: join(root, 'archives') }),
     registryUrl: 'https://registry.invalid',
     publish: (path, files) => {
       archives[`https://archives.invalid/${path}`] = files;
@@ -149,6 +150,18 @@ describe.each([
     harness.remove('a.zip');
     expect(await harness.sources.archive({ url, sha256 }, `${place}-2`)).toEqual({ sha256 });
     await expect(harness.sources.archive({ url, sha256: null }, `${place}-3`)).rejects.toMatchObject({ code: 'SOURCE_NOT_FOUND' });
+  });
+
+  it('hands the zip of an archive to another machine, which needs nothing else', async () => {
+    const url = harness.publish('a.zip', { '__init__.py': 'NODES = {}' });
+    const { sha256 } = await harness.sources.archive({ url, sha256: null }, place);
+    const file = await harness.sources.archiveFile({ url, sha256 });
+    await expect(harness.sources.archiveFile({ url, sha256: 'f'.repeat(64) })).rejects.toMatchObject({ code: 'DIGEST_DIFFERS' });
+    harness.remove('a.zip');
+    const elsewhere = harness.elsewhere();
+    await expect(elsewhere.archive({ url, sha256 }, `${place}-2`)).rejects.toMatchObject({ code: 'SOURCE_NOT_FOUND' });
+    await elsewhere.adoptArchive(file, sha256);
+    expect(await elsewhere.archive({ url, sha256 }, `${place}-3`)).toEqual({ sha256 });
   });
 
   it('names both digests when they differ, and leaves nothing', async () => {

@@ -12,6 +12,8 @@ export interface FakeSourcesOptions {
   readonly archives: Record<string, Tree>;
   /** Versions by id of a pack. */
   readonly registry: Record<string, readonly RegistryVersion[]>;
+  /** Where zips are handed out. */
+  readonly archiveDirectory?: string;
 }
 
 const RECORD = '.comfy-agent-files.json';
@@ -23,7 +25,7 @@ const digest = (tree: Tree): string =>
 export const fakeArchiveDigest = digest;
 
 /** Archives, registry and directories in memory. */
-export function createFakeSources({ files, archives, registry }: FakeSourcesOptions): Sources {
+export function createFakeSources({ files, archives, registry, archiveDirectory = '/fake-archives' }: FakeSourcesOptions): Sources {
   const cache = new Map<string, Tree>();
   const read = async (directory: string, below = ''): Promise<Record<string, string>> => {
     const found: Record<string, string> = {};
@@ -66,7 +68,7 @@ export function createFakeSources({ files, archives, registry }: FakeSourcesOpti
       if (tree === undefined) throw new AgentError('SOURCE_NOT_FOUND', `there is no archive at ${redactUrl(url)}`);
       if (digest(tree) !== sha256)
         throw new AgentError('DIGEST_DIFFERS', `${redactUrl(url)} has sha256 ${digest(tree)} in place of ${sha256}`);
-      const file = `/fake-archives/${sha256}.zip`;
+      const file = `${archiveDirectory}/${sha256}.zip`;
       // Its text has this very digest.
       await files.writeText(file, JSON.stringify(Object.entries(tree).sort()));
       return file;
