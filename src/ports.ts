@@ -264,6 +264,8 @@ export interface PythonEnvironments {
   ): Promise<string>;
   /** Resolves without installing. @returns packages by name, with hashes. @throws AgentError REQUIREMENTS_UNRESOLVED with uv's explanation */
   resolve(request: ResolveRequest): Promise<readonly LockedPackage[]>;
+  /** What indexes said is kept for some minutes; after this they are asked anew. */
+  forgetIndexes(): Promise<void>;
   /**
    * Installs exactly these, hashes verified, packages hard-linked from the uv cache. Constraints hold for what is built.
    * @returns what does not fit together all the same, one line each (overrides do that on purpose)

@@ -243,6 +243,7 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         });
         return buildWheels(options, `${work}/pip/bin/python`, work, request);
       }),
+    forgetIndexes: () => uv.forgetAnswers(),
     collectUv: ({ python, directory, signal, ...indexes }) =>
       uv.collect(directory, { indexes, interpreter: python, cwd: cacheDirectory, timeoutMs, ...(signal === undefined ? {} : { signal }) }),
     placeUv: (wheel) => uv.place(wheel),

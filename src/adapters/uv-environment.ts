@@ -9,7 +9,7 @@ const INHERITED =
 
 /** What uv knows about where packages come from and how to reach it; nothing that changes what is resolved. */
 const UV_SETTINGS =
-  /^UV_(?:DEFAULT_INDEX|INDEX|INDEX_URL|INDEX_\w+_(?:USERNAME|PASSWORD)|EXTRA_INDEX_URL|FIND_LINKS|KEYRING_PROVIDER|INSECURE_HOST|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|LINK_MODE|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+|PYTHON_INSTALL_(?:DIR|MIRROR)|TORCH_BACKEND_\w+)$/;
+  /^UV_(?:INDEX_\w+_(?:USERNAME|PASSWORD)|FIND_LINKS|KEYRING_PROVIDER|INSECURE_HOST|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|LINK_MODE|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+|PYTHON_INSTALL_(?:DIR|MIRROR)|TORCH_BACKEND_\w+)$/;
 
 /** uv lets an index be written name=URL. */
 const NAME_OF_INDEX = /^[\w-]+=(?=[a-z]+:)/;
@@ -22,38 +22,36 @@ const named = (environment: Environment, names: RegExp): Record<string, string> 
 export interface UvEnvironmentOptions {
   /** The agent's environment. */
   readonly environment: Environment;
-  readonly indexes: PythonIndexes;
-  /** Used when neither configuration nor environment names an index; null: PyPI. */
-  readonly fallbackIndex: string | null;
+  readonly indexes: Pick<PythonIndexes, 'findLinks'>;
+  /** Credentials of the indexes: never as arguments nor in the file, which are easily read. */
+  readonly credentials: Environment;
+  /** uv.toml with the indexes. */
+  readonly configurationFile: string;
   readonly cacheDirectory: string;
   readonly allowPythonDownloads: boolean;
 }
 
-/** Index URLs go by environment, never as arguments: they may hold credentials, and arguments are public. */
-export function uvEnvironment({
+export const uvEnvironment = ({
   environment,
   indexes,
-  fallbackIndex,
+  credentials,
+  configurationFile,
   cacheDirectory,
   allowPythonDownloads,
-}: UvEnvironmentOptions): Record<string, string> {
-  const { UV_INDEX_URL: deprecatedIndex, ...settings } = named(environment, UV_SETTINGS);
-  const index = indexes.indexUrl ?? settings['UV_DEFAULT_INDEX'] ?? deprecatedIndex ?? fallbackIndex;
-  return {
-    GIT_SSH_COMMAND: 'ssh -oBatchMode=yes',
-    ...named(environment, INHERITED),
-    ...settings,
-    ...(index === null || index === undefined ? {} : { UV_DEFAULT_INDEX: index }),
-    ...(indexes.extraIndexUrls.length === 0 ? {} : { UV_INDEX: indexes.extraIndexUrls.join(' ') }),
-    ...(indexes.findLinks.some(hasCredentials) ? { UV_FIND_LINKS: indexes.findLinks.join(',') } : {}),
-    UV_CACHE_DIR: cacheDirectory,
-    UV_NO_CONFIG: '1',
-    UV_PYTHON_DOWNLOADS: allowPythonDownloads ? 'automatic' : 'never',
-    GIT_TERMINAL_PROMPT: '0',
-    PYTHONUNBUFFERED: '1',
-    NO_COLOR: '1',
-  };
-}
+}: UvEnvironmentOptions): Record<string, string> => ({
+  GIT_SSH_COMMAND: 'ssh -oBatchMode=yes',
+  ...named(environment, INHERITED),
+  ...named(environment, UV_SETTINGS),
+  ...credentials,
+  ...(indexes.findLinks.some(hasCredentials) ? { UV_FIND_LINKS: indexes.findLinks.join(',') } : {}),
+  UV_CACHE_DIR: cacheDirectory,
+  // In place of any that lies on the machine.
+  UV_CONFIG_FILE: configurationFile,
+  UV_PYTHON_DOWNLOADS: allowPythonDownloads ? 'automatic' : 'never',
+  GIT_TERMINAL_PROMPT: '0',
+  PYTHONUNBUFFERED: '1',
+  NO_COLOR: '1',
+});
 
 /** Arguments beside the environment: directories may hold commas, which the variable cannot. */
 export const findLinksArguments = ({ findLinks }: PythonIndexes): string[] =>

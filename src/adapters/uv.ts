@@ -1,11 +1,13 @@
 /** uv: the one on this machine, else the pinned wheel, kept in the cache. */
 import { randomUUID } from 'node:crypto';
 import { copyFile } from 'node:fs/promises';
+import { digestOf } from '../domain/digest.ts';
 import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
 import { redactUrls } from '../domain/requirements.ts';
 import type { CommandResult, Files, Logger, PythonIndexes, Shell } from '../ports.ts';
 import type { Downloader } from './download.ts';
 import { bootstrapIndexes, pipEnvironment, pythonEnvironment, uvEnvironment } from './uv-environment.ts';
+import { uvIndexes } from './uv-indexes.ts';
 import { extractZipEntry, indexPageLinks, type PinnedWheel, UV_PROGRAM, UV_VERSION, UV_WHEELS } from './uv-wheel.ts';
 
 /** First version whose --torch-backend knows cu130; an older one on PATH is passed over. */
@@ -13,6 +15,8 @@ const OLDEST_UV = [0, 9, 0] as const;
 const SHORT_MS = 30_000;
 const FETCH_MS = 300_000;
 const LARGEST_WHEEL = 128 * 1024 * 1024;
+/** uv's name for the part of its cache that holds pages of projects. */
+const ANSWERS = /^simple-v\d+$/;
 const LARGEST_INDEX_PAGE = 64 * 1024 * 1024;
 
 export interface UvOptions {
@@ -38,6 +42,8 @@ export interface UvCall {
 export interface Uv {
   /** Runs uv; a failure of uv itself is a value. @throws AgentError UV_UNAVAILABLE, INTERRUPTED */
   run(args: readonly string[], call: UvCall): Promise<CommandResult>;
+  /** What indexes said about projects is asked anew by the next call. */
+  forgetAnswers(): Promise<void>;
   /** Puts the pinned wheel into the directory. @returns its name. @throws AgentError UV_UNAVAILABLE, INTERRUPTED */
   collect(directory: string, call: UvCall): Promise<string>;
   /** Takes uv from its wheel where this machine has none. @throws AgentError UV_UNAVAILABLE when it is not the pinned wheel */
@@ -68,6 +74,7 @@ export function createUv(options: UvOptions): Uv {
   };
 
   const cached = `${cacheDirectory}/uv/${UV_VERSION}/uv`;
+  const uvCache = `${cacheDirectory}/uv-cache`;
   const present = async (): Promise<string | null> => {
     const onPath = await shell.which('uv');
     if (onPath !== null && (await isUsable(onPath))) return onPath;
@@ -105,15 +112,19 @@ export function createUv(options: UvOptions): Uv {
         throw error;
       });
       const file = await program;
-      const fallbackIndex = await fallbackOf(call);
+      const { configuration, credentials } = uvIndexes({ environment, indexes: call.indexes, fallbackIndex: await fallbackOf(call) });
+      const configurationFile = `${cacheDirectory}/uv/${digestOf(configuration)}.toml`;
+      await files.ensureDirectory(`${cacheDirectory}/uv`);
+      await files.writeText(configurationFile, configuration, 0o600);
       const { onLine } = call;
       const running = shell.run(file, args, {
         cwd: call.cwd,
         environment: uvEnvironment({
           environment,
           indexes: call.indexes,
-          fallbackIndex,
-          cacheDirectory: `${cacheDirectory}/uv-cache`,
+          credentials,
+          configurationFile,
+          cacheDirectory: uvCache,
           allowPythonDownloads: call.allowPythonDownloads ?? false,
         }),
         timeoutMs: call.timeoutMs,
@@ -125,6 +136,10 @@ export function createUv(options: UvOptions): Uv {
       });
       if (call.signal?.aborted) throw interrupted(args);
       return result;
+    },
+    forgetAnswers: async () => {
+      const kept = (await files.list(uvCache)).filter((name) => ANSWERS.test(name));
+      await Promise.all(kept.map((name) => files.remove(`${uvCache}/${name}`)));
     },
     collect: (directory, call) =>
       inWorkDirectory(options, call.signal, async (work) => {

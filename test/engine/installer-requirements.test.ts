@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PackStatus } from '../../src/domain/release.ts';
 import type { FakeCommand } from '../fakes/shell.ts';
-import { packUrl, push } from '../support/fake-repositories.ts';
+import { configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';
 import type { Machine } from '../support/machine.ts';
 
@@ -39,8 +39,21 @@ describe('requirements that do not fit', () => {
     expect(await custom('ComfyUI-Two')).toBeNull();
     expect(await custom('ComfyUI-Two.disabled')).not.toBeNull();
     expect(await custom('ComfyUI-One')).not.toBeNull();
-    // ComfyUI, all packs, the others, each suspect.
-    expect(machine.world.python.calls.filter((call) => call.startsWith('resolve'))).toHaveLength(5);
+    // ComfyUI, all packs, the same of indexes as they are now, the others, each suspect.
+    expect(machine.world.python.calls.filter((call) => call.startsWith('resolve'))).toHaveLength(6);
+  });
+
+  it('for want of a version that came out a moment ago are asked once more of the indexes as they are now', async () => {
+    const pillow = async () => (await current())?.packages['pillow'];
+    await lab({ packs: { 'ComfyUI-One': 'pillow', 'ComfyUI-Two': 'pillow>=12' }, nodes: configNodes('ComfyUI-One') });
+    await install();
+    machine.world.python.publish('pillow', '12.0.0');
+    await install();
+    expect(await pillow()).toBe('11.0.0');
+    machine.world.files.put('/workspace/shared/config_nodes.json', configNodes('ComfyUI-One', 'ComfyUI-Two'));
+    await install();
+    expect(await pillow()).toBe('12.0.0');
+    expect((await pack('ComfyUI-Two'))?.state).toBe('loaded');
   });
 
   it('fail the installation when they are to: the table is in the error, and nothing is changed', async () => {

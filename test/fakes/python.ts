@@ -26,6 +26,8 @@ export interface FakePython extends PythonEnvironments {
   readonly calls: readonly string[];
   /** Changes what is installed, as a script of a pack would; null removes. */
   change(python: string, packages: Readonly<Record<string, string | null>>): void;
+  /** The index has one more version; who asked before hears of it after `forgetIndexes` only. */
+  publish(name: string, version: string): void;
   /** All repositories have a new commit from now on. */
   push(): void;
   /** Fails the next call of that kind with this error. */
@@ -52,6 +54,8 @@ export function createFakePython({
   const installed = new Map<string, Record<string, string>>();
   const versions = new Map(Object.entries(interpreters));
   const calls: string[] = [];
+  const published = new Map<string, string[]>();
+  const pages = new Map<string, readonly string[]>();
   let commits = 0;
   const failures: { kind: string; error: AgentError }[] = [];
   const called = (kind: 'create' | 'resolve' | 'install', what: string, signal?: AbortSignal): void => {
@@ -71,7 +75,9 @@ export function createFakePython({
 
   const available = (request: Pick<ResolveRequest, 'findLinks' | 'indexUrl'>, name: string): readonly string[] => {
     const local = request.findLinks.flatMap((place) => findLinks[place]?.[name] ?? []);
-    return [...local, ...(index[name] ?? [])].sort(compareVersions).reverse();
+    const page = pages.get(name) ?? [...(index[name] ?? []), ...(published.get(name) ?? [])];
+    pages.set(name, page);
+    return [...local, ...page].sort(compareVersions).reverse();
   };
 
   const refuseUnreachable = (request: Pick<ResolveRequest, 'indexUrl'>, doing: string): void => {
@@ -88,6 +94,10 @@ export function createFakePython({
     push: () => {
       commits += 1;
     },
+    publish: (name, added) => {
+      published.set(name, [...(published.get(name) ?? []), added]);
+    },
+    forgetIndexes: async () => pages.clear(),
     change: (python, packages) => {
       const present = installed.get(python);
       if (present === undefined) throw new Error(`${python} is no environment`);

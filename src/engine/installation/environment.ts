@@ -7,7 +7,7 @@ import { type InstallContext, packDirectory } from './context.ts';
 import { movable, placed } from './pack-paths.ts';
 import { calls } from './python-calls.ts';
 import { coreFiles, packFiles } from './requirement-files.ts';
-import { explained, type Resolution, resolveWithPacks } from './resolution.ts';
+import { explained, type Resolution, resolverOf, resolveWithPacks } from './resolution.ts';
 
 export interface PlannedEnvironment {
   /** Absolute path of the interpreter. */
@@ -79,7 +79,7 @@ export async function resolveEnvironment(
   python: string,
   preferences: readonly LockedPackage[] = [],
 ): Promise<Resolution> {
-  const { ports, spec, config, tracker } = context;
+  const { spec, config, tracker } = context;
   const core = await coreFiles(context);
   const packs = await packFiles(context);
   const { driverVersion, hasGpu } = driverOf(context);
@@ -92,14 +92,16 @@ export async function resolveEnvironment(
 
   tracker.detail('resolving the requirements of ComfyUI');
   const fixed = { torch, constraints: spec.python.constraints, overrides: config.python.overrides };
-  const corePins = await ports.python
-    .resolve({ ...common, requirements: core, constraints })
-    .catch((error: unknown) => Promise.reject(explained(error, fixedLines({ ...fixed, core: [] }))));
+  const resolve = await resolverOf(context);
+  const corePins = await resolve({ ...common, requirements: core, constraints }).catch((error: unknown) =>
+    Promise.reject(explained(error, fixedLines({ ...fixed, core: [] }))),
+  );
   tracker.fraction(0.2);
   const corePackages = packConstraints(corePins.map(requirementLine));
   const held = [...constraints, ...corePackages];
   const found = await resolveWithPacks(
     context,
+    resolve,
     { core, packs, corePins, fixed: fixedLines({ ...fixed, core: corePackages }) },
     { ...common, constraints: held },
   );

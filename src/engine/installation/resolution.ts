@@ -2,8 +2,9 @@ import { AgentError, isAgentError } from '../../domain/errors.ts';
 import type { LockedPackage } from '../../domain/lock.ts';
 import { askedIn, conflictTable, type RequirementConflict } from '../../domain/requirement-conflict.ts';
 import { conflictsOf, conflictWords, type FixedLine } from '../../plan/conflicts.ts';
+import { movesNothing } from '../../plan/lock.ts';
 import { nextTrial, type RejectedPack, type Trial } from '../../plan/requirements.ts';
-import type { ResolveRequest } from '../../ports.ts';
+import type { PythonEnvironments, ResolveRequest } from '../../ports.ts';
 import type { InstallContext } from './context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';
 
@@ -33,10 +34,11 @@ export interface PackQuestion {
  */
 export async function resolveWithPacks(
   context: InstallContext,
+  resolve: PythonEnvironments['resolve'],
   { core, packs, corePins, fixed }: PackQuestion,
   request: Omit<ResolveRequest, 'requirements'>,
 ): Promise<Pick<Resolution, 'packages' | 'quarantined'>> {
-  const { ports, tracker, config } = context;
+  const { tracker, config } = context;
   const labels = packs.map((pack) => pack.label);
   const trials: Trial[] = [];
   // What the last success gave is what all accepted packs need: each success adds to the one before.
@@ -46,7 +48,7 @@ export async function resolveWithPacks(
     const tried = next.labels;
     tracker.detail(`resolving the requirements of ComfyUI and ${tried.length} node packs`);
     try {
-      packages = await ports.python.resolve({ ...request, requirements: [...core, ...packs.filter((pack) => tried.includes(pack.label))] });
+      packages = await resolve({ ...request, requirements: [...core, ...packs.filter((pack) => tried.includes(pack.label))] });
       trials.push({ labels: tried, failure: null });
     } catch (error) {
       if (!isAgentError(error) || error.code !== 'REQUIREMENTS_UNRESOLVED') throw error;
@@ -59,6 +61,26 @@ export async function resolveWithPacks(
   for (const line of conflictTable(conflicts)) tracker.log(line);
   if (config.install.onConflict === 'fail') throw refused(rejected, conflicts);
   return { packages, quarantined: rejected.map(quarantine) };
+}
+
+/**
+ * Resolving, for one installation. What indexes said minutes ago is good enough for what resolves; what does not is asked
+ * once more of indexes as they are now, and so is everything when the newest is wanted.
+ */
+export async function resolverOf({ ports, moves }: InstallContext): Promise<PythonEnvironments['resolve']> {
+  const { python } = ports;
+  let isFresh = !movesNothing(moves);
+  if (isFresh) await python.forgetIndexes();
+  return async (request) => {
+    try {
+      return await python.resolve(request);
+    } catch (error) {
+      if (isFresh || !isAgentError(error) || error.code !== 'REQUIREMENTS_UNRESOLVED') throw error;
+      isFresh = true;
+      await python.forgetIndexes();
+      return python.resolve(request);
+    }
+  };
 }
 
 /** The same table for what does not even fit without packs. */

@@ -1,14 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { redirectAllowed } from '../../../src/adapters/download.ts';
 import { bootstrapIndexes, findLinksArguments, uvEnvironment } from '../../../src/adapters/uv-environment.ts';
+import { uvIndexes } from '../../../src/adapters/uv-indexes.ts';
 import { indexPageLinks } from '../../../src/adapters/uv-wheel.ts';
 
 const none = { indexUrl: null, extraIndexUrls: [], findLinks: [] };
 const build = (
   environment: Record<string, string>,
   indexes = none as { indexUrl: string | null; extraIndexUrls: string[]; findLinks: string[] },
-  fallbackIndex: string | null = null,
-) => uvEnvironment({ environment, indexes, fallbackIndex, cacheDirectory: '/c', allowPythonDownloads: false });
+) =>
+  uvEnvironment({
+    environment,
+    indexes,
+    credentials: { UV_INDEX_INDEX_1_PASSWORD: 'hidden' },
+    configurationFile: '/c/uv.toml',
+    cacheDirectory: '/c',
+    allowPythonDownloads: false,
+  });
 
 describe('environment of uv', () => {
   it('passes what reaches an index, and no secret of the agent', () => {
@@ -20,6 +28,7 @@ describe('environment of uv', () => {
       https_proxy: 'p',
       UV_INDEX_OWN_PASSWORD: 'pw',
       UV_PRERELEASE: 'allow',
+      UV_DEFAULT_INDEX: 'https://u:pw@h/simple',
       UV_OVERRIDE: 'x',
       PYTHONPATH: 'x',
       VIRTUAL_ENV: 'x',
@@ -28,11 +37,21 @@ describe('environment of uv', () => {
       PATH: '/bin',
       https_proxy: 'p',
       UV_INDEX_OWN_PASSWORD: 'pw',
+      UV_INDEX_INDEX_1_PASSWORD: 'hidden',
       UV_CACHE_DIR: '/c',
-      UV_NO_CONFIG: '1',
+      UV_CONFIG_FILE: '/c/uv.toml',
       UV_PYTHON_DOWNLOADS: 'never',
     });
-    for (const name of ['AGENT_TOKEN', 'CUT_PK_1', 'AWS_SECRET_ACCESS_KEY', 'UV_PRERELEASE', 'UV_OVERRIDE', 'PYTHONPATH', 'VIRTUAL_ENV'])
+    for (const name of [
+      'AGENT_TOKEN',
+      'CUT_PK_1',
+      'AWS_SECRET_ACCESS_KEY',
+      'UV_PRERELEASE',
+      'UV_DEFAULT_INDEX',
+      'UV_OVERRIDE',
+      'PYTHONPATH',
+      'VIRTUAL_ENV',
+    ])
       expect(environment).not.toHaveProperty(name);
   });
 
@@ -41,14 +60,45 @@ describe('environment of uv', () => {
     ['then the environment', null, { UV_DEFAULT_INDEX: 'https://b/s' }, 'https://p/s', 'https://b/s'],
     ['its older name', null, { UV_INDEX_URL: 'https://c/s' }, 'https://p/s', 'https://c/s'],
     ['then pip', null, {}, 'https://p/s', 'https://p/s'],
-    ['else none', null, {}, null, undefined],
-  ])('index: %s', (_, indexUrl, environment, fallback, expected) => {
-    const result = build(environment as Record<string, string>, { ...none, indexUrl }, fallback);
-    expect(result['UV_DEFAULT_INDEX']).toBe(expected);
-    expect(result).not.toHaveProperty('UV_INDEX_URL');
-    expect(bootstrapIndexes(environment as Record<string, string>, { ...none, indexUrl }, fallback)[0]).toBe(
-      expected ?? 'https://pypi.org/simple',
+    ['else PyPI', null, {}, null, 'https://pypi.org/simple'],
+  ])('index: %s', (_, indexUrl, environment, fallbackIndex, expected) => {
+    const indexes = { ...none, indexUrl };
+    const { configuration, credentials } = uvIndexes({ environment: environment as Record<string, string>, indexes, fallbackIndex });
+    expect(configuration).toBe(
+      `[[index]]\nname = "index-1"\nurl = "${expected}"\ndefault = true\ncache-control = { api = "max-age=600", files = "max-age=365000000, immutable" }\n`,
     );
+    expect(credentials).toEqual({});
+    expect(bootstrapIndexes(environment as Record<string, string>, indexes, fallbackIndex)[0]).toBe(expected);
+  });
+
+  it('further indexes come first, by their own names, and no credentials stand in the file', () => {
+    const { configuration, credentials } = uvIndexes({
+      environment: {
+        UV_INDEX: 'https://not/this',
+        UV_EXTRA_INDEX_URL: ' https://t%40ken@b/s  https://c/"s ',
+        UV_DEFAULT_INDEX: 'https://me:p%3Aw%@d/s',
+      },
+      indexes: { ...none, extraIndexUrls: ['own.one=https://u:pw@a/s'] },
+      fallbackIndex: null,
+    });
+    expect(configuration.match(/^(?:name|url|default) = .*$/gm)).toEqual([
+      'name = "own.one"',
+      'url = "https://a/s"',
+      'name = "index-2"',
+      'url = "https://b/s"',
+      'name = "index-3"',
+      'url = "https://c/\\"s"',
+      'name = "index-4"',
+      'url = "https://d/s"',
+      'default = true',
+    ]);
+    expect(credentials).toEqual({
+      UV_INDEX_OWN_ONE_USERNAME: 'u',
+      UV_INDEX_OWN_ONE_PASSWORD: 'pw',
+      UV_INDEX_INDEX_2_USERNAME: 't@ken',
+      UV_INDEX_INDEX_4_USERNAME: 'me',
+      UV_INDEX_INDEX_4_PASSWORD: 'p%3Aw%',
+    });
   });
 
   it('find-links are arguments, unless one holds credentials', () => {
