@@ -57,8 +57,8 @@ export async function treeUsage(path: string): Promise<{ bytes: number; ownBytes
     if (isAbsent(error)) return [];
     throw error;
   });
-  for (const name of names) {
-    const part = await treeUsage(join(path, name));
+  // Side by side: most of the time of one look is waiting for it.
+  for (const part of await Promise.all(names.map((name) => treeUsage(join(path, name))))) {
     total.bytes += part.bytes;
     total.ownBytes += part.ownBytes;
   }

@@ -2,7 +2,7 @@ import type { LockedPackage } from '../../domain/lock.ts';
 import type { PackSpec } from '../../domain/release.ts';
 import { constraintVariables } from '../../plan/python.ts';
 import { containChanges, withPackages } from './containment.ts';
-import { type InstallContext, packDirectory, stateOf } from './context.ts';
+import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';
 import { untrackedPaths } from './packs.ts';
 
@@ -14,15 +14,17 @@ const LAST_LINES = 5;
  * @returns packages that scripts added and that now belong to the release, for its lock
  */
 export async function setUpPacks(context: InstallContext, environment: BuiltEnvironment): Promise<readonly LockedPackage[]> {
-  const { spec, tracker, ports } = context;
+  const { spec, config, tracker, ports } = context;
   const variables = scriptEnvironment(context, environment);
   let resolution = environment.resolution;
   const adopted: LockedPackage[] = [];
-  for (const [index, pack] of spec.packs.entries()) {
-    if (stateOf(context, pack.name) === 'failed') continue;
+  let haveRun = false;
+  const packs = spec.packs.filter((pack) => stateOf(context, pack.name) !== 'failed');
+  for (const [index, pack] of packs.entries()) {
     tracker.pack(pack.name, { state: 'installing' });
     await writeDotEnv(context, pack);
     for (const script of await scriptsOf(context, pack, environment.python)) {
+      haveRun = true;
       const before = await ports.python.packages(environment.python);
       // A failing script is told and not fatal: the trial start decides whether the pack loads.
       const failure = await runScript(context, pack, script, variables);
@@ -32,10 +34,14 @@ export async function setUpPacks(context: InstallContext, environment: BuiltEnvi
       adopted.push(...contained.adopted);
       resolution = withPackages(resolution, contained.adopted);
     }
-    const generated = await untrackedPaths(context, packDirectory(context, pack.name));
-    tracker.pack(pack.name, { state: 'installed', generated: [...generated] });
     tracker.fraction((index + 1) / spec.packs.length);
   }
+  await forEachLimited(packs, config.install.concurrency, async (pack) => {
+    const directory = packDirectory(context, pack.name);
+    // Scripts may write into the folders of other packs; without any there is nothing but what was put there above.
+    const generated = haveRun ? await untrackedPaths(context, directory) : (await ports.files.exists(`${directory}/.env`)) ? ['.env'] : [];
+    tracker.pack(pack.name, { state: 'installed', generated: [...generated] });
+  });
   return [...new Map(adopted.map((locked) => [locked.name, locked])).values()];
 }
 

@@ -1,7 +1,7 @@
 import type { Layout } from '../../domain/config.ts';
 import type { PackStatus } from '../../domain/release.ts';
 import { releaseDirectory } from '../releases.ts';
-import { type InstallContext, packDirectory, stateOf } from './context.ts';
+import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
 import { untrackedPaths } from './packs.ts';
 
 /**
@@ -9,10 +9,9 @@ import { untrackedPaths } from './packs.ts';
  * moved to shared/pack-state/<pack> and linked back, in the old release and in the new one, so that a switch loses nothing.
  */
 export async function keepPackState(context: InstallContext): Promise<void> {
-  const { previous, layout, ports, spec } = context;
-  for (const pack of previous?.packs ?? []) {
-    if (previous !== null && pack.state !== 'failed') await moveOut(context, layout, previous.id, pack);
-  }
+  const { previous, layout, ports, spec, config } = context;
+  const written = (previous?.packs ?? []).filter((pack) => pack.state !== 'failed');
+  await forEachLimited(written, config.install.concurrency, (pack) => moveOut(context, layout, previous?.id ?? '', pack));
   for (const pack of spec.packs) {
     if (stateOf(context, pack.name) === 'failed') continue;
     const kept = `${layout.packState}/${pack.name}`;
