@@ -53,7 +53,7 @@ export async function requestInstallation(
     });
   if (dryRun)
     return context.operations.start(kind, 'installation', `${kind} --dry-run was asked for`, (handle) =>
-      context.installer.run(handle, { fresh: false, clean: false, moves, locked, dryRun, bundle: null }),
+      context.installer.run(handle, { fresh: false, clean: false, moves, locked, dryRun, bundle: null, requestedAt: null }),
     );
   const wish: InstallationIntent = { requestedAt: context.now(), fresh: kind === 'reinstall', clean, moves, bundle };
   const operation = context.operations.start(kind, 'installation', `${kind} was asked for`, (handle) =>
@@ -104,6 +104,7 @@ async function install(
       locked,
       dryRun: false,
       bundle: wish?.bundle ?? null,
+      requestedAt: wish?.requestedAt ?? null,
     });
     await forgetWish(context);
     if (wish !== null) await forgetPin(context.rollouts).catch(() => undefined);

@@ -1,53 +1,18 @@
 import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { Lock, Moves } from '../domain/lock.ts';
+import type { Moves } from '../domain/lock.ts';
 import type { InstallationSpec, Release } from '../domain/release.ts';
-import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
-import { NO_MOVES, pinsOf } from '../plan/lock.ts';
 import { resolve } from '../plan/resolve.ts';
-import type { LocalWheels, Ports } from '../ports.ts';
 import { withBundle } from './bundle/take.ts';
+import { type InstallerOptions, type InstallRequest, installContext, type TakenBundle } from './install-context.ts';
 import type { InstallContext } from './installation/context.ts';
-import { discard, installRelease, newReleaseId, planRelease } from './installation/install.ts';
-import { InstallTracker } from './installation/progress.ts';
+import { findFinished } from './installation/finished.ts';
+import { discard, installRelease, planRelease } from './installation/install.ts';
 import { requireLock } from './installation/require-lock.ts';
-import type { Journal } from './journal.ts';
-import type { Knowledge } from './knowledge.ts';
 import { observe } from './observe.ts';
 import type { OperationHandle } from './operations.ts';
-import { collectReleases, readCurrent, releaseDirectory } from './releases.ts';
-import { followMove, moveTo, type RolloutContext, untilMoved } from './rollout.ts';
-
-export interface InstallerOptions {
-  readonly ports: Ports;
-  readonly knowledge: Knowledge;
-  readonly journal: Journal;
-  readonly rollouts: RolloutContext;
-  readonly inherited: () => Readonly<Record<string, string>>;
-  /** Reads cards, shared folder and input files again. */
-  readonly refresh: () => Promise<void>;
-}
-
-export interface InstallRequest {
-  /** A new release whatever is in place. */
-  readonly fresh: boolean;
-  /** Drop caches first. */
-  readonly clean: boolean;
-  /** Pins to let go; null: the lock is obeyed. */
-  readonly moves: Moves | null;
-  /** Refuse what the lock does not say. */
-  readonly locked: boolean;
-  /** Only find out what would change. */
-  readonly dryRun: boolean;
-  /** An offline bundle as the only source; null: the network. */
-  readonly bundle: string | null;
-}
-
-/** A bundle that is taken in: its lock decides, its wheels are the only packages. */
-interface TakenBundle {
-  readonly lock: Lock;
-  readonly wheels: LocalWheels;
-}
+import { collectReleases, readCurrent } from './releases.ts';
+import { followMove, moveTo, untilMoved } from './rollout.ts';
 
 /** One installation from the question "is it needed?" to the release in use. */
 export class Installer {
@@ -104,9 +69,20 @@ export class Installer {
         : (installationNeed({ desired: knowledge.desired, observed, intents: knowledge.intents }) ?? failedPacks(previous));
     if (need === null) return `release ${previous?.id} is already right; nothing to do`;
 
+    if (!request.dryRun) {
+      const { specDigest, lockDigest } = knowledge.desired;
+      const finished = await findFinished(ports.files, configuration.layout, {
+        specDigest,
+        lockDigest,
+        // What the loop began on an empty machine was asked for by the configuration.
+        requestedAt: request.requestedAt ?? (lock === null && previous === null ? 0 : null),
+        isNew: request.fresh || request.moves !== null,
+      });
+      if (finished !== null) return this.#switchTo(finished, handle, need);
+    }
     if (request.clean) await ports.files.remove(configuration.layout.cache);
     const started = ports.clock.monotonic();
-    const context = this.#context(handle, observed, previous, request, bundle);
+    const context = installContext(this.#options, handle, { observed, previous, request, bundle, activate: (to) => this.#activate(to) });
     if (request.dryRun) return this.#rehearse(context);
     journal.record({
       type: 'install.begin',
@@ -148,6 +124,33 @@ export class Installer {
       if (code === 'VALIDATION_FAILED' || code === 'ROLLOUT_FAILED') await this.#collect();
       throw thrown;
     }
+  }
+
+  /** What is asked for is on this machine, proved: it only has to be used. */
+  async #switchTo({ id }: Release, handle: OperationHandle, need: string): Promise<string> {
+    const { journal, rollouts } = this.#options;
+    handle.update({ message: `release ${id} is on this machine already` });
+    await this.#activate(id);
+    journal.record({
+      type: 'install.switched',
+      target: 'installation',
+      level: 'info',
+      message: `release ${id}, which is on this machine already, is used: ${need}`,
+      data: { release: id },
+    });
+    await followMove(rollouts, handle.signal, id, (message) => handle.update({ message: `release ${id}: ${message}` }));
+    return `release ${id} was on this machine already and is in use`;
+  }
+
+  #activate(to: string): Promise<void> {
+    return moveTo(this.#options.rollouts, {
+      to,
+      direction: 'forward',
+      reason: `release ${to} was proved`,
+      atOnce: false,
+      rejected: null,
+      pinnedRelease: null,
+    });
   }
 
   /** Finds out what an installation would change, and leaves nothing behind but what the caches learnt. */
@@ -195,96 +198,6 @@ export class Installer {
       journal.record({ type: 'releases.collected', target: 'installation', level: 'warn', message, data: {} });
     }
   }
-
-  #context(
-    handle: OperationHandle,
-    observed: ObservedState,
-    previous: Release | null,
-    request: InstallRequest,
-    bundle: TakenBundle | null,
-  ): InstallContext {
-    const { ports, knowledge, inherited } = this.#options;
-    const { config, layout, secrets } = knowledge.configuration;
-    const desired = knowledge.desired;
-    if (desired === null) throw new Error('an installation needs a desired state');
-    const moves = request.moves ?? NO_MOVES;
-    const releaseId = newReleaseId(ports.clock.now(), desired.specDigest);
-    const logFile = `${layout.logs}/install-${releaseId}.log`;
-    let writing = Promise.resolve();
-    const tracker = new InstallTracker({
-      clock: ports.clock,
-      releaseId,
-      logFile,
-      packs: desired.installation.packs,
-      writeLog: (line) => {
-        // The log is for reading later; a disk that is full must not fail the installation twice.
-        writing = writing.then(() => ports.files.appendLine(logFile, line)).catch(() => undefined);
-      },
-      onChange: (progress) => {
-        const stepChanged =
-          knowledge.installProgress?.step !== progress.step || knowledge.installProgress?.releaseId !== progress.releaseId;
-        knowledge.installProgress = progress;
-        handle.update({
-          install: progress,
-          progress: progress.progress,
-          message: `${progress.step}${progress.activity === null ? '' : `: ${progress.activity}`}`,
-        });
-        if (stepChanged)
-          this.#options.journal.record({
-            type: 'install.step',
-            target: 'installation',
-            level: 'info',
-            message: `step ${progress.step}`,
-            data: { step: progress.step, progress: progress.progress },
-          });
-      },
-    });
-    return {
-      ports,
-      config,
-      layout,
-      secrets,
-      spec: desired.installation,
-      specDigest: desired.specDigest,
-      packEnvironments: new Map(knowledge.inputs.packs.map((pack) => [pack.name, pack.env])),
-      releaseId,
-      directory: releaseDirectory(layout, releaseId),
-      previous,
-      lock: knowledge.inputs.lock,
-      pins: pinsOf(bundle?.lock ?? knowledge.inputs.lock, desired.installation, moves),
-      moves,
-      wheels: bundle?.wheels ?? null,
-      locked: request.locked || bundle !== null,
-      requiredModels: knowledge.inputs.models,
-      gpus: knowledge.cards.known ? knowledge.cards.value : null,
-      trialDevice: idleCard(desired, observed),
-      modelPathsFile: knowledge.modelPathsFile,
-      inherited: inherited(),
-      tracker,
-      signal: handle.signal,
-      activate: (to) =>
-        moveTo(this.#options.rollouts, {
-          to,
-          direction: 'forward',
-          reason: `release ${to} was proved`,
-          atOnce: false,
-          rejected: null,
-          pinnedRelease: null,
-        }),
-    };
-  }
-}
-
-/** A card whose instance does not run, so that the trial start disturbs nobody. */
-function idleCard(desired: DesiredState, observed: ObservedState): string | null {
-  // What cannot be seen may run.
-  if (!observed.processes.known) return null;
-  const isIdle = (name: string): boolean => {
-    const seen = observed.incarnations.get(name);
-    return seen === undefined || (seen.known && seen.value === null);
-  };
-  const idle = desired.instances.find((instance) => instance.mode === 'gpu' && isIdle(instance.name));
-  return idle?.visibleDevices ?? null;
 }
 
 /** @throws AgentError USAGE naming the pack that is not there */

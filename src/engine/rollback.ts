@@ -1,7 +1,7 @@
 import type { OperationDocument, OperationRequest } from '../domain/operation.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import { chooseEarlier } from './releases.ts';
-import { followMove, moveTo, type RolloutContext, saveIntents } from './rollout.ts';
+import { absolve, followMove, moveTo, type RolloutContext, saveIntents } from './rollout.ts';
 
 export interface RollbackOperations {
   readonly rollouts: RolloutContext;
@@ -37,6 +37,12 @@ export async function requestRollback(context: RollbackOperations, request: Oper
     pinnedRelease: { release: to, reason, specDigest: null },
   });
   const switchedMs = Math.round(ports.clock.monotonic() - started);
+  const quarantined = Object.entries(knowledge.intents.instances).filter(([, { quarantined: why }]) => why !== null);
+  await absolve(
+    rollouts,
+    quarantined.map(([gpu]) => Number(gpu)),
+    reason,
+  );
   journal.record({
     type: 'release.rollback',
     target: 'installation',

@@ -135,7 +135,8 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
     return record(context, 'rollout.failed', 'error', `release ${rollout.to}: ${knowledge.rolloutTrouble}`, rollout);
   }
   record(context, 'rollout.failed', 'error', `release ${rollout.to} is taken back: ${reason}`, rollout);
-  await absolve(context, rollout);
+  const moved = rollout.serving.filter((gpu) => knowledge.watches.has(gpu));
+  await absolve(context, moved, `release ${rollout.to} is taken back`);
   const { release: refused } = await readWhole(ports.files, layout, rollout.to);
   await moveTo(context, {
     to: rollout.from,
@@ -152,12 +153,11 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
   });
 }
 
-/** What instances did on a release that is taken back is not held against them: they are free to serve the one before. */
-async function absolve(context: RolloutContext, { serving, to }: Rollout): Promise<void> {
+/** What instances did on a release that is left is not held against them: they are free to serve the one before. */
+export async function absolve(context: RolloutContext, gpus: readonly number[], because: string): Promise<void> {
   const { knowledge, journal } = context;
-  const moved = serving.filter((gpu) => knowledge.watches.has(gpu));
-  const quarantined = moved.filter((gpu) => (knowledge.intents.instances[String(gpu)]?.quarantined ?? null) !== null);
-  for (const gpu of moved) forgiveExits(journal, knowledge, gpu, `release ${to} is taken back`);
+  const quarantined = gpus.filter((gpu) => (knowledge.intents.instances[String(gpu)]?.quarantined ?? null) !== null);
+  for (const gpu of gpus) forgiveExits(journal, knowledge, gpu, because);
   if (quarantined.length === 0) return;
   const { instances } = knowledge.intents;
   const freed = quarantined.flatMap((gpu) => {

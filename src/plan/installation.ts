@@ -71,7 +71,12 @@ function pinnedHold({ desired, observed, intents }: InstallationInput): NewHold 
     observed.releaseProblem === null &&
     (pin.specDigest === null || pin.specDigest === desired.specDigest) &&
     installationWish(intents, observed) === null;
-  return applies ? hold('installation', 'ROLLED_BACK', `${pin.reason}; release ${pin.release} stays`, '`agent install` moves on') : null;
+  if (!applies) return null;
+  const help =
+    installationNeed({ desired, observed, intents }) === null
+      ? '`agent update` moves on to newer versions; `agent install` accepts it as it is'
+      : '`agent install` moves on';
+  return hold('installation', 'ROLLED_BACK', `${pin.reason}; release ${pin.release} stays`, help);
 }
 
 /** At most one install action; an installation in place is never replaced without being asked. */

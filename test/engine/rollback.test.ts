@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors.ts';
+import { changeIntent } from '../../src/engine/execute.ts';
 import { configNodes, packUrl, repositories } from '../support/fake-repositories.ts';
 import { LOCK, LONG_MS, PACK, rolloutLab } from '../support/rollout-lab.ts';
 import { urlOf } from '../support/world.ts';
@@ -34,6 +35,19 @@ describe('agent rollback', () => {
     await lab.machine.advance(1_000);
     expect(holds()).toEqual([]);
     expect((await intents()).pinnedRelease).toBeNull();
+  });
+
+  it('gives instances another chance that were quarantined on the release that is left', async () => {
+    const first = await begin();
+    await update();
+    const { core } = lab.machine;
+    await changeIntent({ knowledge: core.knowledge, state: { saveIntents: async () => undefined } as never }, 1, {
+      quarantined: 'ended 11 times',
+    });
+    await lab.machine.until('it is stopped', () => lab.machine.instance(1).status === 'quarantined' && lab.machine.instance(1).pid === null);
+    expect(await lab.machine.finished(await rollback())).toMatchObject({ state: 'succeeded' });
+    await lab.machine.until('both serve', bothReady, LONG_MS);
+    expect([runsFrom(0), runsFrom(1)]).toEqual([first, first]);
   });
 
   it('and back again by name', async () => {
