@@ -153,6 +153,8 @@ export interface GitProgress {
 
 export interface GitOptions {
   readonly signal?: AbortSignal;
+  /** Told once for each repository or archive: whether all of it lay in the cache. */
+  readonly onCache?: (isCached: boolean) => void;
   readonly onProgress?: (progress: GitProgress) => void;
 }
 

@@ -140,8 +140,12 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
     };
     if (whole) {
       const known = await look();
-      if (known !== null) return known;
+      if (known !== null) {
+        options.onCache?.(true);
+        return known;
+      }
     }
+    options.onCache?.(false);
     const steps: (() => Promise<boolean>)[] = [];
     const { ref } = want;
     if (ref !== null) steps.push(() => fetch(remote, [`+${ref}:${ref}`], options, true));

@@ -66,6 +66,19 @@ describe.each([
     await expect(harness.git.resolve(source(url))).rejects.toMatchObject({ code: 'REPOSITORY_NOT_FOUND', retryable: false });
   });
 
+  it('tells what lay in its cache', async () => {
+    const origin = await harness.origin('one');
+    const commit = await origin.commit({ a: '1' });
+    const seen: boolean[] = [];
+    const options = { recursive: false, onCache: (isCached: boolean) => seen.push(isCached) };
+    await harness.git.checkout(source(origin.url), place, options);
+    await harness.git.checkout(source(origin.url), `${place}-2`, options);
+    await harness.git.checkout(source(origin.url, { commit }), `${place}-3`, options);
+    await origin.commit({ a: '2' });
+    await harness.git.checkout(source(origin.url), `${place}-4`, options);
+    expect(seen).toEqual([false, true, true, false]);
+  });
+
   it('writes a work tree, detached at the commit, and sees changes to it', async () => {
     const origin = await harness.origin('one');
     const commit = await origin.commit({ 'main.py': 'print(1)\n', 'comfy/sd.py': 'x\n' });

@@ -144,11 +144,14 @@ describe.each([
 
   it('unpacks an archive, and takes the one of a known digest from the cache', async () => {
     const url = harness.publish('a.zip', { '__init__.py': 'NODES = {}', 'web/a.js': 'a' });
-    const { sha256 } = await harness.sources.archive({ url, sha256: null }, place);
+    const seen: boolean[] = [];
+    const onCache = (isCached: boolean) => seen.push(isCached);
+    const { sha256 } = await harness.sources.archive({ url, sha256: null }, place, { onCache });
     expect(sha256).toMatch(/^[0-9a-f]{64}$/);
     expect(await text('web/a.js')).toBe('a');
     harness.remove('a.zip');
-    expect(await harness.sources.archive({ url, sha256 }, `${place}-2`)).toEqual({ sha256 });
+    expect(await harness.sources.archive({ url, sha256 }, `${place}-2`, { onCache })).toEqual({ sha256 });
+    expect(seen).toEqual([false, true]);
     await expect(harness.sources.archive({ url, sha256: null }, `${place}-3`)).rejects.toMatchObject({ code: 'SOURCE_NOT_FOUND' });
   });
 

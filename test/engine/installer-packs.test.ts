@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import type { OperationDocument } from '../../src/domain/operation.ts';
 import type { PackStatus } from '../../src/domain/release.ts';
 import { aRepository, configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';
@@ -15,6 +16,14 @@ const lab = async (options?: GitMachineOptions): Promise<void> => {
 const install = (kind?: 'install' | 'reinstall') => installOn(machine, kind);
 const current = () => currentRelease(machine);
 const pack = async (name: string): Promise<PackStatus | undefined> => (await current())?.packs.find((each) => each.name === name);
+const installLog = async (): Promise<string> => {
+  const { files } = machine.world;
+  const [newest] = (await files.list('/workspace/logs'))
+    .filter((name) => name.startsWith('install-'))
+    .toSorted()
+    .reverse();
+  return (await files.readText(`/workspace/logs/${newest}`)) ?? '';
+};
 const nodeFile = (path: string) => `/workspace/current/ComfyUI/custom_nodes/${path}`;
 
 const variable = (name: string): string => `\${${name}}`;
@@ -40,6 +49,21 @@ describe('packs', () => {
       ok: true,
       reason: '1 node pack failed: ComfyUI-One',
     });
+  });
+
+  it('and ComfyUI that are not fetched again are counted as such', async () => {
+    await lab({ packs: { 'ComfyUI-One': null, 'ComfyUI-Two': null } });
+    const counts = ({ install: progress }: OperationDocument) =>
+      progress?.steps.filter(({ name }) => name === 'source' || name === 'packs').map(({ cache }) => cache);
+    expect(counts(await install())).toEqual([
+      { hits: 0, total: 1 },
+      { hits: 0, total: 2 },
+    ]);
+    expect(counts(await install('reinstall'))).toEqual([
+      { hits: 1, total: 1 },
+      { hits: 2, total: 2 },
+    ]);
+    expect(await installLog()).toMatch(/^== packs done after \d+\.\d s, \d+ bytes received, 2 of 2 from the cache$/m);
   });
 
   it('that failed are tried again by the next installation', async () => {

@@ -44,7 +44,10 @@ describe('agent rollback', () => {
     await changeIntent({ knowledge: core.knowledge, state: { saveIntents: async () => undefined } as never }, 1, {
       quarantined: 'ended 11 times',
     });
-    await lab.machine.until('it is stopped', () => lab.machine.instance(1).status === 'quarantined' && lab.machine.instance(1).pid === null);
+    await lab.machine.until(
+      'it is stopped',
+      () => lab.machine.instance(1).status === 'quarantined' && lab.machine.instance(1).pid === null,
+    );
     expect(await lab.machine.finished(await rollback())).toMatchObject({ state: 'succeeded' });
     await lab.machine.until('both serve', bothReady, LONG_MS);
     expect([runsFrom(0), runsFrom(1)]).toEqual([first, first]);

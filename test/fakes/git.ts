@@ -40,6 +40,7 @@ interface WorkTree {
 export function createFakeGit(options: FakeGitOptions): Git {
   const { files, repositories } = options;
   const mirrored = new Map<string, FakeRepository>();
+  const fetched = new Set<string>();
 
   const begin = async (operation: 'resolve' | 'checkout' | 'updateInPlace', source: GitSource, call: GitOptions): Promise<void> => {
     await options.before?.(operation, source);
@@ -125,6 +126,8 @@ export function createFakeGit(options: FakeGitOptions): Git {
       if (await files.exists(directory)) throw new AgentError('COMMAND_FAILED', `${directory} is already there`);
       await begin('checkout', source, call);
       const { commit, branch } = locate(source);
+      call.onCache?.(fetched.has(`${source.url} ${commit}`));
+      fetched.add(`${source.url} ${commit}`);
       const tree = treeOf(source.url, commit, recursive);
       call.onProgress?.({ stage: 'receiving objects', fraction: 1, bytes: JSON.stringify(tree).length });
       const unfinished = `${directory.slice(0, directory.lastIndexOf('/'))}/.${directory.slice(directory.lastIndexOf('/') + 1)}.partial`;

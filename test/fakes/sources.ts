@@ -53,7 +53,8 @@ export function createFakeSources({ files, archives, registry, archiveDirectory 
         throw new AgentError('SOURCE_NOT_FOUND', `the registry has no ${id}${version === null ? '' : ` ${version}`}`);
       return found;
     },
-    archive: async ({ url, sha256 }, directory) => {
+    archive: async ({ url, sha256 }, directory, { onCache } = {}) => {
+      onCache?.(sha256 !== null && cache.has(sha256));
       const tree = (sha256 === null ? undefined : cache.get(sha256)) ?? archives[url];
       if (tree === undefined) throw new AgentError('SOURCE_NOT_FOUND', `there is no archive at ${redactUrl(url)}`);
       const found = digest(tree);

@@ -36,7 +36,9 @@ export function createSources(options: SourcesOptions): Sources {
 
   /** @returns the digest of the archive, which then lies in the cache */
   const fetchArchive = async (url: string, sha256: string | null, call: GitOptions): Promise<string> => {
-    if (sha256 !== null && (await digestOf(cached(sha256))) === sha256) return sha256;
+    const isCached = sha256 !== null && (await digestOf(cached(sha256))) === sha256;
+    call.onCache?.(isCached);
+    if (isCached) return sha256;
     await mkdir(cacheDirectory, { recursive: true });
     const shown = redactUrl(url);
     const file = join(cacheDirectory, `.${randomUUID()}.zip`);

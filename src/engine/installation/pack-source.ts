@@ -32,6 +32,7 @@ const lockDiffers = (pack: PackSpec, why: string): AgentError =>
 
 const progress = ({ tracker, signal }: InstallContext, pack: PackSpec): GitOptions => ({
   signal,
+  onCache: (isCached) => tracker.cache(isCached ? 1 : 0, 1),
   onProgress: ({ stage, fraction, bytes }) => {
     tracker.bytes(bytes);
     tracker.line(`${pack.name}: ${stage}${fraction === null ? '' : ` ${Math.round(fraction * 100)} %`}`);

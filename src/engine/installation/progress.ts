@@ -178,6 +178,10 @@ export class InstallTracker {
   #endStep(name: InstallStepName, state: 'done' | 'failed', more: Partial<InstallProgress> = {}): void {
     const durationMs = Math.round(this.#clock.monotonic() - this.#stepBegan);
     this.durations[name] = durationMs;
+    const { bytes = 0, cache = null } = this.#document.steps.find((step) => step.name === name) ?? {};
+    this.log(
+      `== ${name} ${state} after ${(durationMs / 1_000).toFixed(1)} s${bytes === 0 ? '' : `, ${bytes} bytes received`}${cache === null ? '' : `, ${cache.hits} of ${cache.total} from the cache`}`,
+    );
     this.#fraction = state === 'done' ? 1 : this.#fraction;
     this.#set({ ...more, steps: this.#withStep(name, { state, durationMs }) });
   }

@@ -75,6 +75,7 @@ async function checkout(
   const fetched = await ports.git.checkout({ url, branch: source.branch, commit: source.commit }, checkoutOf(context), {
     recursive: true,
     signal,
+    onCache: (isCached) => tracker.cache(isCached ? 1 : 0, 1),
     onProgress: ({ stage, fraction, bytes }) => {
       tracker.bytes(bytes);
       if (fraction !== null) tracker.fraction(fraction);
