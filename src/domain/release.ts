@@ -78,6 +78,8 @@ export const PackStatus = z.object({
   warnings: z.array(z.string()),
   /** Untracked paths that the installation itself made in the pack's folder; what appears later is the pack's own state. */
   generated: z.array(z.string()),
+  /** Files of its source that scripts changed while the release was built; sha256 null: they removed it. */
+  altered: z.array(z.object({ path: z.string(), sha256: z.string().nullable() })).default([]),
 });
 export type PackStatus = z.infer<typeof PackStatus>;
 

@@ -5,6 +5,7 @@ import { toTime } from '../domain/observed.ts';
 import { fileDrift, modelDrift, packageDrift, sourceDrift } from '../plan/drift.ts';
 import { parseLock } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
+import { alteredSince } from './installation/pack-files.ts';
 import type { Knowledge } from './knowledge.ts';
 import { readCurrent, releaseDirectory } from './releases.ts';
 
@@ -33,6 +34,14 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
     }
   };
   const checkout = `${directory}/ComfyUI`;
+  const byHand = async <T extends { readonly changed: readonly string[] }>(
+    name: string,
+    place: string,
+    found: T | null,
+  ): Promise<T | null> => {
+    const pack = release.packs.find((each) => each.name === name);
+    return found === null || pack === undefined ? found : { ...found, changed: await alteredSince(ports, place, found.changed, pack) };
+  };
   const present = lock.packs.filter(
     (pack) => pack.quarantined === null && release.packs.some((each) => each.name === pack.name && each.source !== null),
   );
@@ -43,8 +52,8 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
   for (const { part, name, source, place } of sources)
     await look(name, async () =>
       source.kind === 'git'
-        ? sourceDrift(part, name, source, await ports.git.inspect(place))
-        : fileDrift(part, name, await ports.sources.changed(place)),
+        ? sourceDrift(part, name, source, await byHand(name, place, await ports.git.inspect(place)))
+        : fileDrift(part, name, (await byHand(name, place, changedIn(await ports.sources.changed(place))))?.changed ?? null),
     );
   if (lock.python.packages.length > 0) {
     const python = `${directory}/${release.python}`;
@@ -65,3 +74,5 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
     checkedAt: toTime(ports.clock.now()),
   };
 }
+
+const changedIn = (changed: readonly string[] | null) => (changed === null ? null : { changed });

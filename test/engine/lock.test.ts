@@ -214,4 +214,36 @@ describe('agent install --verify', () => {
     });
     expect(files.tree('/workspace')).toEqual(before);
   });
+
+  it('takes what scripts of packs changed while the release was built for what it is', async () => {
+    await lab({
+      packs: { 'ComfyUI-One': null },
+      nodes: configNodes({ name: 'ComfyUI-One', custom_script: 'mv SCRIPTS/* .' }),
+      prepare: (world) => {
+        push(world.repositories[packUrl('ComfyUI-One')], 'ComfyUI-One', {
+          '__init__.py': '1',
+          'SCRIPTS/tool.sh': 'echo',
+          'README.md': 'a',
+        });
+        world.shell.onRun(async ({ file, options: { cwd } }) => {
+          if (file !== 'bash') return {};
+          await world.files.remove(`${cwd}/SCRIPTS`);
+          world.files.put(`${cwd}/README.md`, 'b');
+          return {};
+        });
+      },
+    });
+    await ask({ kind: 'install' });
+    await machine.core.surveys.models();
+    expect(await machine.core.agent.drift()).toMatchObject({ ok: true, drift: [] });
+    const { files } = machine.world;
+    const pack = `${await files.readLink('/workspace/current')}/ComfyUI/custom_nodes/ComfyUI-One`;
+    files.put(`${pack}/README.md`, 'c');
+    expect(await machine.core.agent.drift()).toMatchObject({ drift: [{ name: 'ComfyUI-One', message: 'changed by hand: README.md' }] });
+    files.put(`${pack}/README.md`, 'b');
+    files.put(`${pack}/SCRIPTS/tool.sh`, 'mine');
+    expect(await machine.core.agent.drift()).toMatchObject({
+      drift: [{ name: 'ComfyUI-One', message: 'changed by hand: SCRIPTS/tool.sh' }],
+    });
+  });
 });

@@ -151,6 +151,7 @@ export const aPackStatus = (name = 'ComfyUI-Test', change: Partial<PackStatus> =
   quarantined: false,
   warnings: [],
   generated: [],
+  altered: [],
   ...change,
 });
 

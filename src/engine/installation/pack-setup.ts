@@ -4,7 +4,7 @@ import { constraintVariables } from '../../plan/python.ts';
 import { containChanges, withPackages } from './containment.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';
-import { untrackedPaths } from './packs.ts';
+import { alteredFiles, untrackedPaths } from './pack-files.ts';
 
 const LAST_LINES = 5;
 
@@ -39,8 +39,9 @@ export async function setUpPacks(context: InstallContext, environment: BuiltEnvi
   await forEachLimited(packs, config.install.concurrency, async (pack) => {
     const directory = packDirectory(context, pack.name);
     // Scripts may write into the folders of other packs; without any there is nothing but what was put there above.
-    const generated = haveRun ? await untrackedPaths(context, directory) : (await ports.files.exists(`${directory}/.env`)) ? ['.env'] : [];
-    tracker.pack(pack.name, { state: 'installed', generated: [...generated] });
+    const generated = haveRun ? await untrackedPaths(ports, directory) : (await ports.files.exists(`${directory}/.env`)) ? ['.env'] : [];
+    const altered = haveRun ? await alteredFiles(ports, directory) : [];
+    tracker.pack(pack.name, { state: 'installed', generated: [...generated], altered });
   });
   return [...new Map(adopted.map((locked) => [locked.name, locked])).values()];
 }

@@ -2,7 +2,7 @@ import type { Layout } from '../../domain/config.ts';
 import type { PackStatus } from '../../domain/release.ts';
 import { releaseDirectory } from '../releases.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
-import { untrackedPaths } from './packs.ts';
+import { untrackedPaths } from './pack-files.ts';
 
 /**
  * Packs write into their own folders: downloads, databases, settings. What a pack wrote since its release was built is
@@ -38,7 +38,7 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
     }
   }
   const installed = new Set(pack.generated.map(withoutSlash));
-  const written = (await untrackedPaths(context, directory)).map(withoutSlash).filter((path) => !installed.has(path));
+  const written = (await untrackedPaths(context.ports, directory)).map(withoutSlash).filter((path) => !installed.has(path));
   for (const path of written) {
     const from = `${directory}/${path}`;
     const to = `${layout.packState}/${pack.name}/${path}`;

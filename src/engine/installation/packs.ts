@@ -36,7 +36,3 @@ async function fetchPack(context: InstallContext, pack: PackSpec): Promise<void>
     tracker.pack(pack.name, { state: 'failed', error: `${error.message}; ${error.help}` });
   }
 }
-
-/** Paths in a pack's folder that its source did not bring, whichever source that was. */
-export const untrackedPaths = async ({ ports }: Pick<InstallContext, 'ports'>, directory: string): Promise<readonly string[]> =>
-  (await ports.sources.untracked(directory)) ?? ports.git.untracked(directory);

@@ -78,6 +78,7 @@ export class InstallTracker {
         quarantined: false,
         warnings: [],
         generated: [],
+        altered: [],
       })),
       difference: null,
       activity: null,

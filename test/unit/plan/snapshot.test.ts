@@ -145,6 +145,7 @@ describe('export', () => {
     quarantined: false,
     warnings: [],
     generated: [],
+    altered: [],
     ...change,
   });
   const sha256 = 'f'.repeat(64);
