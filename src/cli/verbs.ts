@@ -238,7 +238,12 @@ export const VERBS: readonly Verb[] = [
     group: INSTALL,
     about: 'go back to a proved release at once; instances follow one GPU after the other, each after its jobs',
     arguments: [{ name: '[release]', about: 'as `agent releases` names it (default: the proved one before the current one)' }],
-    options: [{ flags: '--now', about: 'move all instances side by side, each when it is idle' }, noWait, timeout],
+    options: [
+      { flags: '--dry-run', about: 'show which release would be used and what differs, and do nothing' },
+      { flags: '--now', about: 'move all instances side by side, each when it is idle' },
+      noWait,
+      timeout,
+    ],
     examples: ['agent rollback', 'agent rollback 20261121-041500-3fb07a80 --now'],
     load: async () => (await import('./commands/rollback.ts')).rollback,
   },

@@ -17,7 +17,7 @@ export const OperationRequest = z.strictObject({
   clean: z.boolean().optional(),
   /** Refuse what agent.lock.json does not say (install, reinstall). */
   locked: z.boolean().optional(),
-  /** Only find out what would change (update). */
+  /** Only find out what would change (update, rollback). */
   dryRun: z.boolean().optional(),
   /** Pins to let go (update). */
   moves: Moves.optional(),

@@ -1,7 +1,9 @@
 import type { ReleasesDocument } from '../domain/agent.ts';
 import type { Layout } from '../domain/config.ts';
 import { AgentError } from '../domain/errors.ts';
+import { LOCK_NAME, type Lock } from '../domain/lock.ts';
 import { Release, ReleaseFailure } from '../domain/release.ts';
+import { parseLock } from '../plan/lock.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';
 
@@ -23,6 +25,17 @@ export async function readRelease(files: Files, layout: Layout, id: string): Pro
   if (text === null) return null;
   const parsed = Release.safeParse(parseJson(text));
   return parsed.success ? parsed.data : null;
+}
+
+/** What a release is made of; null when it has no lock, or one that is damaged: going back matters more. */
+export async function readReleaseLock(files: Files, layout: Layout, id: string): Promise<Lock | null> {
+  const path = `${releaseDirectory(layout, id)}/${LOCK_NAME}`;
+  const text = await files.readText(path);
+  try {
+    return text === null ? null : parseLock(text, path);
+  } catch {
+    return null;
+  }
 }
 
 /** Reads `current` and looks whether the release is whole: a handful of file checks, a few milliseconds. */

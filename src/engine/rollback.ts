@@ -1,6 +1,7 @@
 import type { OperationDocument, OperationRequest } from '../domain/operation.ts';
+import { lockDifference } from '../plan/lock.ts';
 import type { OperationHandle, Operations } from './operations.ts';
-import { chooseEarlier } from './releases.ts';
+import { chooseEarlier, readReleaseLock } from './releases.ts';
 import { absolve, followMove, moveTo, type RolloutContext, saveIntents } from './rollout.ts';
 
 export interface RollbackOperations {
@@ -21,6 +22,8 @@ export async function requestRollback(context: RollbackOperations, request: Oper
   if (running !== null && (running.kind === 'rollback' || knowledge.intents.rollout === null)) return running;
   const { layout } = knowledge.configuration;
   const to = await chooseEarlier(ports.files, layout, request.release ?? null);
+  if (request.dryRun === true && running === null)
+    return operations.start('rollback', 'installation', 'rollback --dry-run was asked for', () => differenceTo(rollouts, to));
   if (running !== null) {
     operations.supersede(['installation'], `rollback to ${to}`, () => true);
     for await (const _ of operations.follow(running.id, new AbortController().signal));
@@ -52,6 +55,25 @@ export async function requestRollback(context: RollbackOperations, request: Oper
   });
   const run = (handle: OperationHandle) => follow(context, handle, to, from);
   return operations.start('rollback', 'installation', `release ${to} is current; instances follow`, run);
+}
+
+const CHANGES_TOLD = 10;
+
+/** What going back would change, in one line. */
+async function differenceTo({ ports, knowledge }: RolloutContext, to: string): Promise<string> {
+  const { files } = ports;
+  const { layout } = knowledge.configuration;
+  const from = (await files.readLink(layout.current))?.split('/').at(-1) ?? 'none';
+  const [present, earlier] = await Promise.all([from, to].map((id) => readReleaseLock(files, layout, id)));
+  const would = `release ${to} would be used in place of ${from}`;
+  if (present === null || present === undefined || earlier === null || earlier === undefined)
+    return `${would}; what differs is not recorded`;
+  const changes = lockDifference(present, earlier);
+  const told = changes
+    .slice(0, CHANGES_TOLD)
+    .map(({ part, name, before, after }) => `${part} ${name}: ${before ?? 'none'} -> ${after ?? 'none'}`);
+  const more = changes.length > told.length ? `; and ${changes.length - told.length} more` : '';
+  return changes.length === 0 ? `${would}; both hold the same` : `${would}; ${told.join('; ')}${more}`;
 }
 
 async function follow({ rollouts, trigger }: RollbackOperations, handle: OperationHandle, to: string, from: string): Promise<string> {

@@ -1,16 +1,15 @@
 import { AgentError } from '../domain/errors.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
-import { LOCK_NAME, type Lock } from '../domain/lock.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Release, ReleaseFailure } from '../domain/release.ts';
 import type { Intents, PinnedRelease, Rollout } from '../domain/state.ts';
-import { parseLock } from '../plan/lock.ts';
+import { lockText } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { forgiveExits } from './records.ts';
-import { REJECTION_NOTE, readCurrent, readFailure, readWhole, releaseDirectory } from './releases.ts';
+import { REJECTION_NOTE, readCurrent, readFailure, readReleaseLock, readWhole, releaseDirectory } from './releases.ts';
 import type { StateFiles } from './state-files.ts';
 
 /** What moving a machine from one release to another needs. */
@@ -90,26 +89,17 @@ async function switchCurrent({ ports, knowledge }: RolloutContext, move: Pick<Ro
     await files.writeText(`${releaseDirectory(layout, move.from)}/${REJECTION_NOTE}`, `${JSON.stringify(note)}\n`);
   }
   // The lock names what is installed, so that the next installation starts from it.
-  const lock = await files.readText(`${directory}/${LOCK_NAME}`);
-  const read = lock === null ? null : readableLock(lock, directory);
-  if (lock !== null && read !== null) {
-    if (lock !== (await files.readText(layout.lockFile))) await files.writeText(layout.lockFile, lock);
+  const lock = await readReleaseLock(files, layout, move.to);
+  if (lock !== null) {
+    const text = lockText(lock);
+    if (text !== (await files.readText(layout.lockFile))) await files.writeText(layout.lockFile, text);
     // Not only once the change of the file is seen: until then the release would seem to differ from what is asked for.
-    knowledge.inputs = { ...knowledge.inputs, lock: read };
+    knowledge.inputs = { ...knowledge.inputs, lock };
   }
   if (await files.link(directory, layout.current)) return;
   throw new AgentError('ROOT_NOT_WRITABLE', `${layout.current} is in the way: it is no link`, {
     help: 'move it away; the agent makes a link of that name',
   });
-}
-
-/** A damaged one of an old release is left where it is: going back matters more. */
-function readableLock(text: string, directory: string): Lock | null {
-  try {
-    return parseLock(text, `${directory}/${LOCK_NAME}`);
-  } catch {
-    return null;
-  }
 }
 
 /** What the loop does when `current` does not name the release that a rollout goes to. */

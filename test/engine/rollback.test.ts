@@ -53,6 +53,22 @@ describe('agent rollback', () => {
     expect([runsFrom(0), runsFrom(1)]).toEqual([first, first]);
   });
 
+  it('--dry-run tells where it would go and what differs, and does nothing', async () => {
+    const first = await begin();
+    await update();
+    const second = await current();
+    const before = lab.machine.world.files.tree('/workspace/state');
+    const operation = await lab.machine.finished(await lab.machine.core.agent.startOperation({ kind: 'rollback', dryRun: true }));
+    expect(operation.message).toMatch(
+      new RegExp(
+        `^release ${first} would be used in place of ${second}; (core ComfyUI: .* -> .*; )?pack ${PACK}: [0-9a-f]{10}.* -> [0-9a-f]{10}`,
+      ),
+    );
+    expect(await current()).toBe(second);
+    expect(lab.machine.world.files.tree('/workspace/state')).toEqual(before);
+    expect(holds()).toEqual([]);
+  });
+
   it('and back again by name', async () => {
     const first = await begin();
     await update();
