@@ -341,6 +341,8 @@ export interface Comfy {
   submit(baseUrl: string, graph: object, clientId: string, timeoutMs: number): Promise<{ readonly promptId: string }>;
   history(baseUrl: string, promptId: string, timeoutMs: number): Promise<ComfyHistoryEntry | null>;
   forget(baseUrl: string, promptId: string, timeoutMs: number): Promise<void>;
+  /** POST /free: the worker thread gives back cached models and memory between jobs. */
+  free(baseUrl: string, timeoutMs: number): Promise<void>;
   /** First bytes of an output file, to see that it is really there. */
   view(
     baseUrl: string,

@@ -114,6 +114,12 @@ export function createComfy(): Comfy {
       expectSuccess(request, await send(request, SMALL));
     },
 
+    async free(baseUrl, timeoutMs) {
+      const body = { unload_models: true, free_memory: true };
+      const request: ComfyRequest = { method: 'POST', baseUrl, path: '/free', timeoutMs, body };
+      expectSuccess(request, await send(request, SMALL));
+    },
+
     async view(baseUrl, file, timeoutMs) {
       const query = new URLSearchParams({ filename: file.filename, subfolder: file.subfolder, type: file.type });
       const request: ComfyRequest = { method: 'GET', baseUrl, path: `/view?${query}`, timeoutMs };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Hold } from './health.ts';
+import { FaultKind } from './verdict.ts';
 
 /**
  * Everything the agent can do, as plain data. The planner returns actions, `engine/execute.ts` carries them out; each is
@@ -13,7 +14,22 @@ export const Action = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('lease-port'), gpu: z.int(), tcpPort: z.int(), reason: z.string() }),
   z.object({ kind: z.literal('start-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('stop-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
-  z.object({ kind: z.literal('restart-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({
+    kind: z.literal('restart-instance'),
+    gpu: z.int(),
+    name: z.string(),
+    reason: z.string(),
+    /** The fault that calls for it: counts against the instance as a crash does. null: asked for, or a change. */
+    fault: FaultKind.nullable(),
+  }),
+  z.object({
+    kind: z.literal('free-memory'),
+    gpu: z.int(),
+    name: z.string(),
+    reason: z.string(),
+    /** `since` of the verdict: it is done once for each. */
+    since: z.string(),
+  }),
   z.object({ kind: z.literal('remove-process'), name: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('quarantine-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
 ]);

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { InstanceDocument, LayerHealth, type LayerName } from './instance.ts';
 import { Time } from './observed.ts';
 import { InstallProgress, PackStatus } from './release.ts';
+import { Verdict } from './verdict.ts';
 
 /** One answer of one probe about one incarnation (or about the machine, when `incarnation` is null). */
 export interface ProbeResult {
@@ -123,6 +124,8 @@ export const HealthDocument = z.object({
   layers: z.object({ installation: LayerHealth, runtime: LayerHealth, functional: LayerHealth, models: LayerHealth }),
   instances: z.array(InstanceDocument),
   holds: z.array(Hold),
+  /** Faults of the machine as a whole; those of one instance are in its document. */
+  verdicts: z.array(Verdict),
   configuration: ConfigurationHealth,
 });
 export type HealthDocument = z.infer<typeof HealthDocument>;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Time } from './observed.ts';
+import { Verdict } from './verdict.ts';
 
 /** One run of an instance. Probe results belong to an incarnation and die with it. */
 export const Incarnation = z.object({
@@ -167,6 +168,8 @@ export const InstanceDocument = z.object({
   /** Jobs running and waiting in this instance; null when not known. */
   queue: z.object({ running: z.int(), pending: z.int() }).nullable(),
   warnings: z.array(z.string()),
+  /** Every fault of the instance and of its card as judged now, the worst first. */
+  verdicts: z.array(Verdict),
 });
 export type InstanceDocument = z.infer<typeof InstanceDocument>;
 

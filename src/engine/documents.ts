@@ -8,12 +8,14 @@ import type {
   ReadyDocument,
 } from '../domain/health.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
-import { known, NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
+import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
 import type { Release } from '../domain/release.ts';
-import { assessInstance, currentRecords } from '../plan/assess.ts';
+import { assessInstance } from '../plan/assess.ts';
 import { judgeRestarts } from '../plan/restart-policy.ts';
 import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/summary.ts';
+import { instanceVerdicts, machineVerdicts } from '../plan/verdicts.ts';
 import type { Knowledge } from './knowledge.ts';
+import { machineVerdictFacts, verdictFacts } from './verdict-facts.ts';
 
 /** Immutable answers, made when something changed and served as they are: a health request never waits. */
 export interface Documents {
@@ -53,9 +55,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   const models = summarizeModels(enabled, knowledge.models, knowledge.modelsCheckedAt);
   const layers = { installation: installationLayer(installation, now), models: modelsLayer(models) };
   const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
-    const processes = observed?.processes ?? unknown(NOT_LOOKED_YET);
-    const process = processes.known ? known(processes.value.find((candidate) => candidate.name === instance.name) ?? null) : processes;
-    const incarnation = observed?.incarnations.get(instance.name) ?? known(null);
+    const facts = verdictFacts(knowledge, instance, now);
     return assessInstance({
       config,
       instance,
@@ -64,17 +64,18 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       release: release.known ? (release.value?.id ?? null) : null,
       tcpPort: knowledge.leases.find((lease) => lease.gpu === instance.gpu)?.tcpPort ?? null,
       advertiseHost: advertiseHost(knowledge, context.machineName),
-      process,
-      incarnation,
-      probes: currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation.known ? incarnation.value : null),
+      process: facts.process,
+      incarnation: facts.incarnation,
+      probes: facts.probes,
       lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
       restarts: judgeRestarts(
-        knowledge.exits.get(instance.name) ?? [],
+        facts.exits,
         { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },
         now,
       ),
       acting: context.acting.has(`instance ${instance.gpu}`),
       hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
+      verdicts: instanceVerdicts(facts),
       warnings: [],
       now,
     });
@@ -92,6 +93,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     models,
     instances,
     holds,
+    verdicts: machineVerdicts(machineVerdictFacts(knowledge, now)),
     warnings: [...(desired?.warnings ?? []), ...configuration.warnings, ...inputs.warnings],
     configuration: configurationHealth,
     now,

@@ -6,8 +6,11 @@ import { instanceDirectories, launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { endSurvivors } from './left-children.ts';
+import { probeHost } from './probe-targets.ts';
 import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
 import type { StateFiles } from './state-files.ts';
+
+const FREE_TIMEOUT_MS = 5_000;
 
 /** What actions may use. */
 export interface Execution {
@@ -40,6 +43,13 @@ const handlers: Handlers = {
     // A restart that was asked for meanwhile is still to be done.
     if (carriedOut !== null && wish() === carriedOut)
       await changeIntent(execution, gpu, { restartRequestedAt: null, drainBeforeRestart: false });
+  },
+  'free-memory': async ({ gpu, since }, { ports, knowledge }) => {
+    const lease = knowledge.leases.find((candidate) => candidate.gpu === gpu);
+    if (lease === undefined) throw new AgentError('HELD', `GPU ${gpu} has no port`);
+    const { listen } = knowledge.configuration.config.comfyui;
+    await ports.comfy.free(`http://${probeHost(listen)}:${lease.tcpPort}`, FREE_TIMEOUT_MS);
+    knowledge.freedFor.set(gpu, since);
   },
   'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
   'remove-process': ({ name }, { ports }) => ports.processes.remove(name),

@@ -168,6 +168,7 @@ function unseenInstance(reference: string, enabled: boolean, reason: string): In
     layers: { installation: layer, runtime: layer, functional: layer, models: layer },
     restarts: { total: 0, inWindow: 0, lastReason: null },
     cordoned: false,
+    verdicts: [],
     hold: null,
     queue: null,
     warnings: [],

@@ -88,6 +88,8 @@ export interface Knowledge {
   /** By instance name, by probe. */
   readonly probes: Map<string, Map<string, ProbeRecord>>;
   readonly exits: Map<string, Exit[]>;
+  /** By GPU: `since` of the verdict whose memory was freed last. */
+  readonly freedFor: Map<number, string>;
   /** Last time the log of an instance moved, epoch ms, while it starts. */
   readonly logMovedAt: Map<string, number>;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
@@ -126,6 +128,7 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     holds: [],
     probes: new Map(),
     exits: new Map(),
+    freedFor: new Map(),
     logMovedAt: new Map(),
     stopping: false,
     installProgress: null,

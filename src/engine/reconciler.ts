@@ -8,6 +8,7 @@ import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
 import { type Planned, plan } from '../plan/plan.ts';
 import { resolve } from '../plan/resolve.ts';
+import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
@@ -21,6 +22,7 @@ import { probeTargets } from './probe-targets.ts';
 import { recordHolds, recordProcessEvent } from './records.ts';
 import { viewRollout } from './rollout-view.ts';
 import { watchStartingLogs } from './starting-logs.ts';
+import { verdictFacts } from './verdict-facts.ts';
 
 /** The loop looks again at least this often, whatever was or was not told to it. */
 const PERIOD_MS = 2_000;
@@ -173,9 +175,20 @@ export class Reconciler {
       health: new Map(
         this.#documents.instances.instances.map((instance) => [
           instance.gpu,
-          { starting: instance.status === 'starting', queue: instance.queue },
+          {
+            starting: instance.status === 'starting',
+            queue: instance.queue,
+            queueReadAt: knowledge.probes.get(instance.name)?.get('http')?.latest.at ?? null,
+          },
         ]),
       ),
+      verdicts: new Map(
+        knowledge.desired.instances.map((instance) => [
+          instance.gpu,
+          instanceVerdicts(verdictFacts(knowledge, instance, ports.clock.now())),
+        ]),
+      ),
+      freedFor: knowledge.freedFor,
       exits: knowledge.exits,
       failedInstallation: knowledge.failedInstallation,
       inputProblem: inputs.installationProblem,

@@ -1,3 +1,4 @@
+import type { Verdict } from '../domain/verdict.ts';
 import { instanceReason } from '../plan/summary.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
@@ -9,7 +10,9 @@ const TROUBLE: ReadonlySet<string> = new Set(['unhealthy', 'unknown', 'quarantin
 export function recordTransitions(journal: Journal, now: Documents, before: Documents): void {
   for (const instance of now.instances.instances) {
     const old = before.instances.instances.find((candidate) => candidate.gpu === instance.gpu);
-    if (old === undefined || (old.status === instance.status && old.ready === instance.ready)) continue;
+    if (old === undefined) continue;
+    recordVerdicts(journal, `instance ${instance.gpu}`, instance.verdicts, old.verdicts);
+    if (old.status === instance.status && old.ready === instance.ready) continue;
     const target = `instance ${instance.gpu}`;
     const data = { status: instance.status, before: old.status, ready: instance.ready, pid: instance.pid, port: instance.port };
     if (instance.ready !== old.ready) {
@@ -24,6 +27,7 @@ export function recordTransitions(journal: Journal, now: Documents, before: Docu
       journal.record({ type: 'instance.status', target, level: 'info', message: `${old.status} -> ${instance.status}`, data });
     }
   }
+  recordVerdicts(journal, 'machine', now.health.verdicts, before.health.verdicts);
   if (now.health.status !== before.health.status) {
     journal.record({
       type: 'machine.status',
@@ -33,4 +37,27 @@ export function recordTransitions(journal: Journal, now: Documents, before: Docu
       data: { capacity: now.health.capacity },
     });
   }
+}
+
+/** Faults that appeared and faults that are gone, each kind once for each target. */
+function recordVerdicts(journal: Journal, target: string, now: readonly Verdict[], before: readonly Verdict[]): void {
+  const lacks = (list: readonly Verdict[], { fault }: Verdict): boolean => list.every((other) => other.fault !== fault);
+  for (const verdict of now.filter((fresh, index) => lacks(before, fresh) && lacks(now.slice(0, index), fresh))) {
+    const { fault, reason, evidence, since, remedy, dueAt, next } = verdict;
+    journal.record({
+      type: 'fault.seen',
+      target,
+      level: 'warn',
+      message: `${reason}; ${next}`,
+      data: { fault, evidence, since, remedy, dueAt },
+    });
+  }
+  for (const verdict of before.filter((old, index) => lacks(now, old) && lacks(before.slice(0, index), old)))
+    journal.record({
+      type: 'fault.gone',
+      target,
+      level: 'info',
+      message: `no longer: ${verdict.reason}`,
+      data: { fault: verdict.fault, since: verdict.since },
+    });
 }

@@ -10,6 +10,8 @@ import {
   type ProcessState,
 } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
+import type { FaultKind, Verdict } from '../domain/verdict.ts';
+import { keepsWorkAway } from './remedy.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
 /** What the scheduler keeps of one probe for one incarnation. */
@@ -17,6 +19,8 @@ export interface ProbeRecord {
   readonly latest: ProbeResult;
   readonly consecutiveFailures: number;
   readonly everPassed: boolean;
+  /** Since when the present outcome stands. Epoch ms. */
+  readonly since: number;
 }
 
 export interface InstanceAssessment {
@@ -38,6 +42,8 @@ export interface InstanceAssessment {
   /** An action on it is under way: what looks like a fault meanwhile was asked for. */
   readonly acting: boolean;
   readonly hold: string | null;
+  /** Faults as judged now, the worst first. */
+  readonly verdicts: readonly Verdict[];
   readonly warnings: readonly string[];
   readonly now: number;
 }
@@ -52,8 +58,8 @@ const layer = (status: LayerHealth['status'], reason: string | null, at: number 
 export function assessInstance(input: InstanceAssessment): InstanceDocument {
   const { instance, config, tcpPort, advertiseHost } = input;
   const incarnation = input.incarnation.known ? input.incarnation.value : null;
-  const runtime = assessRuntime(input);
-  const functional = assessFunctional(input, runtime.layer);
+  const runtime = withVerdicts(assessRuntime(input), input);
+  const functional = functionalVerdict(input) ?? assessFunctional(input, runtime.layer);
   const serving = input.installation.status === 'pass' && runtime.layer.status === 'pass' && functional.status === 'pass';
   const ready =
     serving &&
@@ -61,7 +67,8 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     !instance.draining &&
     !instance.replacing &&
     instance.desired === 'running' &&
-    instance.quarantined === null;
+    instance.quarantined === null &&
+    !input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now));
   const host = tcpPort === null ? null : advertiseHost;
   const authority = host?.includes(':') ? `[${host}]` : host;
   const warnings = [...input.warnings, ...probeWarnings(input)];
@@ -85,6 +92,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     hold: input.hold,
     queue: queueOf(input.probes.get('http')),
     warnings: config.comfyui.enabled ? warnings : [],
+    verdicts: config.comfyui.enabled ? [...input.verdicts] : [],
   };
 }
 
@@ -96,6 +104,21 @@ type Phase = 'none' | 'starting' | 'up' | 'failing' | 'unknown';
 interface Runtime {
   readonly layer: LayerHealth;
   readonly phase: Phase;
+}
+
+/** Faults that a process can have while it answers. All others are of the process itself, its port or its card. */
+const FUNCTIONAL: ReadonlySet<FaultKind> = new Set(['worker-dead', 'job-without-progress', 'cuda-error', 'job-out-of-memory']);
+
+/** A layer that seems to be in order is not while a verdict says so. */
+function withVerdicts(runtime: Runtime, input: InstanceAssessment): Runtime {
+  const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && !FUNCTIONAL.has(fault));
+  if (runtime.phase !== 'up' || verdict === undefined) return runtime;
+  return { phase: 'failing', layer: layer('fail', verdict.reason, input.now) };
+}
+
+function functionalVerdict(input: InstanceAssessment): LayerHealth | null {
+  const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && FUNCTIONAL.has(fault));
+  return verdict === undefined ? null : layer('fail', verdict.reason, input.now);
 }
 
 /** Process, then port, then HTTP: the first that does not hold is the reason. */
@@ -173,7 +196,8 @@ function instanceStatus(
   if (instance.replacing && present) return 'draining';
   if (input.installing && !present) return 'installing';
   if (phase === 'unknown') return 'unknown';
-  if (serving) return input.models.status === 'fail' || warnings.length > 0 ? 'degraded' : 'healthy';
+  if (serving && input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now))) return 'draining';
+  if (serving) return input.models.status === 'fail' || warnings.length > 0 || input.verdicts.length > 0 ? 'degraded' : 'healthy';
   if (phase === 'starting' || (phase === 'none' && input.hold === null)) return 'starting';
   if (phase === 'up' && functional.status === 'unknown') return 'starting';
   return 'unhealthy';
@@ -203,6 +227,7 @@ export function recordResult(before: ProbeRecord | undefined, result: ProbeResul
           ? before.consecutiveFailures
           : 0,
     everPassed: result.outcome === 'pass' || (same && before.everPassed),
+    since: same && before.latest.outcome === result.outcome ? before.since : result.at,
   };
 }
 

@@ -1,7 +1,9 @@
 import type { Action } from '../domain/action.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
+import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
+import { planRemedy } from './remedy.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
 export interface InstanceInput {
@@ -16,7 +18,13 @@ export interface InstanceInput {
   readonly missing: string | null;
   /** Jobs in the instance; null when not known. */
   readonly queue: { readonly running: number; readonly pending: number } | null;
+  /** When that was read. Epoch ms. */
+  readonly queueReadAt: number | null;
   readonly restarts: RestartVerdict;
+  /** Faults as judged now, the worst first. */
+  readonly verdicts: readonly Verdict[];
+  /** `since` of the verdict whose memory was freed last. */
+  readonly freedFor: string | null;
   /** Another instance is away because of a change just now: changes are rolled one at a time. */
   readonly rolling: boolean;
   /** Its part in a rollout: null when it has none (any more); `wait` until it is its turn. */
@@ -52,7 +60,10 @@ export function planInstance(input: InstanceInput): InstanceStep {
   const target = `instance ${instance.gpu}`;
   const held = (code: string, reason: string, help: string): InstanceStep => ({ action: null, hold: hold(target, code, reason, help) });
   const act = (kind: 'start-instance' | 'stop-instance' | 'restart-instance' | 'quarantine-instance', reason: string): InstanceStep => ({
-    action: { kind, gpu: instance.gpu, name: instance.name, reason },
+    action:
+      kind === 'restart-instance'
+        ? { kind, gpu: instance.gpu, name: instance.name, reason, fault: null }
+        : { kind, gpu: instance.gpu, name: instance.name, reason },
     hold: null,
   });
 
@@ -101,6 +112,8 @@ export function planInstance(input: InstanceInput): InstanceStep {
     }
     return act('restart-instance', 'restart was asked for');
   }
+  const remedy = planRemedy(input);
+  if (remedy !== null) return remedy;
   if (process.entryDigest !== input.launchDigest && input.move !== null) {
     if (input.move === 'wait')
       return held('ROLLING', 'runs the earlier release until it is its turn', 'nothing to do: it follows by itself');

@@ -3,6 +3,7 @@ import type { Config } from '../domain/config.ts';
 import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import type { Verdict } from '../domain/verdict.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
 import { type FailedInstallation, type InstallationInput, planInstallation } from './installation.ts';
@@ -22,8 +23,16 @@ export interface PlanInput {
   /** Jobs of each instance as last probed, and whether it is on its way up, by GPU. */
   readonly health: ReadonlyMap<
     number,
-    { readonly starting: boolean; readonly queue: { readonly running: number; readonly pending: number } | null }
+    {
+      readonly starting: boolean;
+      readonly queue: { readonly running: number; readonly pending: number } | null;
+      readonly queueReadAt?: number | null;
+    }
   >;
+  /** Faults as judged now, by GPU, the worst first. */
+  readonly verdicts: ReadonlyMap<number, readonly Verdict[]>;
+  /** `since` of the verdict whose memory was freed last, by GPU. */
+  readonly freedFor: ReadonlyMap<number, string>;
   readonly exits: ReadonlyMap<string, readonly Exit[]>;
   readonly failedInstallation: FailedInstallation | null;
   readonly inputProblem: InstallationInput['inputProblem'];
@@ -96,6 +105,9 @@ export function plan(input: PlanInput): Planned {
       launchDigest: launch === undefined ? null : launchDigest(launch),
       missing: missingReason(observed, blocked),
       queue: input.health.get(instance.gpu)?.queue ?? null,
+      queueReadAt: input.health.get(instance.gpu)?.queueReadAt ?? null,
+      verdicts: input.verdicts.get(instance.gpu) ?? [],
+      freedFor: input.freedFor.get(instance.gpu) ?? null,
       restarts: judgeRestarts(
         input.exits.get(instance.name) ?? [],
         { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },

@@ -13,6 +13,7 @@ import type {
 import type { InstanceDocument, LayerHealth, LayerName } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { InstallProgress, Release } from '../domain/release.ts';
+import type { Verdict } from '../domain/verdict.ts';
 
 /** The installation as one document: what is in place, what is being built, what failed. */
 export function summarizeInstallation(input: {
@@ -120,6 +121,8 @@ export function summarizeHealth(input: {
   readonly models: ModelsDocument;
   readonly instances: readonly InstanceDocument[];
   readonly holds: readonly Hold[];
+  /** Of the machine as a whole. */
+  readonly verdicts: readonly Verdict[];
   readonly warnings: readonly string[];
   readonly configuration: ConfigurationHealth;
   readonly now: number;
@@ -141,7 +144,10 @@ export function summarizeHealth(input: {
     ...input.warnings,
     ...(input.installation.status === 'degraded' && input.installation.reason !== null ? [input.installation.reason] : []),
     ...(input.models.status === 'fail' && input.models.reason !== null ? [input.models.reason] : []),
+    ...input.verdicts.map((verdict) => verdict.reason),
     ...instances.flatMap((instance) => instance.warnings.map((warning) => `gpu ${instance.gpu}: ${warning}`)),
+    // Of an instance that is not ready the reason is told above.
+    ...instances.filter(({ ready }) => ready).flatMap(({ gpu, verdicts }) => verdicts.map((verdict) => `gpu ${gpu}: ${verdict.reason}`)),
   ];
   const whole =
     readyCount >= input.wanted &&
@@ -179,6 +185,7 @@ export function summarizeHealth(input: {
       },
       instances: [...instances],
       holds: [...holds],
+      verdicts: [...input.verdicts],
       configuration: input.configuration,
     },
   };

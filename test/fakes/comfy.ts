@@ -102,6 +102,9 @@ export function createFakeComfy(options: FakeComfyOptions = {}): FakeComfy {
       const server = await reach(baseUrl, 'forget', timeoutMs);
       server.history.delete(promptId);
     },
+    free: async (baseUrl, timeoutMs) => {
+      await reach(baseUrl, 'free', timeoutMs);
+    },
     view: async (baseUrl, file, timeoutMs) => {
       const server = await reach(baseUrl, 'view', timeoutMs);
       const number = Number(/^fake_(\d+)_\.png$/.exec(file.filename)?.[1] ?? 0);

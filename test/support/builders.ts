@@ -6,6 +6,7 @@ import type { DesiredInstance, Incarnation, InstanceLaunch, PortLease, ProcessSt
 import { known } from '../../src/domain/observed.ts';
 import type { Release } from '../../src/domain/release.ts';
 import { type DesiredState, Intents, type ObservedState } from '../../src/domain/state.ts';
+import type { Verdict } from '../../src/domain/verdict.ts';
 import { launchDigest } from '../../src/plan/launch.ts';
 import type { PlanInput, Planned } from '../../src/plan/plan.ts';
 import { installationSpec } from '../../src/plan/resolve.ts';
@@ -137,6 +138,19 @@ export const aProbeResult = (probe: string, outcome: ProbeResult['outcome'], cha
   ...change,
 });
 
+/** A fault that blocks and asks for nothing. */
+export const aVerdict = (change: Partial<Verdict> = {}): Verdict => ({
+  fault: 'hang',
+  reason: 'it does not answer',
+  evidence: ['HTTP: no answer for 2000 ms'],
+  since: at(-5_000),
+  blocksReady: true,
+  remedy: 'none',
+  dueAt: null,
+  next: 'nothing is done',
+  ...change,
+});
+
 /** A machine in order: two mock instances with release, leases and processes, as the planner sees it. */
 export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInput {
   const config = aConfig(input);
@@ -181,7 +195,9 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     observed,
     intents: Intents.parse({}),
     launches,
-    health: new Map(gpus.map((gpu) => [gpu, { starting: false, queue: { running: 0, pending: 0 } }])),
+    health: new Map(gpus.map((gpu) => [gpu, { starting: false, queue: { running: 0, pending: 0 }, queueReadAt: NOW }])),
+    verdicts: new Map(),
+    freedFor: new Map(),
     exits: new Map(),
     failedInstallation: null,
     inputProblem: null,

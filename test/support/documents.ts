@@ -46,6 +46,7 @@ export const anInstanceDocument = (gpu = 0, change: Partial<InstanceDocument> = 
   hold: null,
   queue: { running: 0, pending: 0 },
   warnings: [],
+  verdicts: [],
   ...change,
 });
 
@@ -125,6 +126,7 @@ export const aHealthDocument = (change: Partial<HealthDocument> = {}): HealthDoc
     layers: { installation: aPass(), runtime: aPass(), functional: aPass(), models: aPass() },
     instances,
     holds: [],
+    verdicts: [],
     configuration,
     ...change,
   };

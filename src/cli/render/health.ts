@@ -54,6 +54,10 @@ export function instanceDetail(instance: InstanceDocument, screen: Screen): stri
     ...hanging('  ', facts, columns),
     ...layerLines(instance.layers, screen),
     ...(instance.hold === null ? [] : hanging(`  ${style.paint('warn', 'held')}  `, clean(instance.hold), columns)),
+    ...instance.verdicts.flatMap(({ reason, next, evidence }) => [
+      ...hanging(`  ${style.paint('bad', 'fault')}  `, clean(`${reason}; ${next}`), columns),
+      ...evidence.flatMap((line) => hanging('         ', style.paint('dim', clean(line)), columns)),
+    ]),
     ...instance.warnings.flatMap((warning) => hanging(`  ${style.paint('warn', 'warning')}  `, clean(warning), columns)),
   ];
 }

@@ -107,9 +107,13 @@ const restarts = ({ restarts: { total, inWindow } }: InstanceDocument, style: St
 function below(instance: InstanceDocument | undefined, { style, columns, verbose }: StatusScreen): string[] {
   if (instance === undefined) return [];
   const indent = `     ${style.symbols.arrow} `;
+  const faults = instance.verdicts.map(({ reason: text, next }) => clean(`${text}; ${next}`));
+  const isTold = (text: string): boolean => instance.verdicts.some((verdict) => clean(verdict.reason) === text);
   // What the installation lacks is the same for all and told once.
-  const reason = instance.layers.installation.status === 'pass' ? rowReason(instance, ['runtime', 'functional']) : null;
+  const layerReason = instance.layers.installation.status === 'pass' ? rowReason(instance, ['runtime', 'functional']) : null;
+  const reason = layerReason === null || isTold(layerReason) ? null : layerReason;
   const texts = [
+    ...faults,
     ...(reason === null ? [] : [reason]),
     ...(instance.cordoned ? [`cordoned: it takes no new jobs until \`agent uncordon ${instance.gpu}\``] : []),
     ...instance.warnings.map(clean),
@@ -129,10 +133,21 @@ function troubleLines({ health, installation }: StatusDocument, { style, columns
     lines.push(...hanging(label, `${clean(hold.reason)} (${hold.code}, ${describeDuration(now - Date.parse(hold.since))})`, columns));
     lines.push(...hanging(`      ${style.symbols.arrow} `, clean(hold.help), columns));
   }
+  for (const verdict of health.verdicts) {
+    lines.push(
+      ...hanging(
+        `${style.paint('bad', 'fault')}  `,
+        `${clean(verdict.reason)} (${describeDuration(now - Date.parse(verdict.since))})`,
+        columns,
+      ),
+    );
+    lines.push(...hanging(`       ${style.symbols.arrow} `, clean(verdict.next), columns));
+  }
   const heldReasons = new Set(health.holds.map((hold) => `${hold.target}: ${hold.reason}`));
   const { problem } = health.configuration;
   const isShown = (reason: string): boolean =>
     heldReasons.has(reason) ||
+    health.verdicts.some((verdict) => verdict.reason === reason) ||
     reason === `installation: ${installation.summary}` ||
     /^gpu \d+: /.test(reason) ||
     (problem !== null && reason.includes(problem));

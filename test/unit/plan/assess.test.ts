@@ -30,6 +30,7 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
   restarts: { total: 0, inWindow: 0, lastReason: null, quarantine: null },
   acting: false,
   hold: null,
+  verdicts: [],
   warnings: [],
   now: NOW,
   ...change,

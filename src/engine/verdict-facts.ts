@@ -1,0 +1,36 @@
+import type { DesiredInstance } from '../domain/instance.ts';
+import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
+import { currentRecords } from '../plan/assess.ts';
+import type { MachineVerdictFacts, VerdictFacts } from '../plan/verdict-facts.ts';
+import type { Knowledge } from './knowledge.ts';
+
+/** What is known of one instance, for its verdicts. */
+export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, now: number): VerdictFacts {
+  const { observed, configuration } = knowledge;
+  const processes = observed?.processes ?? unknown(NOT_LOOKED_YET);
+  const process = processes.known ? known(processes.value.find(({ name }) => name === instance.name) ?? null) : processes;
+  const incarnation = observed?.incarnations.get(instance.name) ?? known(null);
+  const probes = currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation.known ? incarnation.value : null);
+  const { running, pending } = probes.get('http')?.latest.facts ?? {};
+  return {
+    config: configuration.config,
+    instance,
+    process,
+    incarnation,
+    probes,
+    exits: knowledge.exits.get(instance.name) ?? [],
+    queue: typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null,
+    now,
+  };
+}
+
+/** The same for the machine as a whole. */
+export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineVerdictFacts {
+  return {
+    config: knowledge.configuration.config,
+    gpus: knowledge.gpus,
+    machine: knowledge.machine,
+    processes: knowledge.observed?.processes ?? unknown(NOT_LOOKED_YET),
+    now,
+  };
+}

@@ -1,0 +1,31 @@
+import type { Config } from '../domain/config.ts';
+import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
+import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
+import type { Observed } from '../domain/observed.ts';
+import type { ProbeRecord } from './assess.ts';
+import type { Exit } from './restart-policy.ts';
+
+/** What verdicts on one instance are made from. */
+export interface VerdictFacts {
+  readonly config: Config;
+  readonly instance: DesiredInstance;
+  /** What PM2 shows under its name; null: nothing. */
+  readonly process: Observed<ProcessState | null>;
+  readonly incarnation: Observed<Incarnation | null>;
+  /** Records of the present incarnation, by probe name. */
+  readonly probes: ReadonlyMap<string, ProbeRecord>;
+  /** Ends of its incarnations, oldest first. */
+  readonly exits: readonly Exit[];
+  /** Jobs in the instance; null when not known. */
+  readonly queue: { readonly running: number; readonly pending: number } | null;
+  readonly now: number;
+}
+
+/** What verdicts on the whole machine are made from. */
+export interface MachineVerdictFacts {
+  readonly config: Config;
+  readonly gpus: Observed<GpuReading>;
+  readonly machine: Observed<MachineFacts>;
+  readonly processes: Observed<readonly ProcessState[]>;
+  readonly now: number;
+}

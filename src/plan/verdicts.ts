@@ -1,0 +1,16 @@
+import type { Verdict } from '../domain/verdict.ts';
+import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
+import { hang } from './verdicts/hang.ts';
+
+/**
+ * Every fault that can be told of an instance: one pure function each, the worst first (the first verdict that asks for an
+ * action gets it). Adding one: a file in `verdicts/` and a line here.
+ */
+const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [hang];
+
+/** The same for the machine as a whole. */
+const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [];
+
+export const instanceVerdicts = (facts: VerdictFacts): Verdict[] => instanceSources.flatMap((source) => source(facts));
+
+export const machineVerdicts = (facts: MachineVerdictFacts): Verdict[] => machineSources.flatMap((source) => source(facts));

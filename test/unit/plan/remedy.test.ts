@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest';
+import type { Verdict } from '../../../src/domain/verdict.ts';
+import { assessInstance, recordResult } from '../../../src/plan/assess.ts';
+import { plan } from '../../../src/plan/plan.ts';
+import { actionsOf, aHealthyMachine, aProbeResult, at, aVerdict, holdsOf, NOW } from '../../support/builders.ts';
+
+const machine = (verdicts: readonly Verdict[], queue: { running: number; pending: number } | null = { running: 0, pending: 0 }) => {
+  const input = aHealthyMachine();
+  return {
+    ...input,
+    verdicts: new Map([[0, verdicts]]),
+    health: new Map([
+      [0, { starting: false, queue, queueReadAt: NOW }],
+      [1, { starting: false, queue, queueReadAt: NOW }],
+    ]),
+  };
+};
+const doneFor = (change: Partial<Verdict>, queue?: { running: number; pending: number } | null) => {
+  const planned = plan(machine([aVerdict(change)], queue));
+  return [...actionsOf(planned), ...holdsOf(planned)];
+};
+
+describe('what is done about a verdict', () => {
+  it.each<[string, Partial<Verdict>, { running: number; pending: number } | null, string[]]>([
+    ['nothing', { remedy: 'none' }, null, []],
+    ['a restart at once', { remedy: 'restart' }, { running: 1, pending: 0 }, ['restart-instance 0']],
+    ['a restart that is not due', { remedy: 'restart', dueAt: at(1) }, null, []],
+    ['a restart that is due', { remedy: 'restart', dueAt: at(0) }, null, ['restart-instance 0']],
+    ['quarantine', { remedy: 'quarantine' }, null, ['quarantine-instance 0']],
+    ['memory freed, whatever runs', { remedy: 'free-memory' }, { running: 1, pending: 3 }, ['free-memory 0']],
+    ['a recycle of an idle instance', { remedy: 'restart-when-idle' }, { running: 0, pending: 0 }, ['restart-instance 0']],
+    ['a recycle that waits for a job', { remedy: 'restart-when-idle' }, { running: 1, pending: 0 }, ['instance 0: DRAINING']],
+    ['a recycle that cannot see the queue', { remedy: 'restart-when-idle' }, null, ['instance 0: DRAINING']],
+    [
+      'a recycle whose queue was read before it took no new jobs',
+      { remedy: 'restart-when-idle', since: at(0) },
+      { running: 0, pending: 0 },
+      ['instance 0: DRAINING'],
+    ],
+    [
+      'a recycle that waited for too long',
+      { remedy: 'restart-when-idle', since: at(-600_000) },
+      { running: 1, pending: 0 },
+      ['restart-instance 0'],
+    ],
+  ])('%s', (_, change, queue, expected) => expect(doneFor(change, queue)).toEqual(expected));
+
+  it('names the fault with the restart, so that it counts', () => {
+    const { actions } = plan(machine([aVerdict({ remedy: 'restart', fault: 'cuda-error', reason: 'CUDA is broken' })]));
+    expect(actions).toEqual([{ kind: 'restart-instance', gpu: 0, name: 'comfyui-gpu0', reason: 'CUDA is broken', fault: 'cuda-error' }]);
+  });
+
+  it('frees memory once for each time the fault appears', () => {
+    const verdict = aVerdict({ remedy: 'free-memory', blocksReady: false });
+    expect(actionsOf(plan({ ...machine([verdict]), freedFor: new Map([[0, verdict.since]]) }))).toEqual([]);
+    expect(actionsOf(plan({ ...machine([verdict]), freedFor: new Map([[0, at(-99_000)]]) }))).toEqual(['free-memory 0']);
+  });
+
+  it('recycles one instance after the other while they serve', () => {
+    const recycle = [aVerdict({ remedy: 'restart-when-idle', blocksReady: false })];
+    const both = { ...machine(recycle), verdicts: new Map([0, 1].map((gpu) => [gpu, recycle])) };
+    const planned = plan(both);
+    expect([...actionsOf(planned), ...holdsOf(planned)]).toEqual(['restart-instance 0', 'instance 1: ROLLING']);
+  });
+
+  it('takes the worst first, and quarantine before anything else', () => {
+    const both = [aVerdict({ remedy: 'restart' }), aVerdict({ fault: 'crash-loop', remedy: 'quarantine' })];
+    expect(actionsOf(plan(machine(both)))).toEqual(['quarantine-instance 0']);
+  });
+});
+
+describe('a verdict in the instance document', () => {
+  const document = (verdicts: readonly Verdict[]) => {
+    const { config, desired, observed } = aHealthyMachine();
+    const [instance] = desired.instances;
+    if (instance === undefined || !observed.processes.known) throw new Error('no instance');
+    const probes = new Map(['http', 'port', 'canary'].map((probe) => [probe, recordResult(undefined, aProbeResult(probe, 'pass'))]));
+    const passed = { status: 'pass' as const, reason: null, checkedAt: at(0) };
+    return assessInstance({
+      config,
+      instance,
+      installation: passed,
+      models: passed,
+      installing: false,
+      release: 'r1',
+      tcpPort: 8188,
+      advertiseHost: '127.0.0.1',
+      process: { known: true, value: observed.processes.value[0] ?? null },
+      incarnation: observed.incarnations.get(instance.name) ?? { known: false, reason: '' },
+      probes,
+      lastLogAt: null,
+      restarts: { total: 0, inWindow: 0, lastReason: null, quarantine: null },
+      acting: false,
+      hold: null,
+      verdicts,
+      warnings: [],
+      now: NOW,
+    });
+  };
+
+  it.each<[string, Partial<Verdict>, object]>([
+    [
+      'blocks a runtime that seems to be in order',
+      { fault: 'websocket-gone', reason: 'no WebSocket' },
+      { ready: false, status: 'unhealthy', layers: { runtime: { status: 'fail', reason: 'no WebSocket' } } },
+    ],
+    [
+      'blocks what the instance can do',
+      { fault: 'worker-dead', reason: 'no worker' },
+      { ready: false, status: 'unhealthy', layers: { runtime: { status: 'pass' }, functional: { status: 'fail', reason: 'no worker' } } },
+    ],
+    ['only degrades', { blocksReady: false }, { ready: true, status: 'degraded', layers: { runtime: { status: 'pass' } } }],
+    [
+      'empties the instance for a recycle',
+      { blocksReady: false, remedy: 'restart-when-idle' },
+      { ready: false, status: 'draining', layers: { runtime: { status: 'pass' }, functional: { status: 'pass' } } },
+    ],
+  ])('%s', (_, change, expected) => {
+    const verdict = aVerdict(change);
+    expect(document([verdict])).toMatchObject({ ...expected, verdicts: [verdict] });
+  });
+});
