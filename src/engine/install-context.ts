@@ -1,11 +1,11 @@
 import type { Lock, Moves } from '../domain/lock.ts';
-import type { Release } from '../domain/release.ts';
+import type { InstallProgress, InstallStep, Release } from '../domain/release.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { NO_MOVES, pinsOf } from '../plan/lock.ts';
 import type { LocalWheels, Ports } from '../ports.ts';
 import type { InstallContext } from './installation/context.ts';
 import { newReleaseId } from './installation/install.ts';
-import { InstallTracker } from './installation/progress.ts';
+import { InstallTracker, stepResult } from './installation/progress.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { OperationHandle } from './operations.ts';
@@ -78,6 +78,7 @@ export function installContext(
       writing = writing.then(() => ports.files.appendLine(logFile, line)).catch(() => undefined);
     },
     onChange: (progress) => {
+      const ended = endedSteps(knowledge.installProgress, progress);
       const stepChanged = knowledge.installProgress?.step !== progress.step || knowledge.installProgress?.releaseId !== progress.releaseId;
       knowledge.installProgress = progress;
       handle.update({
@@ -85,6 +86,14 @@ export function installContext(
         progress: progress.progress,
         message: `${progress.step}${progress.activity === null ? '' : `: ${progress.activity}`}`,
       });
+      for (const step of ended)
+        journal.record({
+          type: 'install.step-done',
+          target: 'installation',
+          level: 'info',
+          message: stepResult(step),
+          data: { step: step.name, state: step.state, durationMs: step.durationMs, bytes: step.bytes, cache: step.cache },
+        });
       if (stepChanged)
         journal.record({
           type: 'install.step',
@@ -132,4 +141,11 @@ function idleCard(desired: DesiredState, observed: ObservedState): string | null
   };
   const idle = desired.instances.find((instance) => instance.mode === 'gpu' && isIdle(instance.name));
   return idle?.visibleDevices ?? null;
+}
+
+/** Steps that came to their end since the look before. */
+function endedSteps(before: InstallProgress | null, now: InstallProgress): readonly InstallStep[] {
+  const isEnded = ({ state }: InstallStep): boolean => state === 'done' || state === 'failed';
+  const earlier = before?.releaseId === now.releaseId ? before.steps.filter(isEnded).map(({ name }) => name) : [];
+  return now.steps.filter((step) => isEnded(step) && !earlier.includes(step.name));
 }

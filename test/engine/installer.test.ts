@@ -42,7 +42,12 @@ describe('an installation', () => {
     expect(seen.at(-1)).toMatchObject({ progress: 1, steps: [...steps.map((name) => ({ name, state: 'done' })), rollout] });
     expect(seen.some(({ bytes }) => bytes > 0)).toBe(true);
     const log = await machine.world.files.readText(seen.at(-1)?.logFile ?? '');
-    expect(log?.split('\n').filter((line) => line.startsWith('== '))).toEqual(steps.map((name) => `== ${name}`));
+    const headings = log?.split('\n').filter((line) => line.startsWith('== ')) ?? [];
+    expect(headings.filter((line) => !line.includes(' after '))).toEqual(steps.map((name) => `== ${name}`));
+    const done = machine.journal('install.step-done');
+    expect(headings.filter((line) => line.includes(' after '))).toEqual(done.map(({ message }) => `== ${message}`));
+    expect(done.map(({ data }) => [data['step'], data['state']])).toEqual(steps.map((name) => [name, 'done']));
+    expect(done[2]?.message).toMatch(/^packs done after \d+\.\d s, \d+ bytes received, 0 of 2 from the cache$/);
   });
 
   it('leaves a release that says what is in it', async () => {

@@ -3,6 +3,7 @@ import type { LockChange } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import {
   type InstallProgress,
+  type InstallStep,
   type InstallStepName,
   type PackSpec,
   type PackStatus,
@@ -179,12 +180,10 @@ export class InstallTracker {
   #endStep(name: InstallStepName, state: 'done' | 'failed', more: Partial<InstallProgress> = {}): void {
     const durationMs = Math.round(this.#clock.monotonic() - this.#stepBegan);
     this.durations[name] = durationMs;
-    const { bytes = 0, cache = null } = this.#document.steps.find((step) => step.name === name) ?? {};
-    this.log(
-      `== ${name} ${state} after ${(durationMs / 1_000).toFixed(1)} s${bytes === 0 ? '' : `, ${bytes} bytes received`}${cache === null ? '' : `, ${cache.hits} of ${cache.total} from the cache`}`,
-    );
     this.#fraction = state === 'done' ? 1 : this.#fraction;
-    this.#set({ ...more, steps: this.#withStep(name, { state, durationMs }) });
+    const steps = this.#withStep(name, { state, durationMs });
+    for (const step of steps) if (step.name === name) this.log(`== ${stepResult(step)}`);
+    this.#set({ ...more, steps });
   }
 
   #withStep(name: InstallStepName, change: Partial<InstallProgress['steps'][number]>): InstallProgress['steps'] {
@@ -207,3 +206,9 @@ export class InstallTracker {
     this.#onChange(this.#document);
   }
 }
+
+/** How a step ended, for the log and the journal: "packs done after 3.2 s, 1048576 bytes received, 58 of 60 from the cache". */
+export const stepResult = ({ name, state, durationMs, bytes, cache }: InstallStep): string =>
+  `${name} ${state} after ${((durationMs ?? 0) / 1_000).toFixed(1)} s${bytes === 0 ? '' : `, ${bytes} bytes received`}${
+    cache === null ? '' : `, ${cache.hits} of ${cache.total} from the cache`
+  }`;
