@@ -1,5 +1,5 @@
 import type { OperationDocument } from '../../domain/operation.ts';
-import type { PackStatus } from '../../domain/release.ts';
+import type { InstallStep, PackStatus } from '../../domain/release.ts';
 import { describeBytes, describeDuration } from '../duration.ts';
 import type { CliOutput } from '../host.ts';
 import { bar, etaText, operationLine, percent, stepText } from './operation-line.ts';
@@ -52,6 +52,11 @@ export function plainView({ output, style, now }: ViewOptions): ProgressView {
           line(clean(operation.message));
         return;
       }
+      for (const step of install.steps) {
+        const known = before?.install?.steps.find(({ name }) => name === step.name)?.state ?? 'pending';
+        // One that was over before this command looked is no news.
+        if (before !== null && known !== step.state && isOver(step)) line(`  ${stepEndText(step)}`);
+      }
       if (before?.install?.step !== install.step) line(`${stepText(install)} (${percent(install.progress)})`);
       const stepDetail = (document: OperationDocument | null): string | null =>
         document?.install?.steps.find((step) => step.name === install.step)?.detail ?? null;
@@ -72,6 +77,17 @@ export function plainView({ output, style, now }: ViewOptions): ProgressView {
     end() {},
   };
 }
+
+const isOver = ({ state }: InstallStep): boolean => state === 'done' || state === 'failed';
+
+const stepEndText = ({ name, state, durationMs, bytes, cache }: InstallStep): string => {
+  const facts = [
+    `${name} ${state} in ${((durationMs ?? 0) / 1_000).toFixed(1)} s`,
+    ...(bytes === 0 ? [] : [`${describeBytes(bytes)} received`]),
+    ...(cache === null ? [] : [`${cache.hits} of ${cache.total} from the cache`]),
+  ];
+  return facts.join(', ');
+};
 
 /** For terminals: a bar and a line for each pack, redrawn in place. */
 export function liveView({ output, style, now }: ViewOptions): ProgressView {

@@ -41,12 +41,25 @@ describe('plain progress', () => {
     view.tick();
     expect(text().split('\n')).toEqual([
       '  65s  step 2 of 10, source (42 %)',
+      '  67s    source done in 4.0 s',
       '  67s  step 3 of 10, packs (42 %)',
       '  67s    pack One: fetching',
       '  67s    pack One: failed, no such branch',
       '  77s  install  █████░░░░░░░ 42 %  step 3 of 10, packs  (for 1m 17s, about 1m 35s left)  Receiving objects: 61 % (812/1331)',
       '',
     ]);
+  });
+
+  it('ends each step with what it took and what the caches saved', () => {
+    const { output, text } = capture();
+    const view = plainView({ output, style, now: () => NOW });
+    view.update(install('packs'));
+    const next = install('resolve');
+    const steps = (next.install?.steps ?? []).map((step) =>
+      step.name === 'packs' ? { ...step, durationMs: 3_240, bytes: 2_097_152, cache: { hits: 58, total: 60 } } : step,
+    );
+    view.update({ ...next, install: next.install === null ? null : { ...next.install, steps } });
+    expect(text()).toContain('  packs done in 3.2 s, 2.0 MB received, 58 of 60 from the cache\n');
   });
 
   it('does not repeat a wait whose seconds only count on', () => {
