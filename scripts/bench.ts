@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { get, Agent as HttpAgent } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -98,6 +98,34 @@ async function respawn(agent: TestAgent, own: number): Promise<void> {
     0.5,
     ` (to ready in health: ${(median(ready) / 1_000).toFixed(2)} s; own start ${(own / 1_000).toFixed(2)} s)`,
   );
+}
+
+/** One instance goes back and forth between two proved releases of the same content. */
+async function rollback(own: number): Promise<void> {
+  const agent = await startAgent({ gpus: 1, environment: { SIM_STARTUP_MS: String(STARTUP_MS) } });
+  await agent.untilReady();
+  await agent.cli('reinstall');
+  const current = (): string => readlinkSync(join(agent.root, 'current'));
+  const serves = async (release: string): Promise<boolean> => {
+    const { ready, release: runs } = await agent.instance(0);
+    return ready && release.endsWith(`/${runs}`);
+  };
+  const switched: number[] = [];
+  const serving: number[] = [];
+  for (let run = 0; run < 4; run++) {
+    const from = current();
+    const other = readdirSync(join(agent.root, 'releases')).find((id) => !from.endsWith(`/${id}`)) ?? '';
+    const began = performance.now();
+    const asked = agent.cli('rollback', other);
+    await until(async () => current() !== from);
+    switched.push(performance.now() - began);
+    await until(() => serves(current()));
+    serving.push(performance.now() - began - own);
+    await asked;
+  }
+  await agent.stop();
+  record('agent rollback until current is switched', median(switched) / 1_000, 's', 1);
+  record('agent rollback until the instance serves the old release, minus own start time', median(serving) / 1_000, 's', 1);
 }
 
 /** PM2 as shipped with the predecessor's entry (restart_delay 5000), a python that serves at once. */
@@ -264,6 +292,7 @@ try {
   await two.untilReady();
   await discoveryConnects(two);
   await two.stop();
+  await rollback(own);
 
   const eight = await startAgent({ gpus: 8, environment: { SIM_STARTUP_MS: String(STARTUP_MS) } });
   await eight.untilReady();

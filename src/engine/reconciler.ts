@@ -6,6 +6,7 @@ import { known, toTime } from '../domain/observed.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
+import type { RolloutTurn } from '../plan/instance.ts';
 import { type Planned, plan } from '../plan/plan.ts';
 import { resolve } from '../plan/resolve.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';
@@ -57,6 +58,7 @@ export class Reconciler {
   readonly #ended = new Set<string>();
   #connecting: Promise<void> | null = null;
   #acting = false;
+  #hastenedAt: number | null = null;
   #loop: Promise<void> = Promise.resolve();
 
   constructor(options: ReconcilerOptions) {
@@ -166,6 +168,7 @@ export class Reconciler {
     const rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
     knowledge.rollout = rollout?.step ?? null;
     if (rollout !== null) knowledge.desired = withTurns(knowledge.desired, rollout.step.next);
+    if (rollout !== null) this.#hastenTurns(rollout.turns);
     this.#planned = plan({
       config: configuration.config,
       desired: knowledge.desired,
@@ -204,6 +207,18 @@ export class Reconciler {
     await watchStartingLogs(ports.files, knowledge);
     this.refresh();
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
+  }
+
+  /** The queue of whose turn it is decides when it may go: nobody waits for the next regular look. */
+  #hastenTurns(turns: ReadonlyMap<number, RolloutTurn>): void {
+    const now = this.#options.ports.clock.now();
+    // What a look brings makes another turn of the loop.
+    if (this.#hastenedAt === now) return;
+    for (const [gpu, turn] of turns) {
+      if (turn.looked) continue;
+      this.#hastenedAt = now;
+      this.#probes.hasten(`comfyui-gpu${gpu}`, 'http');
+    }
   }
 
   /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. Once a period. */

@@ -10,6 +10,10 @@ interface Track {
   readonly passed: Set<string>;
   /** Probes that run or wait for their time. */
   readonly active: Set<string>;
+  /** Ends the wait of a probe. */
+  readonly waiting: Map<string, () => void>;
+  /** Probes to be run at once when they come to their end. */
+  readonly hastened: Set<string>;
 }
 
 /**
@@ -43,10 +47,26 @@ export class ProbeScheduler {
     }
     for (const target of targets) {
       if (this.#tracks.has(target.name)) continue;
-      const track: Track = { target, abort: new AbortController(), results: new Map(), passed: new Set(), active: new Set() };
+      const track: Track = {
+        target,
+        abort: new AbortController(),
+        results: new Map(),
+        passed: new Set(),
+        active: new Set(),
+        waiting: new Map(),
+        hastened: new Set(),
+      };
       this.#tracks.set(target.name, track);
       this.#arm(track);
     }
+  }
+
+  /** Runs a probe now that waits for its time; one that runs already is run once more. One that is not due stays so. */
+  hasten(name: string, probe: string): void {
+    const track = this.#tracks.get(name);
+    const stopWaiting = track?.waiting.get(probe);
+    if (stopWaiting !== undefined) stopWaiting();
+    else if (track?.active.has(probe)) track.hastened.add(probe);
   }
 
   /** For good; probes that run are waited for. */
@@ -62,8 +82,9 @@ export class ProbeScheduler {
     const history = { latest: (probe: string) => track.results.get(probe), everPassed: (probe: string) => track.passed.has(probe) };
     for (const probe of this.#probes) {
       if (track.active.has(probe.name)) continue;
-      const delayMs = probe.dueIn(history, track.target.config);
-      if (delayMs === null) continue;
+      const dueMs = probe.dueIn(history, track.target.config);
+      if (dueMs === null) continue;
+      const delayMs = track.hastened.delete(probe.name) ? 0 : dueMs;
       track.active.add(probe.name);
       const run = this.#runAfter(track, probe, delayMs);
       this.#running.add(run);
@@ -75,7 +96,14 @@ export class ProbeScheduler {
     const { signal } = track.abort;
     const { clock } = this.#ports;
     try {
-      if (delayMs > 0) await clock.sleep(delayMs, signal);
+      if (delayMs > 0) {
+        const hurry = new AbortController();
+        track.waiting.set(probe.name, () => hurry.abort());
+        await clock.sleep(delayMs, AbortSignal.any([signal, hurry.signal])).catch((error: unknown) => {
+          if (!hurry.signal.aborted) throw error;
+        });
+        track.waiting.delete(probe.name);
+      }
       if (signal.aborted) return;
       const startedAt = clock.monotonic();
       const outcome = await this.#observe(track, probe);

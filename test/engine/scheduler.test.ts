@@ -245,4 +245,36 @@ describe('the probe scheduler', () => {
     expect(results).toEqual([]);
     expect(clock.sleepers).toBe(0);
   });
+
+  it('runs a probe at once when it is hastened, once more when it runs already, and not when it is not due', async () => {
+    const gates: (() => void)[] = [];
+    const probe = scripted('beat', every(10_000), () => new Promise((done) => gates.push(() => done(pass()))));
+    const idle = scripted(
+      'idle',
+      () => null,
+      () => pass(),
+    );
+    const { clock, scheduler } = lab(probe, idle);
+    scheduler.setTargets([target()]);
+    await clock.advance(0);
+    scheduler.hasten('comfyui-gpu0', 'beat');
+    expect(probe.runs).toBe(1);
+    gates.shift()?.();
+    await clock.advance(0);
+    expect(probe.runs).toBe(2);
+    gates.shift()?.();
+    await clock.advance(1_000);
+    expect(probe.runs).toBe(2);
+    for (const name of ['beat', 'idle']) scheduler.hasten('comfyui-gpu0', name);
+    scheduler.hasten('comfyui-gpu9', 'beat');
+    await clock.advance(0);
+    expect([probe.runs, idle.runs]).toEqual([3, 0]);
+    gates.shift()?.();
+    await clock.advance(9_999);
+    expect(probe.runs).toBe(3);
+    await clock.advance(1);
+    expect(probe.runs).toBe(4);
+    gates.shift()?.();
+    await scheduler.stop();
+  });
 });
