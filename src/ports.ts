@@ -115,6 +115,11 @@ export interface Kernel {
   withEnvironment(name: string, value: string): Promise<readonly number[]>;
   /** Bytes of resident memory. */
   residentBytes(pid: number): Promise<number | null>;
+  /**
+   * What a process does just now: its state (R, S, D, T stopped, t traced, …), and the CPU time that it and all its living
+   * descendants have used. `waitsForDisk`: one of them is in an uninterruptible wait. null when there is no such process.
+   */
+  activity(pid: number): Promise<{ readonly state: string; readonly cpuMs: number; readonly waitsForDisk: boolean } | null>;
   /** SIGKILL or SIGTERM to the process, only if it still is the named incarnation. */
   end(incarnation: Pick<Incarnation, 'pid' | 'startTicks'>, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean>;
 }
@@ -349,6 +354,8 @@ export interface Comfy {
     file: { filename: string; subfolder: string; type: string },
     timeoutMs: number,
   ): Promise<{ readonly contentType: string; readonly bytes: Uint8Array }>;
+  /** Opens /ws, waits for the greeting and sees that the connection stays for `holdMs`; rejects when it does not. */
+  webSocket(baseUrl: string, timeoutMs: number, holdMs: number): Promise<void>;
   /** Which WebSocket protocol it speaks: the fork greets with `client_id`, upstream does not answer `ping`. */
   protocol(baseUrl: string, timeoutMs: number): Promise<'fork' | 'upstream'>;
 }
@@ -388,6 +395,15 @@ export interface Files {
   appendLine(path: string, line: string): Promise<void>;
   /** The last `lines` lines, then (when following) each new one; survives truncation and rename. */
   tail(path: string, options: { readonly lines: number; readonly follow: boolean }, signal: AbortSignal): AsyncIterable<string>;
+  /**
+   * Bytes from `offset` on, as text, at most `limit` of them; a negative offset counts from the end. `next` is where to go on,
+   * `size` the length of the file now: smaller than an offset of before when it was truncated. null when there is none.
+   */
+  readPart(
+    path: string,
+    offset: number,
+    limit: number,
+  ): Promise<{ readonly text: string; readonly next: number; readonly size: number } | null>;
   /** Calls back (debounced) when one of the files is written, made or removed. */
   watch(paths: readonly string[], onChange: (path: string) => void): Promise<{ close(): Promise<void> }>;
 }

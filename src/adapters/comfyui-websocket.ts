@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
+import type { WebSocket } from 'undici';
 import { z } from 'zod';
 import { isAgentError } from '../domain/errors.ts';
 import { type ComfyRequest, fault, nameOf, translate } from './comfyui-request.ts';
@@ -20,9 +21,40 @@ const Message = z.object({ type: z.string() });
  * `ping`), upstream greets with `status`. @throws AgentError INSTANCE_FAILED
  */
 export async function askProtocol(baseUrl: string, timeoutMs: number): Promise<'fork' | 'upstream'> {
+  let pongTimer: NodeJS.Timeout | undefined;
+  try {
+    return await converse<'fork' | 'upstream'>(baseUrl, timeoutMs, (type, socket, resolve) => {
+      if (type === 'client_id' || type === 'pong') return resolve('fork');
+      if (pongTimer !== undefined) return;
+      pongTimer = setTimeout(resolve, PONG_MS, 'upstream');
+      socket.send(JSON.stringify({ type: 'ping' }));
+    });
+  } finally {
+    clearTimeout(pongTimer);
+  }
+}
+
+/** Opens /ws, is greeted and stays connected for so long. @throws AgentError INSTANCE_FAILED */
+export async function holdWebSocket(baseUrl: string, timeoutMs: number, holdMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    await converse<undefined>(baseUrl, timeoutMs, (_, __, resolve) => {
+      timer ??= setTimeout(resolve, holdMs, undefined);
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One connection, until `onMessage` has its answer. A connection that is cut, or says nothing for too long, rejects. */
+async function converse<T>(
+  baseUrl: string,
+  timeoutMs: number,
+  onMessage: (type: string, socket: WebSocket, resolve: (answer: T) => void) => void,
+): Promise<T> {
   const { Agent, WebSocket, buildConnector } = await import('undici');
   const request: ComfyRequest = { method: 'GET', baseUrl, path: '/ws', timeoutMs };
-  const { promise, resolve, reject } = Promise.withResolvers<'fork' | 'upstream'>();
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
   const signal = AbortSignal.timeout(timeoutMs);
   const fail = (error: unknown): void => reject(isAgentError(error) ? error : translate(error, request, signal));
 
@@ -40,22 +72,17 @@ export async function askProtocol(baseUrl: string, timeoutMs: number): Promise<'
         done(...result);
       }),
   });
-  let pongTimer: NodeJS.Timeout | undefined;
   const socket = new WebSocket(`${baseUrl.replace(/^http/, 'ws')}/ws?clientId=agent-protocol-${randomUUID()}`, { dispatcher });
   signal.addEventListener('abort', fail);
   socket.addEventListener('message', (event) => {
     const type = typeOf(event.data);
-    if (type === 'client_id' || type === 'pong') return resolve('fork');
-    if (pongTimer !== undefined || type === null) return;
-    pongTimer = setTimeout(resolve, PONG_MS, 'upstream');
-    socket.send(JSON.stringify({ type: 'ping' }));
+    if (type !== null) onMessage(type, socket, resolve);
   });
   socket.addEventListener('error', () => fail(fault('status', `${nameOf(request)} did not open a WebSocket`)));
-  socket.addEventListener('close', () => fail(fault('refused', `${nameOf(request)}: the connection was closed before a greeting`)));
+  socket.addEventListener('close', () => fail(fault('refused', `${nameOf(request)}: the connection was closed by the server`)));
   try {
     return await promise;
   } finally {
-    clearTimeout(pongTimer);
     signal.removeEventListener('abort', fail);
     socket.close();
     // After the close frame has been written.

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Comfy, ComfyHistoryEntry } from '../ports.ts';
 import { type ComfyRequest, createSend, expectSuccess, fault, nameOf, sendForJson } from './comfyui-request.ts';
-import { askProtocol } from './comfyui-websocket.ts';
+import { askProtocol, holdWebSocket } from './comfyui-websocket.ts';
 
 /** Answers are read up to here. The queue holds whole graphs, /object_info a description of every node class. */
 const SMALL = 256 * 1024;
@@ -128,6 +128,7 @@ export function createComfy(): Comfy {
       return { contentType: response.contentType, bytes: response.bytes };
     },
 
+    webSocket: holdWebSocket,
     protocol: askProtocol,
   };
 }

@@ -84,6 +84,22 @@ export function createFiles(): Files {
     lock: takeLock,
     appendLine: (path, line) => writing(path, () => fs.appendFile(path, `${line}\n`)),
     tail: tailFile,
+    readPart: (path, offset, limit) =>
+      reading(
+        path,
+        async () => {
+          const handle = await fs.open(path, 'r');
+          try {
+            const { size } = await handle.stat();
+            const from = offset < 0 ? Math.max(0, size + offset) : offset;
+            const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.max(0, Math.min(limit, size - from))), 0, null, from);
+            return { text: buffer.toString('utf8', 0, bytesRead), next: from + bytesRead, size };
+          } finally {
+            await handle.close();
+          }
+        },
+        null,
+      ),
     watch: watchFiles,
   };
 }

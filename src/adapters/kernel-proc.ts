@@ -27,6 +27,8 @@ export interface ProcessStat {
   readonly parent: number;
   /** Clock ticks since boot; kept as text because it is only ever compared. */
   readonly startTicks: string;
+  /** User and system time, without that of children, in ticks. */
+  readonly cpuTicks: number;
 }
 
 /** One line of /proc/<pid>/stat; null when it is malformed. The name in parentheses may itself hold ") S 1". */
@@ -44,7 +46,9 @@ export function parseStat(line: string): ProcessStat | null {
   const pid = Number(line.slice(0, opening));
   if (state === undefined || parent === undefined || startTicks === undefined || !/^\d+$/.test(startTicks) || !Number.isInteger(pid))
     return null;
-  return { pid, name: line.slice(opening + 1, closing), state, parent: Number(parent), startTicks };
+  // utime and stime are fields 14 and 15.
+  const cpuTicks = Number(fields[11]) + Number(fields[12]);
+  return { pid, name: line.slice(opening + 1, closing), state, parent: Number(parent), startTicks, cpuTicks };
 }
 
 /** A process that has ended keeps its entry until its parent looks: it runs nothing and is gone for every purpose here. */

@@ -115,11 +115,17 @@ export function createKernel(options: KernelOptions = {}): Kernel {
       const all = await scan();
       // It may have ended since, or not be shown: only the first is an empty tree.
       if (!all.has(pid) && look(pid) === null) return [];
-      const children = Map.groupBy(all.values(), (stat) => stat.parent);
-      const members = [pid];
-      for (const member of members)
-        for (const child of children.get(member) ?? []) if (!members.includes(child.pid)) members.push(child.pid);
-      return members;
+      return membersOf(all, pid);
+    },
+
+    async activity(pid) {
+      const own = look(pid);
+      if (own === null) return null;
+      const all = await scan();
+      const below = membersOf(all, pid).flatMap((member) => (member === pid ? [] : [all.get(member)]));
+      const stats = [own, ...below.filter((stat) => stat !== undefined)];
+      const ticks = stats.reduce((sum, stat) => sum + stat.cpuTicks, 0);
+      return { state: own.state, cpuMs: (ticks * 1_000) / TICKS_PER_SECOND, waitsForDisk: stats.some((stat) => stat.state === 'D') };
     },
 
     async withEnvironment(name, value) {
@@ -152,4 +158,12 @@ export function createKernel(options: KernelOptions = {}): Kernel {
       }
     },
   };
+}
+
+/** A process and all below it. */
+function membersOf(all: ReadonlyMap<number, ProcessStat>, pid: number): readonly number[] {
+  const children = Map.groupBy(all.values(), (stat) => stat.parent);
+  const members = [pid];
+  for (const member of members) for (const child of children.get(member) ?? []) if (!members.includes(child.pid)) members.push(child.pid);
+  return members;
 }

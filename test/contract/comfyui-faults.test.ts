@@ -24,6 +24,8 @@ const calls: readonly [string, (comfy: Comfy, baseUrl: string, timeoutMs: number
   ['history', (comfy, baseUrl, ms) => comfy.history(baseUrl, 'x', ms)],
   ['forget', (comfy, baseUrl, ms) => comfy.forget(baseUrl, 'x', ms)],
   ['view', (comfy, baseUrl, ms) => comfy.view(baseUrl, { filename: 'x', subfolder: '', type: 'temp' }, ms)],
+  ['free', (comfy, baseUrl, ms) => comfy.free(baseUrl, ms)],
+  ['webSocket', (comfy, baseUrl, ms) => comfy.webSocket(baseUrl, ms, 50)],
   ['protocol', (comfy, baseUrl, ms) => comfy.protocol(baseUrl, ms)],
 ];
 const kindsOf = async (comfy: Comfy, baseUrl: string, timeoutMs: number): Promise<Record<string, unknown>> =>

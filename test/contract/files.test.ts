@@ -209,6 +209,17 @@ describe.each([
     expect(await tail(0)).toEqual([]);
   });
 
+  it('reads parts of a file, and tells where to go on', async () => {
+    const path = `${root}/part.log`;
+    expect(await files.readPart(path, 0, 10)).toBeNull();
+    await files.writeText(path, 'äbc\nsecond\n');
+    expect(await files.readPart(path, 0, 5)).toEqual({ text: 'äbc\n', next: 5, size: 12 });
+    expect(await files.readPart(path, 5, 100)).toEqual({ text: 'second\n', next: 12, size: 12 });
+    expect(await files.readPart(path, -7, 100)).toEqual({ text: 'second\n', next: 12, size: 12 });
+    expect(await files.readPart(path, -999, 2)).toMatchObject({ text: 'ä', next: 2 });
+    expect(await files.readPart(path, 99, 10)).toEqual({ text: '', next: 99, size: 12 });
+  });
+
   it('follows a log that is not there yet, is truncated and is rotated', async () => {
     const path = `${root}/log`;
     const stop = new AbortController();

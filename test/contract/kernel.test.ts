@@ -42,6 +42,16 @@ describe.each([
     expect(await kernel.environmentOf(pid, 'PATH')).toBeNull();
   });
 
+  it('tells the state of a process and the CPU time of all below it', async () => {
+    const { pid } = await harness.start({ child: {} });
+    expect(await kernel.activity(pid)).toMatchObject({ state: expect.stringMatching(/^[RSD]$/), waitsForDisk: expect.any(Boolean) });
+    harness.halt(pid);
+    await eventually('it is stopped', async () => (await kernel.activity(pid))?.state === 'T');
+    const before = await kernel.activity(pid);
+    expect(before?.cpuMs).toBeGreaterThanOrEqual(0);
+    expect(await kernel.activity(NO_SUCH_PID)).toBeNull();
+  });
+
   it('takes a zombie for gone', async () => {
     const { parent, zombie } = await harness.zombieChild();
     await eventually('the child has ended', async () => (await kernel.incarnation(zombie)) === null);

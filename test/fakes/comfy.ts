@@ -18,6 +18,8 @@ interface FakeServer {
   jobError: NonNullable<ComfyHistoryEntry['error']> | null;
   /** Node classes by python_module. */
   nodeClasses: ReadonlyMap<string, readonly string[]>;
+  /** Whether /ws can be opened. */
+  hasWebSocket: boolean;
   /** What /view gives. */
   picture: Uint8Array;
   /** Calls that reached it, in order: "ping", "submit", … */
@@ -111,6 +113,10 @@ export function createFakeComfy(options: FakeComfyOptions = {}): FakeComfy {
       if (number < 1 || number > server.pictures) throw fault('status', `${baseUrl}/view answered 404`, { status: 404 });
       return { contentType: 'image/png', bytes: server.picture };
     },
+    webSocket: async (baseUrl, timeoutMs) => {
+      const server = await reach(baseUrl, 'webSocket', timeoutMs);
+      if (!server.hasWebSocket) throw fault('status', `GET ${baseUrl}/ws did not open a WebSocket`);
+    },
     protocol: async (baseUrl, timeoutMs) => (await reach(baseUrl, 'protocol', timeoutMs)).protocol,
   };
 
@@ -133,6 +139,7 @@ const newServer = (): State => ({
   pending: [],
   jobError: null,
   nodeClasses: new Map([['nodes', CORE_NODES]]),
+  hasWebSocket: true,
   picture: PNG,
   calls: [],
   submitted: [],

@@ -269,6 +269,15 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         changed.delete(wake);
       }
     },
+    readPart: (path, offset, limit) =>
+      reading(path, async () => {
+        const node = find(path);
+        if (node?.kind !== 'file') return null;
+        const content = Buffer.from(node.content);
+        const from = offset < 0 ? Math.max(0, content.length + offset) : offset;
+        const part = content.subarray(from, from + limit);
+        return { text: part.toString('utf8'), next: from + part.length, size: content.length };
+      }),
     watch: async (paths, onChange) => {
       const watcher = { paths, onChange };
       watchers.add(watcher);

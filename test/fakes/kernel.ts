@@ -26,6 +26,8 @@ export interface FakeKernel {
   remove(pid: number): void;
   /** Ended, and not waited for by its parent. */
   zombie(pid: number): void;
+  /** From now on it is in this state and has used so much CPU time; a new one sleeps and has used none. */
+  activity(pid: number, state: string, cpuMs: number): void;
   /** From now on it listens on exactly these ports. */
   listen(pid: number, tcpPorts: readonly number[]): void;
   /** A port held by somebody who cannot be seen. */
@@ -42,6 +44,8 @@ interface Entry extends FakeProcess {
   readonly incarnation: Incarnation;
   parent: number;
   zombie: boolean;
+  state: string;
+  cpuMs: number;
   listens: readonly number[];
 }
 
@@ -105,6 +109,10 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
       const entry = living(pid);
       return entry === null ? null : (entry.residentBytes ?? 64 * 1024 * 1024);
     },
+    activity: async (pid) => {
+      const entry = living(pid);
+      return entry === null ? null : { state: entry.state, cpuMs: entry.cpuMs, waitsForDisk: entry.state === 'D' };
+    },
     end: async ({ pid, startTicks: ticks }, signal) => {
       const entry = living(pid);
       if (pid <= 1 || entry === null || entry.incarnation.startTicks !== ticks) return false;
@@ -120,13 +128,25 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
     kernel,
     add: (process) => {
       const incarnation = { pid: process.pid, startTicks: String(startTicks++), startedAt: toTime(process.startedAt ?? now()) };
-      processes.set(process.pid, { ...process, incarnation, parent: process.parent ?? 1, zombie: false, listens: process.listens ?? [] });
+      processes.set(process.pid, {
+        ...process,
+        incarnation,
+        parent: process.parent ?? 1,
+        zombie: false,
+        state: 'S',
+        cpuMs: 0,
+        listens: process.listens ?? [],
+      });
       return incarnation;
     },
     remove,
     zombie: (pid) => {
       const entry = processes.get(pid);
       if (entry !== undefined) Object.assign(entry, { zombie: true, listens: [] });
+    },
+    activity: (pid, state, cpuMs) => {
+      const entry = processes.get(pid);
+      if (entry !== undefined) Object.assign(entry, { state, cpuMs });
     },
     listen: (pid, tcpPorts) => {
       const entry = processes.get(pid);

@@ -55,6 +55,15 @@ export function comfyuiContract(open: () => Promise<ContractSubject>): void {
     expect(await comfy.ping(baseUrl, TIMEOUT_MS)).toEqual({ queueRemaining: 0 });
   });
 
+  it('keeps a WebSocket open', async () => {
+    await comfy.webSocket(baseUrl, TIMEOUT_MS, 200);
+  });
+
+  it('gives memory back when it is asked to', async () => {
+    await comfy.free(baseUrl, TIMEOUT_MS);
+    expect(await comfy.ping(baseUrl, TIMEOUT_MS)).toEqual({ queueRemaining: 0 });
+  });
+
   it('tells its queue', async () => {
     expect(await comfy.queue(baseUrl, TIMEOUT_MS)).toEqual({ running: 0, pending: 0, runningIds: [] });
   });

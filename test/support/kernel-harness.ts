@@ -22,6 +22,8 @@ interface SubjectOptions {
 export interface KernelHarness {
   readonly kernel: Kernel;
   start(options?: SubjectOptions): Promise<Subject>;
+  /** Stops it as SIGSTOP does. */
+  halt(pid: number): void;
   /** Ends the process (not its child) and waits until it is gone. */
   kill(pid: number): Promise<void>;
   /** Ends the child, which its parent does not wait for. */
@@ -54,6 +56,7 @@ export async function fakeKernelHarness(): Promise<KernelHarness> {
         child: options.child === undefined ? null : add({ ...options.child, environment: options.environment ?? {} }, subject.pid),
       };
     },
+    halt: (pid) => fake.activity(pid, 'T', 20),
     kill: async (pid) => fake.remove(pid),
     zombieChild: async () => {
       const parent = add({});
@@ -109,6 +112,7 @@ export async function realKernelHarness(): Promise<KernelHarness> {
       const self = await told();
       return { pid, tcpPort: self.tcpPort, child };
     },
+    halt: (pid) => void process.kill(pid, 'SIGSTOP'),
     kill: end,
     zombieChild: async () => {
       // The shell becomes a program that never waits for the child it has inherited.
