@@ -12,6 +12,7 @@ import type { Files, Ports } from '../ports.ts';
 import type { Journal } from './journal.ts';
 import type { InputProblem, Inputs, Knowledge } from './knowledge.ts';
 import { requiredModels } from './required-models.ts';
+import { placeWitness } from './witness.ts';
 
 /**
  * Brings the shared folder up to date, reads the operator's files in it, and writes what follows from them: the links of
@@ -19,6 +20,7 @@ import { requiredModels } from './required-models.ts';
  */
 export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: Journal, mayWrite = true): Promise<void> {
   const faults: Fault[] = [];
+  if (mayWrite) await orFault(faults, undefined, () => placeWitness(ports, knowledge.configuration.layout));
   if (mayWrite) await updateSharedRepository(ports, knowledge, journal, faults);
   const before = knowledge.inputs;
   const packs = await orFault(faults, { packs: null, warnings: [] }, () => readPacks(ports.files, knowledge, faults));

@@ -20,6 +20,7 @@ export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, no
     probes,
     exits: knowledge.exits.get(instance.name) ?? [],
     queue: typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null,
+    startMovedAt: knowledge.logMovedAt.get(instance.name) ?? null,
     now,
   };
 }

@@ -18,6 +18,9 @@ import type { RestartVerdict } from './restart-policy.ts';
 export interface ProbeRecord {
   readonly latest: ProbeResult;
   readonly consecutiveFailures: number;
+  readonly consecutivePasses: number;
+  /** How many failures in a row came before the passes that stand now. */
+  readonly failuresBefore: number;
   readonly everPassed: boolean;
   /** Since when the present outcome stands. Epoch ms. */
   readonly since: number;
@@ -112,7 +115,7 @@ const FUNCTIONAL: ReadonlySet<FaultKind> = new Set(['worker-dead', 'job-without-
 /** A layer that seems to be in order is not while a verdict says so. */
 function withVerdicts(runtime: Runtime, input: InstanceAssessment): Runtime {
   const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && !FUNCTIONAL.has(fault));
-  if (runtime.phase !== 'up' || verdict === undefined) return runtime;
+  if (verdict === undefined || (runtime.phase !== 'up' && runtime.phase !== 'failing')) return runtime;
   return { phase: 'failing', layer: layer('fail', verdict.reason, input.now) };
 }
 
@@ -164,7 +167,17 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
     const threshold = config.health.http.failureThreshold;
     if (http.consecutiveFailures >= threshold) return fail('failing', http.latest.reason ?? 'no HTTP answer', http.latest.at);
   }
+  const passes = comesBack(http, config.health.http);
+  if (passes !== null) return fail('starting', `answers HTTP again, ${passes}`, http.latest.at);
   return { phase: 'up', layer: layer('pass', null, http.latest.at) };
+}
+
+/** After a gate was shut it takes as many passes as asked to open it; null: it is open. */
+function comesBack(record: ProbeRecord, gate: Config['health']['http']): string | null {
+  const { consecutivePasses, failuresBefore, latest } = record;
+  const wasShut = failuresBefore >= gate.failureThreshold;
+  if (latest.outcome !== 'pass' || !wasShut || consecutivePasses >= gate.successThreshold) return null;
+  return `${consecutivePasses} of ${gate.successThreshold} times in a row`;
 }
 
 /** What the instance can do, as opposed to being there: the canary of this incarnation. */
@@ -226,6 +239,12 @@ export function recordResult(before: ProbeRecord | undefined, result: ProbeResul
         : result.outcome === 'unknown' && same
           ? before.consecutiveFailures
           : 0,
+    consecutivePasses: result.outcome === 'pass' ? (same ? before.consecutivePasses : 0) + 1 : 0,
+    failuresBefore: !same
+      ? 0
+      : result.outcome === 'pass' && before.latest.outcome === 'fail'
+        ? before.consecutiveFailures
+        : before.failuresBefore,
     everPassed: result.outcome === 'pass' || (same && before.everPassed),
     since: same && before.latest.outcome === result.outcome ? before.since : result.at,
   };

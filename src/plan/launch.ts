@@ -50,6 +50,9 @@ export const instanceDirectories = (layout: Layout, gpu: number) => ({
 
 export const instanceLogFile = (layout: Layout, gpu: number): string => `${layout.logs}/comfyui-gpu${gpu}.log`;
 
+/** Holds a sitecustomize.py that tells the log when a thread is ended by sys.exit (assets/witness). */
+export const witnessDirectory = (layout: Layout): string => `${layout.instances}/witness`;
+
 /** What exactly one instance runs: interpreter, arguments, whole environment. Pure, so that a change of it can be seen. */
 export function instanceLaunch(input: LaunchInput): InstanceLaunch {
   const { config, layout, instance, release, tcpPort, inherited } = input;
@@ -97,6 +100,7 @@ export function instanceLaunch(input: LaunchInput): InstanceLaunch {
       PATH: `${virtualEnvironment}/bin:${inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`,
       VIRTUAL_ENV: virtualEnvironment,
       PYTHONUNBUFFERED: '1',
+      PYTHONPATH: [witnessDirectory(layout), config.comfyui.environment['PYTHONPATH']].filter((path) => path !== undefined).join(':'),
       PYTHONPYCACHEPREFIX: `${layout.cache}/pycache/${release.id}`,
       CUDA_VISIBLE_DEVICES: instance.visibleDevices,
       ...(config.gpu.pin === 'index' && instance.mode === 'gpu' ? { CUDA_DEVICE_ORDER: 'PCI_BUS_ID' } : {}),

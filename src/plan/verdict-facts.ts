@@ -18,6 +18,8 @@ export interface VerdictFacts {
   readonly exits: readonly Exit[];
   /** Jobs in the instance; null when not known. */
   readonly queue: { readonly running: number; readonly pending: number } | null;
+  /** When its log last moved while it starts; null: not seen. Epoch ms. */
+  readonly startMovedAt: number | null;
   readonly now: number;
 }
 

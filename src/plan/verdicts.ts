@@ -1,12 +1,22 @@
 import type { Verdict } from '../domain/verdict.ts';
 import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
+import { cudaError, jobOutOfMemory } from './verdicts/cuda.ts';
 import { hang } from './verdicts/hang.ts';
+import { websocketGone } from './verdicts/websocket.ts';
+import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
 
 /**
  * Every fault that can be told of an instance: one pure function each, the worst first (the first verdict that asks for an
  * action gets it). Adding one: a file in `verdicts/` and a line here.
  */
-const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [hang];
+const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [
+  hang,
+  cudaError,
+  workerDead,
+  jobWithoutProgress,
+  websocketGone,
+  jobOutOfMemory,
+];
 
 /** The same for the machine as a whole. */
 const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [];

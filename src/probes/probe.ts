@@ -44,7 +44,7 @@ export interface Probe {
   readonly layer: LayerName;
   /** Milliseconds until the next run, or null: not due (until another probe of this incarnation reports). */
   readonly dueIn: (history: ProbeHistory, config: Config) => number | null;
-  readonly run: (target: ProbeTarget, ports: ProbePorts, signal: AbortSignal) => Promise<Outcome>;
+  readonly run: (target: ProbeTarget, ports: ProbePorts, signal: AbortSignal, history: ProbeHistory) => Promise<Outcome>;
 }
 
 export const pass = (facts?: Outcome['facts']): Outcome => ({ outcome: 'pass', reason: null, ...(facts === undefined ? {} : { facts }) });

@@ -1,6 +1,6 @@
 import type { ProbeResult } from '../domain/health.ts';
 import { instanceProbes } from './index.ts';
-import type { Outcome, Probe, ProbePorts, ProbeTarget } from './probe.ts';
+import type { Outcome, Probe, ProbeHistory, ProbePorts, ProbeTarget } from './probe.ts';
 
 /** Results of one incarnation. */
 interface Track {
@@ -15,6 +15,11 @@ interface Track {
   /** Probes to be run at once when they come to their end. */
   readonly hastened: Set<string>;
 }
+
+const historyOf = (track: Track): ProbeHistory => ({
+  latest: (probe) => track.results.get(probe),
+  everPassed: (probe) => track.passed.has(probe),
+});
 
 /**
  * Runs every probe of every instance at its time. Results of one incarnation die with it; a probe never runs twice at
@@ -79,7 +84,7 @@ export class ProbeScheduler {
 
   #arm(track: Track): void {
     if (track.abort.signal.aborted) return;
-    const history = { latest: (probe: string) => track.results.get(probe), everPassed: (probe: string) => track.passed.has(probe) };
+    const history = historyOf(track);
     for (const probe of this.#probes) {
       if (track.active.has(probe.name)) continue;
       const dueMs = probe.dueIn(history, track.target.config);
@@ -129,7 +134,7 @@ export class ProbeScheduler {
 
   async #observe(track: Track, probe: Probe): Promise<Outcome> {
     try {
-      return await probe.run(track.target, this.#ports, track.abort.signal);
+      return await probe.run(track.target, this.#ports, track.abort.signal, historyOf(track));
     } catch (error) {
       return {
         outcome: 'unknown',

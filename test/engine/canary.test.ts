@@ -164,7 +164,7 @@ describe('the canary of an instance', () => {
     const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
     machine.world.comfy.serve(urlOf(8188)).behaviour = 'zombie';
     machine.world.kernel.listen(pid, [8188]);
-    await machine.advance(70_000);
+    await machine.until('it is told', () => machine.instance(0).layers.functional.status === 'fail', 15_000);
     expect(machine.instance(0)).toMatchObject({
       status: 'unhealthy',
       ready: false,

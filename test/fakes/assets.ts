@@ -8,7 +8,11 @@ export const CANARY = {
 
 /** Shipped files in memory. The simulator's tree lies in the fake file system, at the path named. */
 export const createFakeAssets = (simulator = '/assets/simulator'): Assets => {
-  const texts: Readonly<Record<string, string>> = { 'workflows/canary.json': JSON.stringify(CANARY), known_hosts: '' };
+  const texts: Readonly<Record<string, string>> = {
+    'workflows/canary.json': JSON.stringify(CANARY),
+    known_hosts: '',
+    'witness/sitecustomize.py': '# witness',
+  };
   const text = (name: string): string => {
     const found = texts[name];
     if (found === undefined) throw new Error(`no such asset: ${name}`);

@@ -1,0 +1,49 @@
+"""Runs in every instance before ComfyUI does (PYTHONPATH, set by plan/launch.ts) and tells the log one thing.
+
+A node that calls sys.exit() ends ComfyUI's worker thread, and Python says nothing about it: HTTP goes on to answer and no job
+ever ends. The agent reads the line that is written here. Nothing else is changed: a sitecustomize that this one hides is
+run, and programs started by the instance do not get it.
+"""
+
+import os
+import sys
+import threading
+
+
+def _forget_this_directory():
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path or os.curdir) != here]
+    rest = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and os.path.abspath(path) != here]
+    if rest:
+        os.environ["PYTHONPATH"] = os.pathsep.join(rest)
+    else:
+        os.environ.pop("PYTHONPATH", None)
+
+
+def _run_the_hidden_one():
+    import importlib.util
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec("sitecustomize", sys.path)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = module
+        spec.loader.exec_module(module)
+
+
+def _watch_threads(before):
+    def tell(args):
+        if args.exc_type is not None and issubclass(args.exc_type, SystemExit) and args.thread is not None:
+            try:
+                sys.stderr.write("[agent] thread ended by SystemExit: %s\n" % args.thread.name)
+                sys.stderr.flush()
+            except Exception:
+                pass
+        before(args)
+
+    return tell
+
+
+threading.excepthook = _watch_threads(threading.excepthook)
+_forget_this_directory()
+_run_the_hidden_one()
