@@ -38,7 +38,8 @@ export async function askProtocol(baseUrl: string, timeoutMs: number): Promise<'
 export async function holdWebSocket(baseUrl: string, timeoutMs: number, holdMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   try {
-    await converse<undefined>(baseUrl, timeoutMs, (_, __, resolve) => {
+    // The limit is on the greeting.
+    await converse<undefined>(baseUrl, timeoutMs + holdMs, (_, __, resolve) => {
       timer ??= setTimeout(resolve, holdMs, undefined);
     });
   } finally {

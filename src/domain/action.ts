@@ -13,7 +13,16 @@ export const Action = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('take-back-release'), release: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('lease-port'), gpu: z.int(), tcpPort: z.int(), reason: z.string() }),
   z.object({ kind: z.literal('start-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
-  z.object({ kind: z.literal('stop-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({
+    kind: z.literal('stop-instance'),
+    gpu: z.int(),
+    name: z.string(),
+    reason: z.string(),
+    /** As for restart-instance: it is started again after a pause. */
+    fault: FaultKind.nullable(),
+  }),
+  z.object({ kind: z.literal('trial-start'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('release-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
   z.object({
     kind: z.literal('restart-instance'),
     gpu: z.int(),
@@ -31,7 +40,7 @@ export const Action = z.discriminatedUnion('kind', [
     since: z.string(),
   }),
   z.object({ kind: z.literal('remove-process'), name: z.string(), reason: z.string() }),
-  z.object({ kind: z.literal('quarantine-instance'), gpu: z.int(), name: z.string(), reason: z.string() }),
+  z.object({ kind: z.literal('quarantine-instance'), gpu: z.int(), name: z.string(), reason: z.string(), fault: FaultKind }),
 ]);
 export type Action = z.infer<typeof Action>;
 export type ActionKind = Action['kind'];

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { HealthConfig } from './health-config.ts';
 
 /**
  * The configuration: one schema for file, environment and flags. Defaults live here and nowhere else.
@@ -182,40 +183,6 @@ const Pm2 = z.strictObject({
   restartDelayMs: duration.default(250).describe('pause between the end of a process and its respawn'),
 });
 
-const Probe = (periodMs: number, timeoutMs: number, failureThreshold: number) =>
-  z
-    .strictObject({
-      periodMs: z.int().min(100).default(periodMs),
-      timeoutMs: z.int().min(50).default(timeoutMs),
-      failureThreshold: z.int().min(1).default(failureThreshold).describe('failures in a row until it counts'),
-      successThreshold: z.int().min(1).default(1).describe('passes in a row until it is over'),
-    })
-    .prefault({});
-
-const Health = z.strictObject({
-  minReady: z.int().min(0).default(1).describe('instances that must be ready for /ready and /health/comfyui to answer 200'),
-  startupNoProgressMs: duration.default(300_000).describe('a starting instance whose log has not moved for this long is called stuck'),
-  http: Probe(2_000, 2_000, 3).describe('readiness: GET /prompt'),
-  websocket: Probe(10_000, 5_000, 3).describe('readiness: /ws opens and stays open'),
-  hangGraceMs: duration
-    .default(180_000)
-    .describe('liveness: a process that answers no HTTP for this long is restarted; a C extension may hold the interpreter for minutes'),
-  hangIdleMs: duration.default(30_000).describe('the same for one that is stopped, or uses no CPU at all meanwhile'),
-  noProgressMs: duration
-    .default(600_000)
-    .describe('liveness: an instance is restarted when one job runs and neither log nor CPU time moves for this long'),
-  canary: z
-    .strictObject({
-      enabled: z.boolean().default(true),
-      timeoutMs: z.int().min(1_000).default(60_000),
-      workflow: text.nullable().default(null).describe('a graph in API format; default workflows/canary.json of the agent'),
-    })
-    .prefault({}),
-  drainTimeoutMs: duration.default(600_000).describe('how long a drain waits for running jobs'),
-  restartWindowMs: duration.default(600_000),
-  maxRestartsInWindow: z.int().min(1).default(10).describe('more restarts in the window quarantine the instance'),
-});
-
 const Log = z.strictObject({
   level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   maxFileMb: z.int().min(1).default(50),
@@ -240,7 +207,7 @@ export const Config = z.strictObject({
   ssh: Ssh.prefault({}),
   api: Api.prefault({}),
   pm2: Pm2.prefault({}),
-  health: Health.prefault({}),
+  health: HealthConfig.prefault({}),
   releases: Releases.prefault({}),
   log: Log.prefault({}),
 });

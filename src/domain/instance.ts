@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { Time } from './observed.ts';
-import { Verdict } from './verdict.ts';
+import { FaultKind, Verdict } from './verdict.ts';
 
 /** One run of an instance. Probe results belong to an incarnation and die with it. */
 export const Incarnation = z.object({
@@ -13,6 +13,19 @@ export type Incarnation = z.infer<typeof Incarnation>;
 
 export const incarnationKey = (incarnation: Pick<Incarnation, 'pid' | 'startTicks'>): string =>
   `${incarnation.pid}@${incarnation.startTicks}`;
+
+/** The present quarantine of an instance, or the last one. Times are epoch ms. */
+export const Quarantine = z.object({
+  fault: FaultKind,
+  at: z.number(),
+  /** One after the other without a long time in between: each lasts twice as long. */
+  count: z.int().min(1),
+  /** It has been started to see whether it works. */
+  trialAt: z.number().nullable(),
+  /** A trial succeeded. */
+  releasedAt: z.number().nullable(),
+});
+export type Quarantine = z.infer<typeof Quarantine>;
 
 /** An instance as it should be. */
 export const DesiredInstance = z.object({
@@ -30,7 +43,9 @@ export const DesiredInstance = z.object({
   /** Set by `restart`: an incarnation that began before this moment is to be replaced. Epoch ms. */
   restartRequestedAt: z.number().nullable(),
   drainBeforeRestart: z.boolean(),
+  /** Why; null: it is not. */
   quarantined: z.string().nullable(),
+  quarantine: Quarantine.nullable(),
   /** A rollout moves it now: it finishes its jobs, takes no new ones and is restarted. */
   replacing: z.boolean(),
 });

@@ -51,7 +51,11 @@ export function readLogSigns(text: string): LogSigns {
   let moved = false;
   for (const [index, line] of lines.entries()) {
     if (line !== '' && line !== 'got prompt') moved = true;
-    if (isEndOfWorker(line)) workerDead = lines.slice(index, index + TRACEBACK_LINES).map(cut);
+    if (isEndOfWorker(line))
+      workerDead = lines
+        .slice(index, index + TRACEBACK_LINES)
+        .filter((each) => each !== '')
+        .map(cut);
     if (OUT_OF_MEMORY.test(line)) outOfMemory = cut(line);
     const message = messageOf(line);
     if (message === null) continue;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
 import { Hold, type ModelStatus } from './health.ts';
-import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState } from './instance.ts';
+import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState, Quarantine } from './instance.ts';
 import { Moves } from './lock.ts';
 import type { Observed } from './observed.ts';
 import { InstallationSpec, Release } from './release.ts';
@@ -14,6 +14,7 @@ export const InstanceIntent = z.object({
   restartRequestedAt: z.number().nullable().default(null),
   drainBeforeRestart: z.boolean().default(false),
   quarantined: z.string().nullable().default(null),
+  quarantine: Quarantine.nullable().default(null),
 });
 export type InstanceIntent = z.infer<typeof InstanceIntent>;
 

@@ -11,7 +11,7 @@ import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
 import type { Release } from '../domain/release.ts';
 import { assessInstance } from '../plan/assess.ts';
-import { judgeRestarts } from '../plan/restart-policy.ts';
+import { judgeRestarts, restartPolicy } from '../plan/restart-policy.ts';
 import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/summary.ts';
 import { instanceVerdicts, machineVerdicts } from '../plan/verdicts.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -34,6 +34,8 @@ export interface DocumentContext {
   readonly installing: boolean;
   /** Targets with an action under way. */
   readonly acting: ReadonlySet<string>;
+  /** Targets with one that ends the instance. */
+  readonly ending: ReadonlySet<string>;
   /** Answers of the moment before: an instance keeps its `since`. */
   readonly before: Documents | null;
 }
@@ -68,12 +70,9 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       incarnation: facts.incarnation,
       probes: facts.probes,
       lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
-      restarts: judgeRestarts(
-        facts.exits,
-        { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },
-        now,
-      ),
+      restarts: judgeRestarts(facts.exits, restartPolicy(config), now),
       acting: context.acting.has(`instance ${instance.gpu}`),
+      ending: context.ending.has(`instance ${instance.gpu}`),
       hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
       verdicts: instanceVerdicts(facts),
       warnings: [],

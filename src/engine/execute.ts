@@ -3,10 +3,12 @@ import { AgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
 import { InstanceIntent, type Intents } from '../domain/state.ts';
 import { instanceDirectories, launchDigest } from '../plan/launch.ts';
+import { nextQuarantine } from '../plan/quarantine.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { endSurvivors } from './left-children.ts';
 import { probeHost } from './probe-targets.ts';
+import { forgiveExits } from './records.ts';
 import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
 import type { StateFiles } from './state-files.ts';
 
@@ -53,8 +55,23 @@ const handlers: Handlers = {
   },
   'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
   'remove-process': ({ name }, { ports }) => ports.processes.remove(name),
-  'quarantine-instance': async ({ gpu, name, reason }, execution) => {
-    await changeIntent(execution, gpu, { quarantined: reason });
+  'trial-start': async ({ gpu, name }, execution) => {
+    const { knowledge, ports, rollouts } = execution;
+    const before = knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
+    forgiveExits(rollouts.journal, knowledge, gpu, 'trial start');
+    if (before !== null) await changeIntent(execution, gpu, { quarantine: { ...before, trialAt: ports.clock.now() } });
+    await startInstance(execution, gpu, name);
+  },
+  'release-instance': async ({ gpu }, execution) => {
+    const before = execution.knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
+    const quarantine = before === null ? null : { ...before, trialAt: null, releasedAt: execution.ports.clock.now() };
+    await changeIntent(execution, gpu, { quarantined: null, quarantine });
+  },
+  'quarantine-instance': async ({ gpu, name, reason, fault }, execution) => {
+    const { knowledge, ports } = execution;
+    const before = knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
+    const settings = knowledge.configuration.config.health.quarantine;
+    await changeIntent(execution, gpu, { quarantined: reason, quarantine: nextQuarantine(before, fault, settings, ports.clock.now()) });
     await execution.ports.processes.stop(name);
   },
 };

@@ -23,12 +23,13 @@ export interface InstanceOperations {
 
 /** What each verb writes down; the loop does the rest. */
 const intents: Readonly<Record<InstanceVerb, (request: OperationRequest, now: number) => Partial<InstanceIntent>>> = {
-  start: () => ({ desired: 'running', draining: false, quarantined: null }),
+  start: () => ({ desired: 'running', draining: false, quarantined: null, quarantine: null }),
   stop: ({ drain }) => (drain === true ? { draining: true } : { desired: 'stopped', draining: false }),
   restart: ({ drain }, now) => ({
     desired: 'running',
     draining: false,
     quarantined: null,
+    quarantine: null,
     restartRequestedAt: now,
     drainBeforeRestart: drain === true,
   }),
@@ -122,7 +123,7 @@ export async function patchIntent(context: InstanceOperations, gpu: number, patc
     ...(patch.desired === undefined ? {} : { desired: patch.desired, ...(patch.desired === 'running' ? { draining: false } : {}) }),
     ...(patch.drain === undefined ? {} : { draining: patch.drain }),
     ...(patch.cordoned === undefined ? {} : { cordoned: patch.cordoned }),
-    ...(patch.quarantined === undefined ? {} : { quarantined: null }),
+    ...(patch.quarantined === undefined ? {} : { quarantined: null, quarantine: null }),
   };
   if (patch.quarantined === false) forgiveExits(context.journal, context.execution.knowledge, gpu);
   const writing = changeIntent(context.execution, gpu, change);

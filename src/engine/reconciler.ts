@@ -9,7 +9,6 @@ import { datedHolds } from '../plan/hold.ts';
 import type { RolloutTurn } from '../plan/instance.ts';
 import { type Planned, plan } from '../plan/plan.ts';
 import { resolve } from '../plan/resolve.ts';
-import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
@@ -19,14 +18,16 @@ import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { launchesOf } from './launches.ts';
 import { observe } from './observe.ts';
+import { planInput } from './plan-input.ts';
 import { probeTargets } from './probe-targets.ts';
-import { recordHolds, recordProcessEvent } from './records.ts';
+import { recordHolds, recordProcessEvent, recordRemedy } from './records.ts';
 import { viewRollout } from './rollout-view.ts';
 import { watchStartingLogs } from './starting-logs.ts';
-import { verdictFacts } from './verdict-facts.ts';
 
 /** The loop looks again at least this often, whatever was or was not told to it. */
 const PERIOD_MS = 2_000;
+
+const ENDING: ReadonlySet<Action['kind']> = new Set(['stop-instance', 'restart-instance', 'quarantine-instance']);
 
 export interface ReconcilerOptions {
   readonly ports: Ports;
@@ -49,6 +50,8 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #probes: ProbeScheduler;
   readonly #lanes = new Map<string, Promise<void>>();
+  /** Targets with an action that ends the instance: it is not ready from its begin on. */
+  readonly #ending = new Set<string>();
   readonly #abort = new AbortController();
   #documents: Documents;
   #planned: Planned = { actions: [], holds: [] };
@@ -159,7 +162,6 @@ export class Reconciler {
 
   async #once(): Promise<void> {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
-    const { configuration, inputs } = knowledge;
     knowledge.desired = this.#desired();
     this.#ended.clear();
     knowledge.observed = this.#withoutEnded(await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()])));
@@ -169,37 +171,8 @@ export class Reconciler {
     knowledge.rollout = rollout?.step ?? null;
     if (rollout !== null) knowledge.desired = withTurns(knowledge.desired, rollout.step.next);
     if (rollout !== null) this.#hastenTurns(rollout.turns);
-    this.#planned = plan({
-      config: configuration.config,
-      desired: knowledge.desired,
-      observed: knowledge.observed,
-      intents: knowledge.intents,
-      launches: knowledge.launches,
-      health: new Map(
-        this.#documents.instances.instances.map((instance) => [
-          instance.gpu,
-          {
-            starting: instance.status === 'starting',
-            queue: instance.queue,
-            queueReadAt: knowledge.probes.get(instance.name)?.get('http')?.latest.at ?? null,
-          },
-        ]),
-      ),
-      verdicts: new Map(
-        knowledge.desired.instances.map((instance) => [
-          instance.gpu,
-          instanceVerdicts(verdictFacts(knowledge, instance, ports.clock.now())),
-        ]),
-      ),
-      freedFor: knowledge.freedFor,
-      exits: knowledge.exits,
-      failedInstallation: knowledge.failedInstallation,
-      inputProblem: inputs.installationProblem,
-      fileProblem: inputs.problem,
-      configurationProblem: configuration.problem,
-      rollout,
-      now: ports.clock.now(),
-    });
+    const { desired, observed } = knowledge;
+    this.#planned = plan(planInput(knowledge, { desired, observed }, this.#documents, rollout, ports.clock.now()));
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
     recordHolds(this.#options.journal, knowledge.holds, holds);
     knowledge.holds = holds;
@@ -252,6 +225,8 @@ export class Reconciler {
       journal.record({ type, target, level, message, data: { kind: action.kind, reason: action.reason } });
     if (action.kind !== 'install' && action.kind !== 'end-rollout')
       record(`action.${action.kind}`, 'info', `${action.kind.replaceAll('-', ' ')}: ${action.reason}`);
+    if ((action.kind === 'restart-instance' || action.kind === 'stop-instance') && action.fault !== null)
+      recordRemedy(journal, this.#options.knowledge, { ...action, fault: action.fault }, this.#options.ports.clock.now());
     const lane = execute(action, execution)
       .catch((thrown: unknown) => {
         const { code, message } = asAgentError(thrown);
@@ -261,9 +236,13 @@ export class Reconciler {
       })
       .finally(() => {
         this.#lanes.delete(target);
+        this.#ending.delete(target);
         if (!this.#abort.signal.aborted) void this.trigger();
       });
     this.#lanes.set(target, lane);
+    if (!ENDING.has(action.kind)) return;
+    this.#ending.add(target);
+    this.refresh();
   }
 
   #onProbe(target: ProbeTarget, result: ProbeResult): void {
@@ -291,6 +270,7 @@ export class Reconciler {
       machineName,
       installing: busyOperations().includes('installation'),
       acting: new Set(this.#lanes.keys()),
+      ending: this.#ending,
       before,
     });
   }

@@ -1,5 +1,6 @@
 import type { Hold } from '../domain/health.ts';
 import type { ProcessEvent } from '../domain/instance.ts';
+import type { FaultKind } from '../domain/verdict.ts';
 import { type Exit, exitReason } from '../plan/restart-policy.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -49,6 +50,25 @@ export function recordProcessEvent(journal: Journal, knowledge: Knowledge, event
     level: wanted ? 'info' : 'warn',
     message: wanted ? `ended as asked (${reason})` : `ended by itself: ${reason}`,
     data: { name: event.name, exitCode: event.exitCode, signal: event.signal, wanted, reason },
+  });
+}
+
+/** The agent ends an instance because of a fault: it counts as if it had ended by itself, or restarts would never end. */
+export function recordRemedy(
+  journal: Journal,
+  knowledge: Knowledge,
+  action: { readonly gpu: number; readonly name: string; readonly reason: string; readonly fault: FaultKind },
+  at: number,
+): void {
+  const { name, fault } = action;
+  const reason = `ended because of ${fault}: ${action.reason}`;
+  addExit(knowledge, name, { at, reason, wanted: false });
+  journal.record({
+    type: EXIT_EVENT,
+    target: `instance ${action.gpu}`,
+    level: 'warn',
+    message: `is ended because of ${fault}: ${action.reason}`,
+    data: { name, exitCode: null, signal: null, wanted: false, reason, fault },
   });
 }
 

@@ -152,7 +152,7 @@ export async function absolve(context: RolloutContext, gpus: readonly number[], 
   const { instances } = knowledge.intents;
   const freed = quarantined.flatMap((gpu) => {
     const intent = instances[String(gpu)];
-    return intent === undefined ? [] : [[String(gpu), { ...intent, quarantined: null }] as const];
+    return intent === undefined ? [] : [[String(gpu), { ...intent, quarantined: null, quarantine: null }] as const];
   });
   await saveIntents(context, { instances: { ...instances, ...Object.fromEntries(freed) } });
 }

@@ -44,6 +44,8 @@ export interface InstanceAssessment {
   readonly restarts: RestartVerdict;
   /** An action on it is under way: what looks like a fault meanwhile was asked for. */
   readonly acting: boolean;
+  /** One that ends it is: it takes no new work from now on. */
+  readonly ending: boolean;
   readonly hold: string | null;
   /** Faults as judged now, the worst first. */
   readonly verdicts: readonly Verdict[];
@@ -71,6 +73,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     !instance.replacing &&
     instance.desired === 'running' &&
     instance.quarantined === null &&
+    !input.ending &&
     !input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now));
   const host = tcpPort === null ? null : advertiseHost;
   const authority = host?.includes(':') ? `[${host}]` : host;
@@ -114,7 +117,8 @@ const FUNCTIONAL: ReadonlySet<FaultKind> = new Set(['worker-dead', 'job-without-
 
 /** A layer that seems to be in order is not while a verdict says so. */
 function withVerdicts(runtime: Runtime, input: InstanceAssessment): Runtime {
-  const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && !FUNCTIONAL.has(fault));
+  // A crash loop is about processes that are gone, not about the one that is tried now.
+  const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && fault !== 'crash-loop' && !FUNCTIONAL.has(fault));
   if (verdict === undefined || (runtime.phase !== 'up' && runtime.phase !== 'failing')) return runtime;
   return { phase: 'failing', layer: layer('fail', verdict.reason, input.now) };
 }
@@ -209,7 +213,7 @@ function instanceStatus(
   if (instance.replacing && present) return 'draining';
   if (input.installing && !present) return 'installing';
   if (phase === 'unknown') return 'unknown';
-  if (serving && input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now))) return 'draining';
+  if (serving && (input.ending || input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now)))) return 'draining';
   if (serving) return input.models.status === 'fail' || warnings.length > 0 || input.verdicts.length > 0 ? 'degraded' : 'healthy';
   if (phase === 'starting' || (phase === 'none' && input.hold === null)) return 'starting';
   if (phase === 'up' && functional.status === 'unknown') return 'starting';

@@ -1,8 +1,10 @@
 import type { Action } from '../domain/action.ts';
+import type { Config } from '../domain/config.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
-import type { Observed } from '../domain/observed.ts';
+import { type Observed, toTime } from '../domain/observed.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
+import { planQuarantine } from './quarantine.ts';
 import { planRemedy } from './remedy.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
@@ -31,6 +33,9 @@ export interface InstanceInput {
   readonly move: 'wait' | RolloutTurn | null;
   /** Stranger on the card or on the port. */
   readonly blocked: NewHold | null;
+  /** What its runtime and functional layers say: passed, failed with a reason, or not known yet. */
+  readonly proof: { readonly passed: boolean; readonly failure: string | null };
+  readonly quarantine: Config['health']['quarantine'];
   readonly drainTimeoutMs: number;
   readonly now: number;
 }
@@ -59,11 +64,9 @@ export function planInstance(input: InstanceInput): InstanceStep {
   const { instance, process: seen } = input;
   const target = `instance ${instance.gpu}`;
   const held = (code: string, reason: string, help: string): InstanceStep => ({ action: null, hold: hold(target, code, reason, help) });
-  const act = (kind: 'start-instance' | 'stop-instance' | 'restart-instance' | 'quarantine-instance', reason: string): InstanceStep => ({
-    action:
-      kind === 'restart-instance'
-        ? { kind, gpu: instance.gpu, name: instance.name, reason, fault: null }
-        : { kind, gpu: instance.gpu, name: instance.name, reason },
+  const { gpu, name } = instance;
+  const act = (kind: 'start-instance' | 'stop-instance' | 'restart-instance', reason: string): InstanceStep => ({
+    action: kind === 'start-instance' ? { kind, gpu, name, reason } : { kind, gpu, name, reason, fault: null },
     hold: null,
   });
 
@@ -73,14 +76,13 @@ export function planInstance(input: InstanceInput): InstanceStep {
   const process = seen.value;
   const present = process !== null && !AT_REST.has(process.status);
 
-  if (instance.quarantined !== null) {
-    if (present) return act('stop-instance', `quarantined: ${instance.quarantined}`);
-    return held(
-      'QUARANTINED',
-      instance.quarantined,
-      `find the cause with \`agent logs ${instance.gpu}\`, then \`agent unquarantine ${instance.gpu}\``,
-    );
-  }
+  if (instance.quarantined !== null)
+    return planQuarantine({
+      ...input,
+      settings: input.quarantine,
+      present,
+      canStart: input.launchDigest !== null && input.blocked === null,
+    });
   if (instance.desired === 'stopped' || instance.draining) {
     if (!present) return NOTHING;
     const jobs = jobsIn(input.queue);
@@ -93,7 +95,15 @@ export function planInstance(input: InstanceInput): InstanceStep {
     }
     return act('stop-instance', instance.draining ? 'drained' : 'stop was asked for');
   }
-  if (present && input.restarts.quarantine !== null) return act('quarantine-instance', input.restarts.quarantine);
+  const { restarts } = input;
+  if (restarts.quarantine !== null)
+    return { action: { kind: 'quarantine-instance', gpu, name, reason: restarts.quarantine, fault: 'crash-loop' }, hold: null };
+  if (restarts.backOffUntil !== null) {
+    const reason = `ended ${restarts.inWindow} times, last: ${restarts.lastReason}; it is started again at ${toTime(restarts.backOffUntil)}`;
+    // PM2 starts it sooner.
+    if (present) return act('stop-instance', reason);
+    return held('BACK_OFF', reason, `\`agent start ${gpu}\` starts it at once; see \`agent logs ${gpu}\``);
+  }
   if (input.launchDigest === null)
     return present || input.missing === null ? NOTHING : held('WAITING', input.missing, 'nothing to do: it follows by itself');
   if (!present)

@@ -10,7 +10,7 @@ import { type FailedInstallation, type InstallationInput, planInstallation } fro
 import { planInstance, type RolloutTurn } from './instance.ts';
 import { launchDigest } from './launch.ts';
 import { planLeases } from './leases.ts';
-import { type Exit, judgeRestarts } from './restart-policy.ts';
+import { type Exit, judgeRestarts, restartPolicy } from './restart-policy.ts';
 import type { RolloutStep } from './rollout.ts';
 
 export interface PlanInput {
@@ -27,6 +27,8 @@ export interface PlanInput {
       readonly starting: boolean;
       readonly queue: { readonly running: number; readonly pending: number } | null;
       readonly queueReadAt?: number | null;
+      /** What runtime and functional layer say together. */
+      readonly proof?: { readonly passed: boolean; readonly failure: string | null };
     }
   >;
   /** Faults as judged now, by GPU, the worst first. */
@@ -108,14 +110,12 @@ export function plan(input: PlanInput): Planned {
       queueReadAt: input.health.get(instance.gpu)?.queueReadAt ?? null,
       verdicts: input.verdicts.get(instance.gpu) ?? [],
       freedFor: input.freedFor.get(instance.gpu) ?? null,
-      restarts: judgeRestarts(
-        input.exits.get(instance.name) ?? [],
-        { windowMs: config.health.restartWindowMs, maxInWindow: config.health.maxRestartsInWindow },
-        input.now,
-      ),
+      restarts: judgeRestarts(input.exits.get(instance.name) ?? [], restartPolicy(config), input.now),
       rolling: [...away].some((gpu) => gpu !== instance.gpu),
       move: moveOf(input, instance),
       blocked,
+      proof: input.health.get(instance.gpu)?.proof ?? { passed: false, failure: null },
+      quarantine: config.health.quarantine,
       drainTimeoutMs: config.health.drainTimeoutMs,
       now: input.now,
     });

@@ -2,11 +2,13 @@ import type { Action } from '../domain/action.ts';
 import type { DesiredInstance } from '../domain/instance.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
+import type { RestartVerdict } from './restart-policy.ts';
 
 export interface RemedyInput {
   readonly instance: DesiredInstance;
   /** The worst first. */
   readonly verdicts: readonly Verdict[];
+  readonly restarts: RestartVerdict;
   readonly queue: { readonly running: number; readonly pending: number } | null;
   /** When the queue was read. Epoch ms. */
   readonly queueReadAt: number | null;
@@ -42,10 +44,10 @@ export function planRemedy(input: RemedyInput): RemedyStep | null {
   const first = (remedy: Verdict['remedy']): Verdict | undefined => due.find((verdict) => verdict.remedy === remedy);
 
   const quarantine = first('quarantine');
-  if (quarantine !== undefined) return { action: { kind: 'quarantine-instance', gpu, name, reason: quarantine.reason }, hold: null };
+  if (quarantine !== undefined)
+    return { action: { kind: 'quarantine-instance', gpu, name, reason: quarantine.reason, fault: quarantine.fault }, hold: null };
   const restart = first('restart');
-  if (restart !== undefined)
-    return { action: { kind: 'restart-instance', gpu, name, reason: restart.reason, fault: restart.fault }, hold: null };
+  if (restart !== undefined) return { action: endFor(input, restart), hold: null };
   const recycle = first('restart-when-idle');
   if (recycle !== undefined) return recycleWhenIdle(input, recycle);
   const free = due.find((verdict) => verdict.remedy === 'free-memory' && verdict.since !== input.freedFor);
@@ -68,5 +70,13 @@ function recycleWhenIdle(input: RemedyInput, verdict: Verdict): RemedyStep {
   }
   if (input.rolling && !verdict.blocksReady)
     return { action: null, hold: hold(target, 'ROLLING', `restarts when another instance is back: ${verdict.reason}`, help) };
-  return { action: { kind: 'restart-instance', gpu, name, reason: verdict.reason, fault: verdict.fault }, hold: null };
+  // What serves well until then is recycled by plan, and has not failed.
+  if (!verdict.blocksReady) return { action: { kind: 'restart-instance', gpu, name, reason: verdict.reason, fault: null }, hold: null };
+  return { action: endFor(input, verdict), hold: null };
+}
+
+/** A restart because of a fault counts as an end of its own; one too many is a stop, and the start follows after a pause. */
+function endFor({ instance: { gpu, name }, restarts }: RemedyInput, { reason, fault }: Verdict): Action {
+  const about = { gpu, name, reason, fault };
+  return restarts.nextBacksOff ? { kind: 'stop-instance', ...about } : { kind: 'restart-instance', ...about };
 }

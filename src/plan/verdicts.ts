@@ -1,5 +1,6 @@
 import type { Verdict } from '../domain/verdict.ts';
 import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
+import { crashLoop } from './verdicts/crash-loop.ts';
 import { cudaError, jobOutOfMemory } from './verdicts/cuda.ts';
 import { hang } from './verdicts/hang.ts';
 import { websocketGone } from './verdicts/websocket.ts';
@@ -10,6 +11,7 @@ import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
  * action gets it). Adding one: a file in `verdicts/` and a line here.
  */
 const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [
+  crashLoop,
   hang,
   cudaError,
   workerDead,

@@ -289,4 +289,5 @@ const stopped = {
   restartRequestedAt: null,
   drainBeforeRestart: false,
   quarantined: null,
+  quarantine: null,
 };

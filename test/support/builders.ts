@@ -10,6 +10,7 @@ import type { Verdict } from '../../src/domain/verdict.ts';
 import { launchDigest } from '../../src/plan/launch.ts';
 import type { PlanInput, Planned } from '../../src/plan/plan.ts';
 import { installationSpec } from '../../src/plan/resolve.ts';
+import type { RestartVerdict } from '../../src/plan/restart-policy.ts';
 
 /** The date on which all tests happen. */
 export const NOW = Date.parse('2026-11-21T12:00:00.000Z');
@@ -49,6 +50,7 @@ export const anInstance = (gpu: number, change: Partial<DesiredInstance> = {}): 
   restartRequestedAt: null,
   drainBeforeRestart: false,
   quarantined: null,
+  quarantine: null,
   replacing: false,
   ...change,
 });
@@ -136,6 +138,16 @@ export const aProbeResult = (probe: string, outcome: ProbeResult['outcome'], cha
   at: NOW,
   durationMs: 1,
   ...change,
+});
+
+export const noRestarts = (): RestartVerdict => ({
+  total: 0,
+  inWindow: 0,
+  lastReason: null,
+  since: null,
+  quarantine: null,
+  backOffUntil: null,
+  nextBacksOff: false,
 });
 
 /** A fault that blocks and asks for nothing. */

@@ -5,7 +5,10 @@ import type { VerdictFacts } from '../verdict-facts.ts';
 /** HTTP answers and no WebSocket stays open, after several tries: workers would wait for ever for what they have sent. */
 export function websocketGone({ probes, config, instance }: VerdictFacts): readonly Verdict[] {
   const record = probes.get('websocket');
-  if (record === undefined || record.latest.outcome !== 'fail' || probes.get('http')?.latest.outcome !== 'pass') return [];
+  const http = probes.get('http');
+  // While HTTP is down too, that is the fault; one lost answer says nothing.
+  if (http === undefined || http.consecutiveFailures >= config.health.http.failureThreshold) return [];
+  if (record === undefined || record.latest.outcome !== 'fail') return [];
   if (record.consecutiveFailures < config.health.websocket.failureThreshold) return [];
   const dueAt = toTime(record.since + config.health.hangIdleMs);
   return [

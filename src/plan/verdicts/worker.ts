@@ -11,7 +11,7 @@ const WAITING_BUSY_MS = 60_000;
 const number = (value: unknown): number | null => (typeof value === 'number' ? value : null);
 
 /** The thread that runs jobs is dead while HTTP answers: told by the log at once, or by a queue that does not move. */
-export function workerDead({ probes, instance, now }: VerdictFacts): readonly Verdict[] {
+export function workerDead({ probes, config, instance, now }: VerdictFacts): readonly Verdict[] {
   const told = probes.get('log')?.latest.facts?.['workerDead'] as
     | { readonly at: number; readonly lines: readonly string[] }
     | null
@@ -31,12 +31,13 @@ export function workerDead({ probes, instance, now }: VerdictFacts): readonly Ve
     ];
   }
   const http = probes.get('http');
-  const waitingSince = http?.latest.outcome === 'pass' ? number(http.latest.facts?.['waitingSince']) : null;
-  if (http === undefined || waitingSince === null || http.latest.at - waitingSince < WAITING_MS) return [];
+  const waitingSince = number(http?.latest.facts?.['waitingSince']);
+  if (http === undefined || http.consecutiveFailures >= config.health.http.failureThreshold) return [];
+  if (waitingSince === null || http.latest.at - waitingSince < WAITING_MS) return [];
   const activity = probes.get('activity')?.latest;
   const isQuiet = activity !== undefined && activity.at >= waitingSince && number(activity.facts?.['quietSince']) !== null;
   const dueAt = waitingSince + (isQuiet ? WAITING_MS : WAITING_BUSY_MS);
-  const pending = Number(http.latest.facts?.['pending']);
+  const pending = number(http.latest.facts?.['pending']) ?? 1;
   const seconds = Math.round((http.latest.at - waitingSince) / 1_000);
   return [
     {
@@ -55,12 +56,14 @@ export function workerDead({ probes, instance, now }: VerdictFacts): readonly Ve
 
 /** One job runs, and nothing shows that it gets on: neither log nor CPU time. */
 export function jobWithoutProgress({ probes, config, instance, now }: VerdictFacts): readonly Verdict[] {
-  const http = probes.get('http')?.latest;
-  const headSince = http?.outcome === 'pass' ? number(http.facts?.['headSince']) : null;
+  const record = probes.get('http');
+  if (record === undefined || record.consecutiveFailures >= config.health.http.failureThreshold) return [];
+  const http = record.latest;
+  const headSince = number(http.facts?.['headSince']);
   const activity = probes.get('activity')?.latest;
   // Without a look at the process it may be at work.
   const quietSince = activity?.outcome === 'pass' ? number(activity.facts?.['quietSince']) : null;
-  if (http === undefined || headSince === null || quietSince === null) return [];
+  if (headSince === null || quietSince === null) return [];
   const movedAt = number(probes.get('log')?.latest.facts?.['movedAt']) ?? 0;
   const since = Math.max(headSince, quietSince, movedAt);
   if (now - since < config.health.noProgressMs) return [];

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ProbeResult } from '../../../src/domain/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { assessInstance, currentRecords, type InstanceAssessment, type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
-import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW } from '../../support/builders.ts';
+import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW, noRestarts } from '../../support/builders.ts';
 
 const passed = { status: 'pass' as const, reason: null, checkedAt: at(0) };
 const records = (...results: ProbeResult[]): ReadonlyMap<string, ProbeRecord> => {
@@ -27,8 +27,9 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
   incarnation: known(anIncarnation(0)),
   probes: serving,
   lastLogAt: null,
-  restarts: { total: 0, inWindow: 0, lastReason: null, quarantine: null },
+  restarts: noRestarts(),
   acting: false,
+  ending: false,
   hold: null,
   verdicts: [],
   warnings: [],
@@ -98,7 +99,7 @@ describe('assessInstance', () => {
         process: known(aProcess(0, { pid: null, status: 'waiting restart' })),
         incarnation: known(null),
         probes: new Map(),
-        restarts: { total: 1, inWindow: 1, lastReason: 'exit signal SIGKILL', quarantine: null },
+        restarts: { ...noRestarts(), total: 1, inWindow: 1, lastReason: 'exit signal SIGKILL' },
       },
       {
         status: 'unhealthy',

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Verdict } from '../../../src/domain/verdict.ts';
 import { assessInstance, recordResult } from '../../../src/plan/assess.ts';
 import { plan } from '../../../src/plan/plan.ts';
-import { actionsOf, aHealthyMachine, aProbeResult, at, aVerdict, holdsOf, NOW } from '../../support/builders.ts';
+import { actionsOf, aHealthyMachine, aProbeResult, at, aVerdict, holdsOf, NOW, noRestarts } from '../../support/builders.ts';
 
 const machine = (verdicts: readonly Verdict[], queue: { running: number; pending: number } | null = { running: 0, pending: 0 }) => {
   const input = aHealthyMachine();
@@ -89,8 +89,9 @@ describe('a verdict in the instance document', () => {
       incarnation: observed.incarnations.get(instance.name) ?? { known: false, reason: '' },
       probes,
       lastLogAt: null,
-      restarts: { total: 0, inWindow: 0, lastReason: null, quarantine: null },
+      restarts: noRestarts(),
       acting: false,
+      ending: false,
       hold: null,
       verdicts,
       warnings: [],

@@ -82,14 +82,35 @@ describe('cards', () => {
 
 describe('restart policy', () => {
   const exit = (ago: number, wanted = false) => ({ at: NOW - ago, reason: 'exit code 1', wanted });
+  const backOff = { afterExits: 3, initialMs: 10_000, maxMs: 60_000 };
   it('counts within the window, and only what nobody asked for', () => {
-    const verdict = judgeRestarts([exit(700_000), exit(10), exit(5, true)], { windowMs: 600_000, maxInWindow: 10 }, NOW);
-    expect(verdict).toEqual({ total: 2, inWindow: 1, lastReason: 'exit code 1', quarantine: null });
+    const verdict = judgeRestarts([exit(700_000), exit(10), exit(5, true)], { windowMs: 600_000, maxInWindow: 10, backOff }, NOW);
+    expect(verdict).toEqual({
+      total: 2,
+      inWindow: 1,
+      lastReason: 'exit code 1',
+      since: NOW - 10,
+      quarantine: null,
+      backOffUntil: null,
+      nextBacksOff: false,
+    });
   });
   it('quarantines above the limit', () => {
     const many = Array.from({ length: 4 }, () => exit(1));
-    expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 4 }, NOW).quarantine).toBeNull();
-    expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 3 }, NOW).quarantine).toContain('ended 4 times');
+    expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 4, backOff }, NOW).quarantine).toBeNull();
+    expect(judgeRestarts(many, { windowMs: 1_000, maxInWindow: 3, backOff }, NOW).quarantine).toContain('ended 4 times');
+  });
+  it.each([
+    ['the first are followed by a start at once', 3, 0, null],
+    ['the next by a pause', 4, 0, 10_000],
+    ['which doubles', 5, 0, 20_000],
+    ['up to a limit', 9, 0, 60_000],
+    ['and is over at its end', 4, 10_000, null],
+    ['what came before a recount is not counted', 3, NOW, null],
+  ])('%s', (_, count, ago, expected) => {
+    const exits = Array.from({ length: count }, () => exit(ago));
+    const { backOffUntil } = judgeRestarts(exits, { windowMs: 600_000, maxInWindow: 10, backOff }, NOW);
+    expect(backOffUntil === null ? null : backOffUntil - NOW).toBe(expected);
   });
   it.each([
     [0, null, 'exit code 0'],
