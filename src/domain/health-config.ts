@@ -32,6 +32,12 @@ export const HealthConfig = z.strictObject({
     .strictObject({
       enabled: z.boolean().default(true),
       timeoutMs: z.int().min(1_000).default(60_000),
+      periodMs: z
+        .int()
+        .min(10_000)
+        .nullable()
+        .default(null)
+        .describe('also every so often while there are no jobs; it makes ComfyUI forget the cached models of the last job. null: never'),
       workflow: text.nullable().default(null).describe('a graph in API format; default workflows/canary.json of the agent'),
     })
     .prefault({}),

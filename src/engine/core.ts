@@ -14,6 +14,7 @@ import { Journal } from './journal.ts';
 import { emptyKnowledge, type Knowledge, type LoadedConfiguration } from './knowledge.ts';
 import { LastStatus } from './last-status.ts';
 import { Operations } from './operations.ts';
+import { recallProofs } from './proofs.ts';
 import { Reconciler } from './reconciler.ts';
 import { recallExits } from './records.ts';
 import type { RolloutContext } from './rollout.ts';
@@ -69,7 +70,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     }),
   );
   const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
-  if (options.isDaemon) recallExits(journal, knowledge, ports.clock.now());
+  if (options.isDaemon) {
+    recallExits(journal, knowledge, ports.clock.now());
+    recallProofs(journal, knowledge);
+  }
   const changes = new Broadcast<Documents>(1, 'miss');
   const discovery = new DiscoveryPublisher(ports.files, layout, log);
   // Instance operations follow the documents; were they to make new ones, they would follow themselves.

@@ -1,3 +1,4 @@
+import type { ProbeResult } from '../domain/health.ts';
 import { incarnationKey } from '../domain/instance.ts';
 import { instanceLogFile } from '../plan/launch.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
@@ -27,9 +28,16 @@ export function probeTargets(knowledge: Knowledge, canary: object): readonly Pro
         config,
         expectedPacks,
         canary,
+        proof: proofOf(knowledge, instance.name, incarnationKey(incarnation)),
       },
     ];
   });
+}
+
+/** A canary that passed: what was once proved of a process needs no proof again, which would cost users their cached models. */
+function proofOf(knowledge: Knowledge, name: string, incarnation: string): ProbeResult | null {
+  const latest = knowledge.probes.get(name)?.get('canary')?.latest;
+  return latest?.incarnation === incarnation && latest.outcome === 'pass' ? latest : null;
 }
 
 /** Loopback when the instance listens everywhere. */

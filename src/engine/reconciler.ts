@@ -20,6 +20,7 @@ import { launchesOf } from './launches.ts';
 import { observe } from './observe.ts';
 import { planInput } from './plan-input.ts';
 import { probeTargets } from './probe-targets.ts';
+import { recordProof } from './proofs.ts';
 import { recordHolds, recordProcessEvent, recordRemedy } from './records.ts';
 import { viewRollout } from './rollout-view.ts';
 import { watchStartingLogs } from './starting-logs.ts';
@@ -248,6 +249,7 @@ export class Reconciler {
   #onProbe(target: ProbeTarget, result: ProbeResult): void {
     const { knowledge } = this.#options;
     const records = knowledge.probes.get(target.name) ?? new Map();
+    if (result.probe === 'canary') recordProof(this.#options.journal, target, result, records.get('canary')?.latest);
     records.set(result.probe, recordResult(records.get(result.probe), result));
     knowledge.probes.set(target.name, records);
     const before = this.#documents;

@@ -1,5 +1,6 @@
 import { prepareCanary } from '../domain/canary.ts';
 import { isAgentError } from '../domain/errors.ts';
+import type { ProbeResult } from '../domain/health.ts';
 import type { Comfy } from '../ports.ts';
 import { cannotTell, fail, type Outcome, type Probe, type ProbePorts, pass } from './probe.ts';
 
@@ -9,18 +10,31 @@ const REQUEST_TIMEOUT_MS = 5_000;
 
 /**
  * Functional: a tiny graph really runs. Once for each incarnation, because a canary evicts the cached models of the job
- * before it (reference comfyui.md section 4); again only while it has not passed.
+ * before it (reference comfyui.md section 4); again only while it has not passed, on suspicion, or when that is configured.
+ * Never while there are jobs of users.
  */
 export const canaryProbe: Probe = {
   name: 'canary',
   layer: 'functional',
   dueIn: (history, config) => {
-    if (!config.health.canary.enabled || history.latest('http')?.outcome !== 'pass') return null;
+    const http = history.latest('http');
+    if (!config.health.canary.enabled || http?.outcome !== 'pass' || hasJobs(http)) return null;
     const latest = history.latest('canary');
-    return latest === undefined ? 0 : latest.outcome === 'pass' ? null : RETRY_MS;
+    if (latest === undefined) return 0;
+    // Asked again after each look at the queue, so that it is known to be empty when the time has come.
+    const ageMs = http.at - latest.at;
+    if (latest.outcome !== 'pass') return ageMs >= RETRY_MS ? 0 : null;
+    const suspect = history.latest('log')?.facts?.['suspect'] as { readonly at: number } | null | undefined;
+    if (suspect !== null && suspect !== undefined && suspect.at > latest.at) return 0;
+    const { periodMs } = config.health.canary;
+    return periodMs !== null && ageMs >= periodMs ? 0 : null;
   },
-  run: (target, ports, signal) =>
-    runCanary(
+  run: async (target, ports, signal, history) => {
+    const last = history.latest('canary');
+    const { queueRemaining } = await ports.comfy.ping(target.baseUrl, REQUEST_TIMEOUT_MS).catch(() => ({ queueRemaining: 0 }));
+    // A job came in since the last look.
+    if (queueRemaining > 0) return last?.outcome === 'pass' ? pass(last.facts) : cannotTell('the canary waits for the jobs of users');
+    return runCanary(
       {
         baseUrl: target.baseUrl,
         graph: target.canary,
@@ -29,8 +43,11 @@ export const canaryProbe: Probe = {
       },
       ports,
       signal,
-    ),
+    );
+  },
 };
+
+const hasJobs = ({ facts }: ProbeResult): boolean => Number(facts?.['running'] ?? 0) + Number(facts?.['pending'] ?? 0) > 0;
 
 export interface CanaryRun {
   readonly baseUrl: string;

@@ -17,6 +17,8 @@ export interface ProbeTarget {
   readonly expectedPacks: readonly string[];
   /** The canary, in API format. */
   readonly canary: object;
+  /** A canary of this incarnation that passed under an earlier agent. */
+  readonly proof: ProbeResult | null;
 }
 
 /** What a probe may touch. */

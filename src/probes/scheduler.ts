@@ -61,6 +61,10 @@ export class ProbeScheduler {
         waiting: new Map(),
         hastened: new Set(),
       };
+      if (target.proof !== null) {
+        track.results.set(target.proof.probe, target.proof);
+        track.passed.add(target.proof.probe);
+      }
       this.#tracks.set(target.name, track);
       this.#arm(track);
     }

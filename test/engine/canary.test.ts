@@ -3,7 +3,7 @@ import { runCanary } from '../../src/probes/canary.ts';
 import { CANARY } from '../fakes/assets.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { createFakeComfy } from '../fakes/comfy.ts';
-import { aReadyMachine } from '../support/machine.ts';
+import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
 import { urlOf } from '../support/world.ts';
 
 const baseUrl = urlOf(8188);
@@ -172,6 +172,61 @@ describe('the canary of an instance', () => {
     });
     expect(machine.instance(0).layers.functional.reason).toContain('the worker thread is dead');
     await machine.stop();
+  });
+
+  describe('and the jobs of users', () => {
+    const canaries = (machine: Machine) => machine.world.comfy.serve(urlOf(8188)).submitted.length;
+
+    it('runs once for each process, and never again without a reason', async () => {
+      const machine = await aReadyMachine();
+      await machine.advance(600_000);
+      expect(canaries(machine)).toBe(1);
+      await machine.stop();
+    });
+
+    it('runs every so often when that is configured, never over a job', async () => {
+      const machine = await aReadyMachine({ config: { health: { canary: { periodMs: 60_000 } } } });
+      await machine.advance(130_000);
+      expect(canaries(machine)).toBe(3);
+      const server = machine.world.comfy.serve(urlOf(8188));
+      server.running.push('user-job');
+      await machine.advance(300_000);
+      expect(canaries(machine)).toBe(3);
+      expect(machine.instance(0).ready).toBe(true);
+      server.running.length = 0;
+      await machine.advance(5_000);
+      expect(canaries(machine)).toBe(4);
+      await machine.stop();
+    });
+
+    it('runs on suspicion, once the jobs are done', async () => {
+      const machine = await aReadyMachine();
+      const server = machine.world.comfy.serve(urlOf(8188));
+      server.running.push('user-job');
+      await machine.advance(3_000);
+      machine.world.files.put(
+        '/workspace/logs/comfyui-gpu0.log',
+        'Starting server\nRuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED\n',
+      );
+      await machine.advance(20_000);
+      expect(canaries(machine)).toBe(1);
+      server.running.length = 0;
+      await machine.advance(30_000);
+      expect(canaries(machine)).toBe(2);
+      expect(machine.instance(0).ready).toBe(true);
+      await machine.stop();
+    });
+
+    it('the next agent takes over what is proved: busy instances stay ready, and models stay cached', async () => {
+      const machine = await aReadyMachine();
+      machine.world.comfy.serve(urlOf(8188)).running.push('user-job');
+      await machine.stop();
+      const next = await aMachine({ world: machine.world });
+      await next.start();
+      await next.until('it is ready', () => next.instance(0).ready, 10_000);
+      expect(canaries(next)).toBe(1);
+      await next.stop();
+    });
   });
 
   it('turned off: an instance that answers is ready', async () => {

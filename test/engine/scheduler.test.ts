@@ -18,6 +18,7 @@ const target = (change: Partial<ProbeTarget> = {}): ProbeTarget => ({
   config: aConfig(),
   expectedPacks: [],
   canary: CANARY,
+  proof: null,
   ...change,
 });
 

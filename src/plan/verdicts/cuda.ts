@@ -8,8 +8,8 @@ interface Sign {
   readonly line: string;
 }
 
-/** An out-of-memory error of a job is shown this long. */
-const OUT_OF_MEMORY_MS = 60_000;
+/** An out-of-memory error of a job is shown this long (the journal keeps it). */
+const OUT_OF_MEMORY_MS = 30_000;
 
 /** The CUDA context is lost: every job that uses the card fails from now on, and only a new process heals it. */
 export function cudaError({ probes }: VerdictFacts): readonly Verdict[] {
