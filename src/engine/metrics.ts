@@ -1,6 +1,7 @@
 import type { MetricSample } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
+import { supervisionSamples } from './supervision-metrics.ts';
 
 /** What /metrics tells, from the same documents as health. */
 export function metricSamples(knowledge: Knowledge, documents: Documents): readonly MetricSample[] {
@@ -88,5 +89,5 @@ export function metricSamples(knowledge: Knowledge, documents: Documents): reado
     gauge('comfy_agent_gpu_utilisation_percent', 'Utilisation of the card.', gpu.utilisationPercent);
     gauge('comfy_agent_gpu_temperature_celsius', 'Temperature of the card.', gpu.temperatureC);
   }
-  return samples;
+  return [...samples, ...supervisionSamples(knowledge, documents)];
 }

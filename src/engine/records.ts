@@ -62,7 +62,7 @@ export function recordRemedy(
 ): void {
   const { name, fault } = action;
   const reason = `ended because of ${fault}: ${action.reason}`;
-  addExit(knowledge, name, { at, reason, wanted: false });
+  addExit(knowledge, name, { at, reason, wanted: false, fault });
   journal.record({
     type: EXIT_EVENT,
     target: `instance ${action.gpu}`,
@@ -104,10 +104,10 @@ function forget(knowledge: Knowledge, name: string): void {
 export function recallExits(journal: Journal, knowledge: Knowledge, now: number): void {
   const { restartWindowMs } = knowledge.configuration.config.health;
   for (const event of journal.newest(2_000)) {
-    const { name, reason, wanted } = event.data;
+    const { name, reason, wanted, fault } = event.data;
     const at = Date.parse(event.at);
     if (event.type === RECOUNT_EVENT && typeof name === 'string') forget(knowledge, name);
     if (event.type !== EXIT_EVENT || now - at > restartWindowMs || typeof name !== 'string' || typeof reason !== 'string') continue;
-    addExit(knowledge, name, { at, reason, wanted: wanted === true });
+    addExit(knowledge, name, { at, reason, wanted: wanted === true, ...(typeof fault === 'string' ? { fault } : {}) });
   }
 }

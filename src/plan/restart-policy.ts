@@ -6,6 +6,8 @@ export interface Exit {
   readonly reason: string;
   /** Ended by us on purpose: does not count against the instance. */
   readonly wanted: boolean;
+  /** Of an end by the agent because of a fault. */
+  readonly fault?: string;
 }
 
 export interface RestartPolicy {

@@ -13,8 +13,8 @@ import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
 const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [
   crashLoop,
   hang,
-  cudaError,
   workerDead,
+  cudaError,
   jobWithoutProgress,
   websocketGone,
   jobOutOfMemory,

@@ -19,7 +19,7 @@ describe('an instance that is stopped with SIGSTOP', () => {
       const hung = await untilInstance(agent, 0, 'not ready', (instance) => !instance.ready, 14_000);
       expect(performance.now() - stoppedAt).toBeLessThan(12_000);
       expect(hung).toMatchObject({ status: 'unhealthy', pid: before.pid });
-      expect(hung.layers.runtime).toMatchObject({ status: 'fail', reason: expect.stringContaining('(hung or stopped)') });
+      expect(hung.layers.runtime).toMatchObject({ status: 'fail', reason: expect.stringMatching(/stopped/) });
       expect((await agent.get('/health/comfyui/instances/0')).status).toBe(503);
       const asked = performance.now();
       for (let i = 0; i < 50; i++) expect((await agent.get('/health/comfyui/instances/1')).status).toBe(200);
@@ -56,13 +56,10 @@ describe('an instance that misbehaves by itself', () => {
     await control.set({ zombie_worker: true });
     const restart = await agent.cli('restart', '0');
     expect(restart.code).toBe(1);
-    expect(restart.stderr).toMatch(/^error\[INSTANCE_FAILED\]: gpu 0: prompts are accepted and never run .*: the worker thread is dead$/m);
-    const zombie = await agent.instance(0);
-    expect(zombie).toMatchObject({
-      ready: false,
-      status: 'unhealthy',
-      layers: { runtime: { status: 'pass' }, functional: { status: 'fail' } },
-    });
+    expect(restart.stderr).toMatch(/^error\[INSTANCE_FAILED\]: gpu 0: .*the worker thread is dead.*$/m);
+    // It is restarted again and again, and each start is told to be dead.
+    const zombie = await untilInstance(agent, 0, 'told', ({ verdicts }) => verdicts.some(({ fault }) => fault === 'worker-dead'));
+    expect(zombie).toMatchObject({ ready: false, layers: { functional: { status: 'fail' } } });
     expect(zombie.layers.functional.reason).toContain('the worker thread is dead');
     expect((await agent.cli('health', 'instance', '0')).code).toBe(3);
   });
@@ -72,8 +69,8 @@ describe('an instance that misbehaves by itself', () => {
     const restart = await agent.cli('restart', '0');
     expect(restart.code).toBe(1);
     expect(restart.stderr).toMatch(/CUDA error/);
-    const broken = await agent.instance(0);
-    expect(broken).toMatchObject({ ready: false, status: 'unhealthy', layers: { functional: { status: 'fail' } } });
+    const broken = await untilInstance(agent, 0, 'told', ({ verdicts }) => verdicts.some(({ fault }) => fault === 'cuda-error'));
+    expect(broken).toMatchObject({ ready: false, layers: { functional: { status: 'fail' } } });
     expect(broken.layers.functional.reason).toMatch(/CUDA error/);
   });
 
@@ -85,7 +82,7 @@ describe('an instance that misbehaves by itself', () => {
 
   it('that starts slowly is starting as long as its log moves, however long it takes', async () => {
     await control.set({ startup_ms: 8_000 });
-    const { pid } = await agent.instance(0);
+    const { pid, restarts } = await agent.instance(0);
     expect(await agent.cli('restart', '0', '--no-wait')).toMatchObject({ code: 0 });
     const seen = new Set<string>();
     await eventually(
@@ -104,7 +101,7 @@ describe('an instance that misbehaves by itself', () => {
     );
     // Never called stuck: it took longer than the limit, but was never silent for so long.
     expect([...seen].sort()).toEqual(['healthy', 'starting']);
-    expect((await agent.instance(0)).restarts.total).toBe(0);
+    expect((await agent.instance(0)).restarts.total).toBe(restarts.total);
   });
 
   it('whose start stands still is called stuck, and goes on when it does', async () => {

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/domain/config.ts';
+import { supervisionSamples } from '../../src/engine/supervision-metrics.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld, urlOf } from '../support/world.ts';
 
@@ -285,5 +286,23 @@ describe('a crash loop', () => {
     await machine.core.agent.patchInstance('0', { quarantined: false });
     await machine.until('it is ready', () => machine.instance(0).ready, 20_000);
     expect(faults()).toEqual([]);
+  });
+});
+
+describe('/metrics', () => {
+  it('counts ends by their cause, and tells faults, probes and the canary', async () => {
+    await begin();
+    said('Exception in thread Thread-1 (prompt_worker):');
+    await machine.until('it is restarted', () => machine.instance(0).restarts.total === 1, 10_000);
+    machine.world.pm2.exit(NAME, { exitCode: 1 });
+    await machine.until('it serves', () => machine.instance(0).ready, 10_000);
+    const samples = supervisionSamples(machine.core.knowledge, machine.core.documents()).filter(({ labels }) => labels['gpu'] === '0');
+    const value = (name: string, labels: object) =>
+      samples.find((each) => each.name === name && Object.entries(labels).every(([key, is]) => each.labels[key] === is))?.value;
+    expect(value('comfy_agent_instance_ends_total', { cause: 'worker-dead' })).toBe(1);
+    expect(value('comfy_agent_instance_ends_total', { cause: 'process-exit' })).toBe(1);
+    expect(value('comfy_agent_instance_quarantined', {})).toBe(0);
+    expect(value('comfy_agent_probe_failures', { probe: 'http' })).toBe(0);
+    expect(value('comfy_agent_canary_seconds', {})).toBeGreaterThanOrEqual(0);
   });
 });

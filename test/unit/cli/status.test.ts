@@ -3,7 +3,7 @@ import { statusLines } from '../../../src/cli/render/status.ts';
 import { createStyle } from '../../../src/cli/render/style.ts';
 import { widthOf } from '../../../src/cli/render/text.ts';
 import type { StatusDocument } from '../../../src/domain/agent.ts';
-import { at, NOW } from '../../support/builders.ts';
+import { at, aVerdict, NOW } from '../../support/builders.ts';
 import {
   aDeadInstance,
   aFail,
@@ -98,6 +98,28 @@ GPU  CARD                     STATUS     PORT   PID  RELEASE   JOBS  RESTARTS
     expect(text.split('port 8189 is held by pid 991')).toHaveLength(2);
     expect(text).toContain('      → stop the named process, choose another port, or set ports.onConflict to next');
     expect(text).not.toContain('no process: it was not started yet');
+  });
+
+  it('tells each fault with what happens next, once', () => {
+    const verdict = aVerdict({ reason: 'the worker thread is dead', next: 'it is restarted now' });
+    const instance = anInstanceDocument(1, {
+      status: 'unhealthy',
+      ready: false,
+      layers: { ...anInstanceDocument(1).layers, functional: aFail(verdict.reason) },
+      verdicts: [verdict],
+    });
+    const machine = aVerdict({ fault: 'disk-filling', reason: 'the disk is full in 2 h', next: 'free space', since: at(-120_000) });
+    const health = aHealthDocument({
+      status: 'degraded',
+      instances: [anInstanceDocument(0), instance],
+      verdicts: [machine],
+      reasons: [machine.reason, `gpu 1: ${verdict.reason}`],
+    });
+    const text = show(aStatusDocument({ health }), { columns: 0 });
+    expect(text).toContain('     \u2192 the worker thread is dead; it is restarted now');
+    expect(text.split('the worker thread is dead')).toHaveLength(2);
+    expect(text).toContain('fault  the disk is full in 2 h (2m)\n       \u2192 free space');
+    expect(text.split('the disk is full')).toHaveLength(2);
   });
 
   it('installing: progress, and no reason repeated for every card', () => {
