@@ -1,12 +1,13 @@
 import { access } from 'node:fs/promises';
 import { AgentError } from '../domain/errors.ts';
-import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import type { Gpu, GpuReading, UnreachableGpu } from '../domain/gpu.ts';
 import type { CommandResult, Hardware, Shell } from '../ports.ts';
 import { createMachineFacts } from './hardware-machine.ts';
 import {
   type ComputeProcess,
   deviceList,
-  explainFault,
+  fieldHelp,
+  fieldsOf,
   GPU_FIELDS,
   type GpuFacts,
   type GpuField,
@@ -14,11 +15,12 @@ import {
   parseGpus,
   parseMigDevices,
   parseProcesses,
+  parseUnreachable,
   processQuery,
   REQUIRED_FIELDS,
-  saysNoDevices,
   unknownField,
 } from './nvidia-smi.ts';
+import { explainFault, saysNoDevices } from './nvidia-smi-faults.ts';
 
 /** Nothing of ours is handed on; nvidia-smi needs no more than this. */
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
@@ -40,8 +42,12 @@ export interface HardwareOptions {
 export function createHardware(options: HardwareOptions): Hardware {
   const { shell, queryTimeoutMs } = options;
   const procRoot = options.procRoot ?? '/proc';
-  /** Fields this nvidia-smi complained about: learnt once. */
+  /** Fields that this nvidia-smi knows, by its own help; null: not asked yet. */
+  let fieldsKnown: readonly GpuField[] | null = null;
+  /** Fields it complained about: learnt once. */
   const unknownFields = new Set<string>();
+  /** Cards of the newest reading that told of any. */
+  let seen: readonly Pick<Gpu, 'uuid' | 'pciBusId'>[] = [];
   /** Calls that did not end with their time limit. */
   const hung = new Set<Promise<CommandResult>>();
 
@@ -69,22 +75,41 @@ export function createHardware(options: HardwareOptions): Hardware {
     }
   }
 
+  /** Once for each driver: the help is text, and wakes no card. One that has none is asked for everything, and tells what it refuses. */
+  async function askFields(smi: string, endsAt: number): Promise<readonly GpuField[]> {
+    if (fieldsKnown === null) {
+      const result = await run(smi, fieldHelp, endsAt);
+      fieldsKnown = fieldsOf(result.exitCode === 0 ? result.stdout : null);
+    }
+    return fieldsKnown.filter((field) => !unknownFields.has(field));
+  }
+
   /** null: the driver is there and sees no card. */
-  async function askGpus(smi: string, endsAt: number): Promise<readonly GpuFacts[] | null> {
-    // At most one refused field is learnt in each round.
-    for (let round = 0; round <= GPU_FIELDS.length; round++) {
-      const fields = GPU_FIELDS.filter((field) => !unknownFields.has(field));
-      const result = await run(smi, gpuQuery(fields), endsAt);
+  async function askGpus(smi: string, endsAt: number): Promise<Cards | null> {
+    let only: readonly string[] = [];
+    let unreachable: readonly UnreachableGpu[] = [];
+    // At most one refused field is learnt in each round, and one round leaves out cards that cannot be reached.
+    for (let round = 0; round <= GPU_FIELDS.length + 1; round++) {
+      const fields = await askFields(smi, endsAt);
+      const result = await run(smi, [...gpuQuery(fields), ...(only.length === 0 ? [] : ['-i', only.join(',')])], endsAt);
       const refused = result.exitCode === 0 ? null : unknownField(result.tail);
       if (refused !== null && isOptional(fields, refused)) {
         unknownFields.add(refused);
         continue;
       }
-      if (saysNoDevices(result.tail)) return null;
-      if (result.exitCode !== 0) throw faultOf(result);
+      const gone = parseUnreachable(result.tail);
       const gpus = parseGpus(result.stdout, fields);
+      // Some versions go on with the other cards, some end at the first that is gone.
+      if (gone.length > 0 && (gpus === null || gpus.length === 0) && only.length === 0) {
+        unreachable = gone;
+        only = seen.filter(({ pciBusId }) => pciBusId !== null && gone.every((card) => card.pciBusId !== pciBusId)).map(({ uuid }) => uuid);
+        if (only.length === 0 || only.length === seen.length) throw faultOf(result);
+        continue;
+      }
+      if (saysNoDevices(result.tail)) return null;
+      if (result.exitCode !== 0 && !(gone.length > 0 && gpus !== null && gpus.length > 0)) throw faultOf(result);
       if (gpus === null || gpus.length === 0) throw failed(`nvidia-smi answered in a form not known: ${firstLine(result.stdout)}`);
-      return gpus;
+      return { gpus, unreachable: unreachable.length > 0 ? unreachable : gone };
     }
     throw failed('nvidia-smi refuses the fields it is asked for');
   }
@@ -120,16 +145,27 @@ export function createHardware(options: HardwareOptions): Hardware {
         );
       }
       // Side by side: without persistence mode each call wakes the cards up, which takes a second or two.
-      const [gpus, processes] = await Promise.all([askGpus(smi, endsAt), askProcesses(smi, endsAt)]);
-      if (gpus === null) return { present: true, gpus: [] };
+      const [cards, processes] = await Promise.all([askGpus(smi, endsAt), askProcesses(smi, endsAt)]);
+      if (cards === null) return { present: true, gpus: [] };
+      const { gpus, unreachable } = cards;
+      if (unreachable.length === 0) seen = gpus;
       const devices = gpus.some((gpu) => gpu.migMode === 'enabled')
         ? await askMigDevices(smi, endsAt)
         : new Map<string, readonly string[]>();
-      return { present: true, gpus: gpus.map((gpu) => withDetails(gpu, devices.get(gpu.uuid) ?? [], processes)) };
+      return {
+        present: true,
+        gpus: gpus.map((gpu) => withDetails(gpu, devices.get(gpu.uuid) ?? [], processes)),
+        ...(unreachable.length === 0 ? {} : { unreachable }),
+      };
     },
 
     machine: createMachineFacts(),
   };
+}
+
+interface Cards {
+  readonly gpus: readonly GpuFacts[];
+  readonly unreachable: readonly UnreachableGpu[];
 }
 
 function withDetails(gpu: GpuFacts, migDevices: readonly string[], processes: readonly ComputeProcess[]): Gpu {

@@ -1,4 +1,5 @@
-import type { Gpu } from '../domain/gpu.ts';
+import { type Gpu, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/gpu.ts';
+import { toBoolean, toBytes, toCount, told, toNumber, toState, toThrottle, toWatts } from './nvidia-smi-cells.ts';
 
 /**
  * What nvidia-smi prints, as facts. Pure.
@@ -9,7 +10,10 @@ import type { Gpu } from '../domain/gpu.ts';
  * MIG devices have no UUID in either; they come from `-L`, asked only when a card has MIG on.
  */
 
-/** Fields of --query-gpu in the order asked. Drivers that do not know one are asked again without it. */
+/**
+ * Fields of --query-gpu in the order asked. `--help-query-gpu` tells which of them a driver knows; one that it refuses all the
+ * same is left out, and the rest asked again.
+ */
 export const GPU_FIELDS = [
   'index',
   'uuid',
@@ -20,6 +24,19 @@ export const GPU_FIELDS = [
   'mig.mode.current',
   'temperature.gpu',
   'utilization.gpu',
+  'pci.bus_id',
+  'pstate',
+  'power.draw',
+  'power.limit',
+  // Renamed in R535; later drivers know both names, and the old one is to go.
+  'clocks_event_reasons.active',
+  'clocks_throttle_reasons.active',
+  'ecc.errors.uncorrected.volatile.total',
+  'ecc.errors.uncorrected.aggregate.total',
+  'retired_pages.pending',
+  'remapped_rows.pending',
+  'remapped_rows.failure',
+  'gpu_recovery_action',
   // Last, because CSV is not quoted and names are free text.
   'name',
 ] as const;
@@ -36,24 +53,19 @@ export const gpuQuery = (fields: readonly GpuField[]): readonly string[] => [
 ];
 export const processQuery: readonly string[] = [`--query-compute-apps=${PROCESS_FIELDS.join(',')}`, '--format=csv,noheader,nounits'];
 export const deviceList: readonly string[] = ['-L'];
+export const fieldHelp: readonly string[] = ['--help-query-gpu'];
 
-const MEBIBYTE = 1024 * 1024;
-
-/** "[N/A]", "[Not Supported]", "[Insufficient Permissions]", "[Unknown Error]", "[GPU requires reset]", "N/A", …: not told. */
-function told(cell: string | undefined): string | null {
-  const value = cell?.trim() ?? '';
-  return value === '' || value === 'N/A' || /^\[.*\]$/.test(value) ? null : value;
-}
-
-function toNumber(cell: string | undefined): number | null {
-  const value = Number(told(cell) ?? Number.NaN);
-  return Number.isFinite(value) ? value : null;
-}
-
-/** Also where units were printed all the same ("512 MiB"). */
-function toBytes(cell: string | undefined): number | null {
-  const mebibytes = toNumber(cell?.replace(/\s*MiB\s*$/, ''));
-  return mebibytes === null ? null : Math.round(mebibytes * MEBIBYTE);
+/**
+ * The fields to ask for, by the answer to `fieldHelp`, which names each in quotes; null when that answer says nothing of
+ * the sort: all are tried then. Of two names of one thing the newer is taken.
+ */
+export function fieldsOf(help: string | null): readonly GpuField[] {
+  const names = new Set(help?.match(/(?<=")[\w.]+(?=")/g));
+  const isKnown = (field: GpuField): boolean => names.size === 0 || names.has(field);
+  const renamed = isKnown('clocks_event_reasons.active');
+  return GPU_FIELDS.filter(
+    (field) => (isKnown(field) || REQUIRED_FIELDS.includes(field)) && !(renamed && field === 'clocks_throttle_reasons.active'),
+  );
 }
 
 /** The cells of a line; commas beyond the last column belong to it. */
@@ -62,15 +74,27 @@ function cellsOf(line: string, columns: number): readonly string[] {
   return [...cells.slice(0, columns - 1), cells.slice(columns - 1).join(',')];
 }
 
-const linesOf = (output: string): readonly string[] => output.split(/\r?\n/).filter((line) => line.trim() !== '');
+export const linesOf = (output: string): readonly string[] => output.split(/\r?\n/).filter((line) => line.trim() !== '');
 
 /** A card without its processes and MIG devices. */
 export type GpuFacts = Omit<Gpu, 'processes' | 'migDevices'>;
+
+/** Said of a card that fell off the bus; the others follow, or nothing does. Words and spaces differ between drivers. */
+const UNREACHABLE = /^Unable to determine the device handle for GPU\s*(?:\d+:\s+)?(\S+?)(?:\.?:\s+|:\s*$)(.*)$/i;
+
+/** Cards that the driver cannot reach, by what it says beside (or in place of) the list. */
+export function parseUnreachable(output: string): readonly UnreachableGpu[] {
+  return linesOf(output).flatMap((line) => {
+    const found = UNREACHABLE.exec(line.trim());
+    return found === null ? [] : [{ pciBusId: normalPciBusId(found[1] ?? ''), words: line.trim().slice(0, 200) }];
+  });
+}
 
 /** Cards by the answer to `gpuQuery(fields)`; null when a line is not what was asked for. */
 export function parseGpus(output: string, fields: readonly GpuField[]): readonly GpuFacts[] | null {
   const gpus: GpuFacts[] = [];
   for (const line of linesOf(output)) {
+    if (UNREACHABLE.test(line.trim())) continue;
     const cells = cellsOf(line, fields.length);
     const cell = (field: GpuField): string | undefined => cells[fields.indexOf(field)];
     const index = toNumber(cell('index'));
@@ -88,6 +112,20 @@ export function parseGpus(output: string, fields: readonly GpuField[]): readonly
       migMode: migMode === 'enabled' || migMode === 'disabled' ? migMode : null,
       temperatureC: toNumber(cell('temperature.gpu')),
       utilisationPercent: toNumber(cell('utilization.gpu')),
+      pciBusId: normalPciBusId(told(cell('pci.bus_id')) ?? ''),
+      state: toState(cells),
+      performanceState: told(cell('pstate')),
+      powerDrawWatts: toWatts(cell('power.draw')),
+      powerLimitWatts: toWatts(cell('power.limit')),
+      throttle: toThrottle(cell('clocks_event_reasons.active') ?? cell('clocks_throttle_reasons.active')),
+      ecc: {
+        uncorrectedVolatile: toCount(cell('ecc.errors.uncorrected.volatile.total')),
+        uncorrectedAggregate: toCount(cell('ecc.errors.uncorrected.aggregate.total')),
+        retirementPending: toBoolean(cell('retired_pages.pending')),
+        remapPending: toBoolean(cell('remapped_rows.pending')),
+        remapFailed: toBoolean(cell('remapped_rows.failure')),
+      },
+      recoveryAction: recoveryActionOf(told(cell('gpu_recovery_action')) ?? ''),
     });
   }
   return gpus.sort((a, b) => a.index - b.index);
@@ -132,48 +170,3 @@ export function parseMigDevices(output: string): ReadonlyMap<string, readonly st
 
 /** The field that this driver's nvidia-smi does not know, by its complaint. */
 export const unknownField = (output: string): string | null => /Field "([^"]+)" is not a valid field to query/.exec(output)?.[1] ?? null;
-
-/** nvidia-smi ends with 6 and these words when the driver runs and sees no card. */
-export const saysNoDevices = (output: string): boolean => /No devices were found/.test(output);
-
-/** Why nvidia-smi failed, and what to do. The words are those of nvidia-smi; exit codes differ between its versions. */
-const faults: readonly { readonly pattern: RegExp; readonly reason: string; readonly help: string }[] = [
-  {
-    pattern: /couldn't communicate with the NVIDIA driver/,
-    reason: 'nvidia-smi cannot reach the NVIDIA driver',
-    help: 'the kernel module is not loaded: `modprobe nvidia`, then `dmesg | grep -i nvrm`; after a kernel update rebuild it (`dkms autoinstall`) or reboot',
-  },
-  {
-    pattern: /Driver\/library version mismatch/,
-    reason: 'the NVIDIA driver was updated, and the kernel still runs the old one',
-    help: 'reboot, or unload and load the nvidia kernel modules',
-  },
-  {
-    pattern: /Failed to initialize NVML: (Unknown Error|Insufficient Permissions|No permission)/i,
-    reason: 'the GPU devices may not be opened',
-    help: 'in a container: start it with its GPU devices again (they are lost when the host reloads systemd); else check the rights of /dev/nvidia*',
-  },
-  {
-    pattern: /GPU is lost|Unable to determine the device handle|fallen off the bus/i,
-    reason: 'a GPU does not answer any more',
-    help: 'see `dmesg | grep -i xid`; the machine must be rebooted, or the card looked at',
-  },
-  {
-    pattern: /NVML.*(not found|couldn't find)|libnvidia-ml/i,
-    reason: 'the NVIDIA library (libnvidia-ml) was not found',
-    help: 'install the driver libraries that belong to the running driver',
-  },
-];
-
-export interface Fault {
-  readonly reason: string;
-  readonly help: string | null;
-}
-
-/** In the user's terms, with nvidia-smi's own first line. */
-export function explainFault(output: string, exitCode: number | null): Fault {
-  const words = linesOf(output)[0]?.trim().slice(0, 300) ?? 'it said nothing';
-  const known = faults.find((fault) => fault.pattern.test(output));
-  if (known === undefined) return { reason: `nvidia-smi failed with exit code ${exitCode ?? 'unknown'}: ${words}`, help: null };
-  return { reason: `${known.reason}: ${words}`, help: known.help };
-}

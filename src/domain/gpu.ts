@@ -11,6 +11,47 @@ export const GpuProcess = z.object({
 });
 export type GpuProcess = z.infer<typeof GpuProcess>;
 
+/** What slows a card down just now, by its own sensors. Each null where the driver does not say. */
+export const Throttle = z.object({
+  /** Temperature too high: the hardware halved the clocks or more. */
+  hardwareThermal: z.boolean().nullable(),
+  /** Above the maximum operating temperature: the driver lowers the clocks. */
+  softwareThermal: z.boolean().nullable(),
+  /** The power supply asked for less (external power brake). */
+  powerBrake: z.boolean().nullable(),
+  /** At the power limit: the usual state under load. */
+  powerCap: z.boolean().nullable(),
+});
+export type Throttle = z.infer<typeof Throttle>;
+
+/** Memory errors that could not be corrected, and what the card does about them. Each null where the card or the driver does not say. */
+export const EccState = z.object({
+  /** Since the driver was loaded. */
+  uncorrectedVolatile: z.int().nullable(),
+  /** In the life of the card. */
+  uncorrectedAggregate: z.int().nullable(),
+  /** Pages that are retired when the driver is loaded next (cards before Ampere). */
+  retirementPending: z.boolean().nullable(),
+  /** Rows that are remapped at the next reset (Ampere and later). */
+  remapPending: z.boolean().nullable(),
+  /** No spare rows are left: NVIDIA exchanges such cards. */
+  remapFailed: z.boolean().nullable(),
+});
+export type EccState = z.infer<typeof EccState>;
+
+/** What the driver says is needed before the card can be used again (drivers from R565 on). */
+export const RecoveryAction = z.enum(['none', 'reset', 'reboot', 'drain-peers', 'drain-and-reset']);
+export type RecoveryAction = z.infer<typeof RecoveryAction>;
+
+/** By the words of nvidia-smi's `gpu_recovery_action` ("Drain and Reset") or of Xid 154 ("GPU Reset Required"). */
+export function recoveryActionOf(words: string): RecoveryAction | null {
+  const text = words.trim().toLowerCase();
+  if (text === 'none') return 'none';
+  if (text.includes('drain and reset')) return 'drain-and-reset';
+  if (text.includes('drain p2p')) return 'drain-peers';
+  return text.includes('reboot') ? 'reboot' : text.includes('reset') ? 'reset' : null;
+}
+
 /** One CUDA device, identified by UUID; the index is for people. */
 export const Gpu = z.object({
   index: z.int().min(0),
@@ -25,6 +66,17 @@ export const Gpu = z.object({
   migDevices: z.array(z.string()),
   temperatureC: z.number().nullable(),
   utilisationPercent: z.number().nullable(),
+  /** Place on the bus as the kernel log names it, "0000:3b:00". */
+  pciBusId: z.string().nullable(),
+  /** `lost`: it is listed and answers nothing. `reset-required`: it refuses to work until it is reset. */
+  state: z.enum(['ok', 'lost', 'reset-required']),
+  /** P0 (fastest) to P12. */
+  performanceState: z.string().nullable(),
+  powerDrawWatts: z.number().nullable(),
+  powerLimitWatts: z.number().nullable(),
+  throttle: Throttle,
+  ecc: EccState,
+  recoveryAction: RecoveryAction.nullable(),
   processes: z.array(GpuProcess),
 });
 export type Gpu = z.infer<typeof Gpu>;
@@ -43,8 +95,27 @@ export const MachineFacts = z.object({
 });
 export type MachineFacts = z.infer<typeof MachineFacts>;
 
+/** A card that the driver knows and cannot reach: it is in no list of cards. */
+export interface UnreachableGpu {
+  /** null where the driver names the card by its number only. */
+  readonly pciBusId: string | null;
+  /** The driver's words. */
+  readonly words: string;
+}
+
 /** `present: false` means that this machine has no NVIDIA driver at all, which is a fact and not a failure. */
 export interface GpuReading {
   readonly present: boolean;
   readonly gpus: readonly Gpu[];
+  readonly unreachable?: readonly UnreachableGpu[];
+}
+
+/**
+ * The form in which cards are compared: domain of four digits, bus, device, in small letters and without the function.
+ * nvidia-smi writes "00000000:3B:00.0", the kernel log "PCI:0000:3b:00" (old drivers "0000:3b:00"). null: no such address.
+ */
+export function normalPciBusId(address: string): string | null {
+  const [, domain, bus, device] = /^(?:PCI:)?(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.[0-9a-f])?$/i.exec(address.trim()) ?? [];
+  if (bus === undefined || device === undefined) return null;
+  return `${(domain ?? '0000').slice(-4)}:${bus}:${device}`.toLowerCase();
 }

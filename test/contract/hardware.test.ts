@@ -101,6 +101,14 @@ describe('nvidia-smi of several driver generations', () => {
       migDevices: [],
       temperatureC: 29,
       utilisationPercent: 0,
+      pciBusId: '0000:3b:00',
+      state: 'ok',
+      performanceState: 'P8',
+      powerDrawWatts: 34.27,
+      powerLimitWatts: 350,
+      throttle: { hardwareThermal: false, softwareThermal: false, powerBrake: false, powerCap: false },
+      ecc: { uncorrectedVolatile: 0, uncorrectedAggregate: 0, retirementPending: null, remapPending: false, remapFailed: false },
+      recoveryAction: 'none',
       processes: [],
     });
   });
@@ -111,17 +119,79 @@ describe('nvidia-smi of several driver generations', () => {
     ]);
   });
 
-  it('418: a field it does not know is left out, and not asked for again', async () => {
-    await smi.control({ set: '418-k80' });
+  it.each([
+    ['by its help: each reading is one question', 'yes', [false, false]],
+    ['by its complaint where it has no help', 'no', [true, false, false]],
+  ])('418: fields it does not know are left out, %s', async (_, help, asked) => {
+    await smi.control({ set: '418-k80', help });
     const subject = hardware();
     for (const _ of [1, 2]) {
       expect((await subject.gpus()).gpus).toMatchObject([
-        { index: 0, computeMode: 'Default', utilisationPercent: 0, migMode: null },
-        { index: 1, computeMode: 'Exclusive_Process', utilisationPercent: null, processes: [] },
+        { index: 0, computeMode: 'Default', utilisationPercent: 0, migMode: null, pciBusId: null, ecc: { uncorrectedVolatile: null } },
+        { index: 1, computeMode: 'Exclusive_Process', utilisationPercent: null, processes: [], state: 'ok' },
       ]);
     }
-    const asked = (await smi.calls()).filter((call) => call.includes('--query-gpu'));
-    expect(asked.map((call) => call.includes('mig.mode.current'))).toEqual([true, false, false]);
+    const calls = await smi.calls();
+    const questions = calls.filter((call) => call.includes('--query-gpu')).map((call) => call.includes('mig.mode.current'));
+    expect([questions[0], ...questions.slice(-(asked.length - 1))]).toEqual(asked);
+    expect(calls.filter((call) => call.includes('--help-query-gpu'))).toHaveLength(1);
+  });
+
+  it('470: retired pages, uncorrected errors, and the old name of the clock reasons', async () => {
+    expect(await read('470-v100-ecc')).toMatchObject([
+      {
+        pciBusId: '0000:00:04',
+        powerDrawWatts: 25.48,
+        throttle: { hardwareThermal: false, powerBrake: false },
+        ecc: { uncorrectedVolatile: 2, uncorrectedAggregate: 2, retirementPending: true, remapPending: null, remapFailed: null },
+        recoveryAction: null,
+      },
+    ]);
+  });
+
+  it('525: slowed down by heat and by the power limit', async () => {
+    expect(await read('525-a10-hot')).toMatchObject([
+      {
+        temperatureC: 93,
+        performanceState: 'P2',
+        throttle: { hardwareThermal: true, softwareThermal: true, powerBrake: false, powerCap: true },
+        ecc: { uncorrectedVolatile: 0, retirementPending: null },
+      },
+    ]);
+  });
+
+  it('550: sensors that fail, and a card that wants a reset', async () => {
+    expect(await read('550-4090-errors')).toMatchObject([
+      { state: 'ok', powerDrawWatts: null, powerLimitWatts: null, throttle: { hardwareThermal: null }, ecc: { uncorrectedVolatile: null } },
+      { state: 'reset-required', temperatureC: null, performanceState: null, memoryTotalBytes: 24_564 * MEBIBYTE },
+    ]);
+  });
+
+  it('570: rows to be remapped, none left to remap to, and a lost card among others', async () => {
+    expect(await read('570-a100-remap')).toMatchObject([
+      { ecc: { uncorrectedVolatile: 1, remapPending: true, remapFailed: false }, recoveryAction: 'none', state: 'ok' },
+      { ecc: { uncorrectedVolatile: 12, remapPending: true, remapFailed: true }, recoveryAction: 'reset', state: 'ok' },
+      { name: 'NVIDIA A100-SXM4-80GB', pciBusId: '0000:47:00', state: 'lost', memoryUsedBytes: null, recoveryAction: null },
+    ]);
+  });
+
+  it('a card that cannot be reached is told beside those that can', async () => {
+    const gone = 'Unable to determine the device handle for GPU1: 0000:AF:00.0: Unknown Error';
+    await smi.control({ gone, missing: 1 });
+    expect(await hardware().gpus()).toMatchObject({ gpus: [{ index: 0 }], unreachable: [{ pciBusId: '0000:af:00', words: gone }] });
+  });
+
+  it('one that ends at such a card is asked for the others alone', async () => {
+    const gone = 'Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot the system to recover this GPU';
+    const subject = hardware();
+    await subject.gpus();
+    await smi.control({ gone, rest: 'no' });
+    // An adapter that never saw them does not know whom else to ask.
+    await expect(hardware().gpus()).rejects.toMatchObject({ code: 'GPU_QUERY_FAILED', message: expect.stringContaining('3B:00.0') });
+    expect(await subject.gpus()).toMatchObject({
+      gpus: [{ index: 1, uuid: 'GPU-8f1d2c3b-4a59-4768-8796-b5c4d3e2f1a0' }],
+      unreachable: [{ pciBusId: '0000:3b:00' }],
+    });
   });
 
   it('535: a process with commas in its path, on its card', async () => {
