@@ -8,6 +8,7 @@ import { createGit } from './adapters/git.ts';
 import { createHardware } from './adapters/hardware.ts';
 import { createJournalStore } from './adapters/journal.ts';
 import { createKernel } from './adapters/kernel.ts';
+import { createKernelLog } from './adapters/kernel-log.ts';
 import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
@@ -85,6 +86,7 @@ export async function connectPorts({
     template: createEntryTemplate(),
     kernel: createKernel(),
     hardware: createHardware({ shell, queryTimeoutMs: config.gpu.queryTimeoutMs }),
+    kernelLog: createKernelLog({ shell }),
     git,
     sources: createSources({
       cacheDirectory: `${layout.cache}/archives`,

@@ -6,6 +6,7 @@
  */
 import type { GpuReading, MachineFacts } from './domain/gpu.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
+import type { KernelMessage } from './domain/kernel-message.ts';
 import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
 import type { RegistryRequest, RegistryVersion } from './domain/registry.ts';
 
@@ -128,6 +129,14 @@ export interface Hardware {
   /** One nvidia-smi reading, within the time limit. @throws AgentError GPU_QUERY_FAILED */
   gpus(): Promise<GpuReading>;
   machine(root: string): Promise<MachineFacts>;
+}
+
+/** The log of the kernel: /dev/kmsg, else the system's journal. Both reject with KERNEL_LOG_UNREADABLE. */
+export interface KernelLog {
+  /** What the log still holds of messages with these words in them. */
+  read(words: string): Promise<readonly KernelMessage[]>;
+  /** The same, then each new one within about a second; ends with the abort. */
+  follow(words: string, onMessage: (message: KernelMessage) => void, signal: AbortSignal): Promise<void>;
 }
 
 export interface GitSource {
@@ -477,6 +486,7 @@ export interface Ports {
   readonly template: EntryTemplate;
   readonly kernel: Kernel;
   readonly hardware: Hardware;
+  readonly kernelLog: KernelLog;
   readonly git: Git;
   readonly sources: Sources;
   readonly python: PythonEnvironments;

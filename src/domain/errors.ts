@@ -159,6 +159,13 @@ export const errorRegistry = {
     true,
   ),
   GPU_QUERY_FAILED: kind('the GPUs could not be read', 'run nvidia-smi by hand; check the driver', 503, 1, true),
+  KERNEL_LOG_UNREADABLE: kind(
+    'the kernel log cannot be read',
+    'let the agent read /dev/kmsg (CAP_SYSLOG), or put its user into group systemd-journal; faults of cards (Xid) are not seen meanwhile',
+    503,
+    1,
+    true,
+  ),
   INSTANCE_NOT_FOUND: kind('there is no such GPU', '`agent gpus` lists them', 404, 2),
   INSTANCE_FAILED: kind('the instance did not become healthy', 'see `agent logs <gpu>` and the reason', 500, 1, true),
   PM2_UNAVAILABLE: kind(

@@ -9,6 +9,7 @@ import { createFakeGit, type FakeGitOptions, type FakeRepository } from '../fake
 import { createFakeHardware, type FakeHardware } from '../fakes/hardware.ts';
 import { createFakeJournal, type FakeJournal } from '../fakes/journal.ts';
 import { createFakeKernel, type FakeKernel } from '../fakes/kernel.ts';
+import { createFakeKernelLog, type FakeKernelLog } from '../fakes/kernel-log.ts';
 import { fakeMetrics } from '../fakes/metrics.ts';
 import { createFakePm2, type FakePm2 } from '../fakes/processes.ts';
 import { createFakePython, type FakePython } from '../fakes/python.ts';
@@ -35,6 +36,7 @@ export interface World {
   readonly kernel: FakeKernel;
   readonly comfy: FakeComfy;
   readonly hardware: FakeHardware;
+  readonly kernelLog: FakeKernelLog;
   readonly shell: FakeShell;
   readonly python: FakePython;
   readonly template: FakeTemplate;
@@ -71,6 +73,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const kernel = createFakeKernel({ now });
   const comfy = createFakeComfy({ wait: (ms) => clock.sleep(ms) });
   const hardware = createFakeHardware(options.gpus ?? null);
+  const kernelLog = createFakeKernelLog({ now });
   const pm2 = createFakePm2({ now, later: (delayMs, work) => void clock.sleep(delayMs).then(work) });
   const running = new Map<string, { readonly pid: number; readonly tcpPort: number }>();
   const shell = createFakeShell((child) => comfy.stop(urlOf(portOf(child.args))));
@@ -145,6 +148,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     kernel,
     comfy,
     hardware,
+    kernelLog,
     shell,
     python,
     template,
@@ -164,6 +168,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       template,
       kernel: kernel.kernel,
       hardware: hardware.hardware,
+      kernelLog: kernelLog.kernelLog,
       git,
       sources,
       python,
