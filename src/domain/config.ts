@@ -48,6 +48,11 @@ const Gpu = z.strictObject({
     .default(1024)
     .describe('a compute process that is not ours and holds more of a card than this is reported'),
   foreignProcess: z.enum(['hold', 'warn']).default('hold'),
+  keptMemoryMb: z
+    .int()
+    .min(0)
+    .default(2_048)
+    .describe('more than this on a card after the end of its process, or in an idle process after /free, is called not given back'),
   queryTimeoutMs: duration.default(5_000).describe('limit on each nvidia-smi call, so that a hung driver cannot hang the agent'),
 });
 

@@ -1,0 +1,40 @@
+import type { CardFacts } from '../../domain/card.ts';
+import type { Config } from '../../domain/config.ts';
+import type { DesiredInstance } from '../../domain/instance.ts';
+import { toTime } from '../../domain/observed.ts';
+import type { FaultKind, Verdict } from '../../domain/verdict.ts';
+import type { ProbeRecord } from '../assess.ts';
+
+/** The part of the facts of an instance by which its card is judged. */
+export interface CardVerdictFacts {
+  readonly config: Config;
+  readonly instance: DesiredInstance;
+  /** null: the instance has no card, or nothing is known of it yet. */
+  readonly card: CardFacts | null;
+  /** Jobs in the instance; null when not known. */
+  readonly queue: { readonly running: number; readonly pending: number } | null;
+  readonly probes: ReadonlyMap<string, ProbeRecord>;
+  readonly now: number;
+}
+
+/** Readings are 10 s apart: what stands for this long was seen twice. */
+export const TWO_READINGS_MS = 15_000;
+
+/** Short for a verdict about a card. */
+export function cardVerdict(
+  fault: FaultKind,
+  sinceMs: number,
+  rest: Pick<Verdict, 'reason' | 'evidence' | 'blocksReady' | 'remedy' | 'next'> & { readonly dueAtMs?: number },
+): Verdict {
+  const { dueAtMs, ...told } = rest;
+  return { fault, since: toTime(sinceMs), dueAt: dueAtMs === undefined ? null : toTime(dueAtMs), ...told };
+}
+
+export const cardName = ({ instance, card }: CardVerdictFacts): string =>
+  `GPU ${instance.gpu}${card?.pciBusId === null || card === null ? '' : ` at ${card.pciBusId}`}`;
+
+/** The instance did work on its card after that moment, by the canary. */
+export function provedAfter({ probes }: CardVerdictFacts, at: number): boolean {
+  const latest = probes.get('canary')?.latest;
+  return latest?.outcome === 'pass' && latest.at - latest.durationMs > at;
+}
