@@ -18,6 +18,8 @@ export interface CardProcess {
   readonly visibleDevices: string | null;
   /** The PM2 entry it was started from names the same devices as the one it should run: an edit of a moment ago is no fault. */
   readonly isCurrent: boolean;
+  /** Starts in a row, this one included, that saw other devices than they should; 0: this one sees its own. */
+  readonly wrongStarts: number;
   /** UUIDs of all cards on which one of these pids computes. */
   readonly computesOn: readonly string[];
 }

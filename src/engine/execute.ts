@@ -52,6 +52,7 @@ const handlers: Handlers = {
     const { listen } = knowledge.configuration.config.comfyui;
     await ports.comfy.free(`http://${probeHost(listen)}:${lease.tcpPort}`, FREE_TIMEOUT_MS);
     knowledge.freedFor.set(gpu, since);
+    knowledge.freedAt.set(gpu, ports.clock.now());
   },
   'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
   'remove-process': ({ name }, { ports }) => ports.processes.remove(name),

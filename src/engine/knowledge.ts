@@ -1,3 +1,4 @@
+import type { CardFacts } from '../domain/card.ts';
 import type { Config, Layout, Provenance, Secrets } from '../domain/config.ts';
 import type { ErrorCode } from '../domain/errors.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
@@ -7,6 +8,7 @@ import type { Lock } from '../domain/lock.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { InstallProgress, PackSpec } from '../domain/release.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import type { XidEvent } from '../domain/xid.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
 import type { DirectorySection } from '../plan/directory-config.ts';
 import type { FailedInstallation } from '../plan/installation.ts';
@@ -78,6 +80,17 @@ export interface Knowledge {
   gpus: Observed<GpuReading>;
   /** The newest reading that succeeded: cards do not vanish from the plan because the driver is silent. */
   cards: Observed<GpuReading>;
+  /** When the driver was last asked, and since when it tells nothing of cards that were there. Epoch ms. */
+  gpusAskedAt: number;
+  driverGoneSince: number | null;
+  /** By GPU: what its instance's card is judged by. */
+  readonly cardFacts: Map<number, CardFacts>;
+  /** By PCI address, in order of time, the newest of each. */
+  readonly xids: Map<string, readonly XidEvent[]>;
+  /** By PCI address and code, "0000:3b:00 79": how many the kernel log told since the boot. */
+  readonly xidTotals: Map<string, number>;
+  /** Whether the kernel log is read. */
+  kernelLog: Observed<null>;
   machine: Observed<MachineFacts>;
   models: Observed<readonly ModelStatus[]>;
   modelsCheckedAt: number | null;
@@ -90,6 +103,8 @@ export interface Knowledge {
   readonly exits: Map<string, Exit[]>;
   /** By GPU: `since` of the verdict whose memory was freed last. */
   readonly freedFor: Map<number, string>;
+  /** By GPU: when its instance was last asked to free memory. Epoch ms. */
+  readonly freedAt: Map<number, number>;
   /** Last time the log of an instance moved, epoch ms, while it starts. */
   readonly logMovedAt: Map<string, number>;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
@@ -119,6 +134,12 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     leases,
     gpus: notYet,
     cards: notYet,
+    gpusAskedAt: 0,
+    driverGoneSince: null,
+    cardFacts: new Map(),
+    xids: new Map(),
+    xidTotals: new Map(),
+    kernelLog: notYet,
     machine: notYet,
     models: notYet,
     modelsCheckedAt: null,
@@ -129,6 +150,7 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     probes: new Map(),
     exits: new Map(),
     freedFor: new Map(),
+    freedAt: new Map(),
     logMovedAt: new Map(),
     stopping: false,
     installProgress: null,

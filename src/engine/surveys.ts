@@ -1,6 +1,9 @@
 import type { ModelStatus } from '../domain/health.ts';
 import { known } from '../domain/observed.ts';
+import { updateRoster } from '../plan/card-roster.ts';
+import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import type { Ports } from '../ports.ts';
+import { CardWatch } from './card-watch.ts';
 import type { Knowledge, RequiredModel } from './knowledge.ts';
 import { ask } from './observe.ts';
 
@@ -12,6 +15,7 @@ export class Surveys {
   readonly #ports: Ports;
   readonly #knowledge: Knowledge;
   readonly #onNews: () => void;
+  readonly #cards: CardWatch;
   readonly #abort = new AbortController();
   readonly #digests = new Map<string, string>();
   #loops: readonly Promise<void>[] = [];
@@ -20,10 +24,12 @@ export class Surveys {
     this.#ports = ports;
     this.#knowledge = knowledge;
     this.#onNews = onNews;
+    this.#cards = new CardWatch(ports, knowledge, { onNews, read: () => this.gpus() });
   }
 
   start(): void {
     this.#loops = [
+      this.#cards.follow(this.#abort.signal),
       this.#repeat(PERIODS_MS.gpus, () => this.gpus()),
       this.#repeat(PERIODS_MS.machine, () => this.machine()),
       this.#repeat(PERIODS_MS.models, () => this.models()),
@@ -40,10 +46,24 @@ export class Surveys {
     const knowledge = this.#knowledge;
     if (knowledge.configuration.config.gpu.mode !== 'actual') {
       knowledge.gpus = known({ present: false, gpus: [] });
-    } else {
-      knowledge.gpus = await ask(() => this.#ports.hardware.gpus());
+      knowledge.cards = knowledge.gpus;
+      return;
     }
-    if (knowledge.gpus.known) knowledge.cards = knowledge.gpus;
+    const askedAt = this.#ports.clock.now();
+    const reading = await ask(() => this.#ports.hardware.gpus());
+    knowledge.gpusAskedAt = askedAt;
+    knowledge.gpus = reading;
+    if (driverTrouble(reading, knowledge.cards) !== null) {
+      knowledge.driverGoneSince ??= askedAt;
+    } else {
+      knowledge.driverGoneSince = null;
+      if (reading.known) {
+        const { listed, cards } = updateRoster(knowledge.cards, reading.value);
+        knowledge.gpus = known(listed);
+        knowledge.cards = known(cards);
+      }
+    }
+    await this.#cards.look();
   }
 
   async machine(): Promise<void> {

@@ -2,6 +2,7 @@ import type { DesiredInstance } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import { currentRecords } from '../plan/assess.ts';
 import type { MachineVerdictFacts, VerdictFacts } from '../plan/verdict-facts.ts';
+import { cardFactsOf } from './card-watch.ts';
 import type { Knowledge } from './knowledge.ts';
 
 /** What is known of one instance, for its verdicts. */
@@ -21,6 +22,7 @@ export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, no
     exits: knowledge.exits.get(instance.name) ?? [],
     queue: typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null,
     startMovedAt: knowledge.logMovedAt.get(instance.name) ?? null,
+    card: cardFactsOf(knowledge, instance, incarnation),
     now,
   };
 }
@@ -30,6 +32,8 @@ export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineV
   return {
     config: knowledge.configuration.config,
     gpus: knowledge.gpus,
+    cards: knowledge.cards,
+    driverGoneSince: knowledge.driverGoneSince,
     machine: knowledge.machine,
     processes: knowledge.observed?.processes ?? unknown(NOT_LOOKED_YET),
     now,

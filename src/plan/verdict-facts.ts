@@ -1,3 +1,4 @@
+import type { CardFacts } from '../domain/card.ts';
 import type { Config } from '../domain/config.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
@@ -20,6 +21,8 @@ export interface VerdictFacts {
   readonly queue: { readonly running: number; readonly pending: number } | null;
   /** When its log last moved while it starts; null: not seen. Epoch ms. */
   readonly startMovedAt: number | null;
+  /** null: it has no card, or nothing is known of it yet. */
+  readonly card: CardFacts | null;
   readonly now: number;
 }
 
@@ -27,6 +30,10 @@ export interface VerdictFacts {
 export interface MachineVerdictFacts {
   readonly config: Config;
   readonly gpus: Observed<GpuReading>;
+  /** All cards that were seen since the agent started. */
+  readonly cards: Observed<GpuReading>;
+  /** Since when the driver tells nothing of them. Epoch ms. */
+  readonly driverGoneSince: number | null;
   readonly machine: Observed<MachineFacts>;
   readonly processes: Observed<readonly ProcessState[]>;
   readonly now: number;

@@ -2,6 +2,13 @@ import type { Verdict } from '../domain/verdict.ts';
 import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
 import { crashLoop } from './verdicts/crash-loop.ts';
 import { cudaError, jobOutOfMemory } from './verdicts/cuda.ts';
+import { cardMemoryKept } from './verdicts/card-memory.ts';
+import { cardMissing } from './verdicts/card-missing.ts';
+import { cardRecovery } from './verdicts/card-recovery.ts';
+import { cardSensors } from './verdicts/card-sensors.ts';
+import { cardWrong } from './verdicts/card-wrong.ts';
+import { cardXid } from './verdicts/card-xid.ts';
+import { driverGone } from './verdicts/driver-gone.ts';
 import { hang } from './verdicts/hang.ts';
 import { websocketGone } from './verdicts/websocket.ts';
 import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
@@ -11,6 +18,10 @@ import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
  * action gets it). Adding one: a file in `verdicts/` and a line here.
  */
 const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [
+  cardMissing,
+  cardRecovery,
+  cardXid,
+  cardWrong,
   crashLoop,
   hang,
   workerDead,
@@ -18,10 +29,12 @@ const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] 
   jobWithoutProgress,
   websocketGone,
   jobOutOfMemory,
+  cardSensors,
+  cardMemoryKept,
 ];
 
 /** The same for the machine as a whole. */
-const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [];
+const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone];
 
 export const instanceVerdicts = (facts: VerdictFacts): Verdict[] => instanceSources.flatMap((source) => source(facts));
 

@@ -108,16 +108,6 @@ describe('the loop', () => {
       expect(machine.core.documents().health.holds).toMatchObject([{ target: 'machine', code: 'GPU_QUERY_FAILED' }]);
       expect(world.pm2.calls).toHaveLength(2);
     });
-
-    it('a card that is gone takes its instance along, and no other', async () => {
-      const world = await createWorld({ gpus: [aGpu(0), aGpu(1)] });
-      machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
-      world.hardware.gpus([aGpu(1)]);
-      await machine.core.surveys.gpus();
-      await machine.advance(5_000);
-      expect([...world.running().keys()]).toEqual(['comfyui-gpu1']);
-      expect(world.pm2.calls.slice(2)).toEqual(['remove comfyui-gpu0']);
-    });
   });
 
   describe('the end', () => {

@@ -1,21 +1,9 @@
-import type { CardFacts } from '../../domain/card.ts';
-import type { Config } from '../../domain/config.ts';
-import type { DesiredInstance } from '../../domain/instance.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { FaultKind, Verdict } from '../../domain/verdict.ts';
-import type { ProbeRecord } from '../assess.ts';
+import type { VerdictFacts } from '../verdict-facts.ts';
 
 /** The part of the facts of an instance by which its card is judged. */
-export interface CardVerdictFacts {
-  readonly config: Config;
-  readonly instance: DesiredInstance;
-  /** null: the instance has no card, or nothing is known of it yet. */
-  readonly card: CardFacts | null;
-  /** Jobs in the instance; null when not known. */
-  readonly queue: { readonly running: number; readonly pending: number } | null;
-  readonly probes: ReadonlyMap<string, ProbeRecord>;
-  readonly now: number;
-}
+export type CardVerdictFacts = Pick<VerdictFacts, 'config' | 'instance' | 'card' | 'queue' | 'probes' | 'now'>;
 
 /** Readings are 10 s apart: what stands for this long was seen twice. */
 export const TWO_READINGS_MS = 15_000;

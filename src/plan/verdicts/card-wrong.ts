@@ -1,6 +1,9 @@
 import type { Verdict } from '../../domain/verdict.ts';
 import { type CardVerdictFacts, cardName, cardVerdict } from './card-input.ts';
 
+/** Restarts that are tried: what sets the variable wrongly may do so again. */
+const WRONG_STARTS = 2;
+
 /** The instance was started on another card than its own, or computes on one. */
 export function cardWrong(facts: CardVerdictFacts): readonly Verdict[] {
   const { card, instance, now } = facts;
@@ -8,13 +11,16 @@ export function cardWrong(facts: CardVerdictFacts): readonly Verdict[] {
   if (card === null || process === null) return [];
   const seen = process.visibleDevices;
   if (seen !== null && seen !== instance.visibleDevices && process.isCurrent) {
+    const again = process.wrongStarts > WRONG_STARTS;
     return [
       cardVerdict('wrong-card', process.startedAt, {
         reason: `pid ${process.pid} sees ${seen === '' ? 'no card' : `card ${seen}`} and not ${instance.visibleDevices}, its own`,
         evidence: [`CUDA_VISIBLE_DEVICES=${seen} in the environment of pid ${process.pid}`],
         blocksReady: true,
-        remedy: 'restart',
-        next: 'the instance is restarted with its own card',
+        remedy: again ? 'quarantine' : 'restart',
+        next: again
+          ? `${process.wrongStarts} starts in a row saw another card: look at pm2.template, which may set CUDA_VISIBLE_DEVICES`
+          : 'the instance is restarted with its own card',
       }),
     ];
   }

@@ -96,7 +96,6 @@ function notices(facts: CardVerdictFacts, card: CardFacts): readonly Verdict[] {
   ];
 }
 
-const ofEarlier = (card: CardFacts, xid: XidEvent): boolean =>
-  xidMeaning(xid.code).class === 'application' &&
-  card.process.known &&
-  (card.process.value === null || card.process.value.startedAt > xid.at);
+/** Of a process that has ended since, or of one that was not looked at yet. */
+const ofEarlier = ({ process }: CardFacts, xid: XidEvent): boolean =>
+  xidMeaning(xid.code).class === 'application' && (!process.known || process.value === null || process.value.startedAt >= xid.at);

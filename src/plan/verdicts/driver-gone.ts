@@ -1,6 +1,7 @@
 import type { GpuReading } from '../../domain/gpu.ts';
 import { NOT_LOOKED_YET, type Observed, toTime } from '../../domain/observed.ts';
 import type { Verdict } from '../../domain/verdict.ts';
+import type { MachineVerdictFacts } from '../verdict-facts.ts';
 
 /** Why the driver tells nothing of cards that were there; null: it does, or it was never known. */
 export function driverTrouble(gpus: Observed<GpuReading>, cards: Observed<GpuReading>): string | null {
@@ -14,7 +15,7 @@ export function driverTrouble(gpus: Observed<GpuReading>, cards: Observed<GpuRea
 }
 
 /** The whole machine: nothing is restarted for it, since no new process could use a card either. */
-export function driverGone(gpus: Observed<GpuReading>, cards: Observed<GpuReading>, since: number): readonly Verdict[] {
+export function driverGone({ gpus, cards, driverGoneSince, now }: MachineVerdictFacts): readonly Verdict[] {
   const reason = driverTrouble(gpus, cards);
   if (reason === null) return [];
   return [
@@ -22,7 +23,7 @@ export function driverGone(gpus: Observed<GpuReading>, cards: Observed<GpuReadin
       fault: 'driver-gone',
       reason,
       evidence: [],
-      since: toTime(since),
+      since: toTime(driverGoneSince ?? now),
       blocksReady: false,
       remedy: 'none',
       dueAt: null,

@@ -27,6 +27,7 @@ const aProcess = (change: Partial<CardProcess> = {}): CardProcess => ({
   pids: [4711, 4712],
   visibleDevices: UUID,
   isCurrent: true,
+  wrongStarts: change.visibleDevices === undefined ? 0 : 1,
   computesOn: [UUID],
   ...change,
 });
@@ -89,6 +90,7 @@ const proved = (at: number): CardVerdictFacts['probes'] =>
         },
         consecutiveFailures: 0,
         everPassed: true,
+        since: at,
       },
     ],
   ]);
@@ -208,6 +210,11 @@ const cases: readonly (readonly [string, Scene, readonly string[]])[] = [
   ['63 of long ago', { card: { xids: [xid(63, 700_000)] } }, []],
 
   ['sees another card', { card: { process: known(aProcess({ visibleDevices: 'GPU-00000001' })) } }, ['wrong-card restart not-ready']],
+  [
+    'sees another card, whatever is done',
+    { card: { process: known(aProcess({ visibleDevices: 'GPU-00000001', wrongStarts: 3 })) } },
+    ['wrong-card quarantine not-ready'],
+  ],
   ['sees no card', { card: { process: known(aProcess({ visibleDevices: '' })) } }, ['wrong-card restart not-ready']],
   ['was started before an edit', { card: { process: known(aProcess({ visibleDevices: 'GPU-00000001', isCurrent: false })) } }, []],
   ['an environment that cannot be read', { card: { process: known(aProcess({ visibleDevices: null, computesOn: [] })) } }, []],

@@ -1,0 +1,184 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { ConfigInput } from '../../src/domain/config.ts';
+import type { Gpu } from '../../src/domain/gpu.ts';
+import { aGpu } from '../support/builders.ts';
+import { aReadyMachine, type Machine } from '../support/machine.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+/** Faults of cards on a machine in memory: who is taken out, who goes on, and what is never done. */
+
+let machine: Machine;
+afterEach(() => machine.stop());
+
+async function withCards(count = 2, gpu: Partial<Gpu> = {}, config: ConfigInput = {}): Promise<World> {
+  const world = await createWorld({ gpus: Array.from({ length: count }, (_, index) => aGpu(index, gpu)) });
+  machine = await aReadyMachine({ world, config: { ...config, gpu: { mode: 'actual', ...config.gpu } } });
+  machine.core.surveys.start();
+  await machine.advance(11_000);
+  expect(machine.isReady()).toBe(true);
+  return world;
+}
+
+const faultsOf = (gpu: number): string[] => machine.instance(gpu).verdicts.map(({ fault, remedy }) => `${fault} ${remedy}`);
+const statusOf = (gpu: number): string => machine.instance(gpu).status;
+const startsOf = (world: World): number => world.pm2.calls.filter((call) => call.startsWith('start')).length;
+
+describe('a card that is gone', () => {
+  it('is not ready at the next reading, and quarantined when a second one misses it; the others keep card, port and process', async () => {
+    const world = await withCards(3);
+    const before = [...world.running()];
+    // nvidia-smi numbers what is left anew.
+    world.hardware.gpus([aGpu(1, { index: 0 }), aGpu(2, { index: 1 })]);
+    await machine.until('it is not ready', () => !machine.instance(0).ready, 11_000);
+    expect(faultsOf(0)).toEqual(['card-missing quarantine']);
+    expect(machine.instance(0).pid).not.toBeNull();
+    await machine.until('it is quarantined', () => statusOf(0) === 'quarantined', 20_000);
+    await machine.advance(60_000);
+    expect([...world.running()]).toEqual(before.slice(1));
+    expect([1, 2].map((gpu) => [machine.instance(gpu).ready, machine.instance(gpu).uuid])).toEqual([
+      [true, 'GPU-00000001'],
+      [true, 'GPU-00000002'],
+    ]);
+    expect(machine.core.documents().health).toMatchObject({ status: 'degraded', capacity: '2/3' });
+    expect(startsOf(world)).toBe(3);
+  });
+
+  it('that is back at the next reading loses nothing', async () => {
+    const world = await withCards();
+    world.hardware.gpus([aGpu(1)]);
+    await machine.until('it is not ready', () => !machine.instance(0).ready, 11_000);
+    world.hardware.gpus([aGpu(0), aGpu(1)]);
+    await machine.until('it is ready', machine.isReady, 11_000);
+    expect(faultsOf(0)).toEqual([]);
+    expect(machine.events('fault')).toEqual(['instance 0: fault.seen', 'instance 0: fault.gone']);
+    expect(startsOf(world)).toBe(2);
+  });
+
+  it('or lost: the same, at once', async () => {
+    const world = await withCards();
+    world.hardware.gpus([aGpu(0, { state: 'lost' }), aGpu(1)]);
+    await machine.until('it is quarantined', () => statusOf(0) === 'quarantined', 12_000);
+    expect(machine.instance(1).ready).toBe(true);
+  });
+});
+
+describe('a driver that is gone', () => {
+  it.each([
+    ['does not answer', (world: World) => world.hardware.fail('nvidia-smi did not answer within 5000 ms')],
+    ['lists no card', (world: World) => world.hardware.gpus([])],
+    ['is not there', (world: World) => world.hardware.gpus(null)],
+  ])('%s: a hold of the machine, and nothing is restarted', async (_, fault) => {
+    const world = await withCards();
+    const before = [...world.running()];
+    fault(world);
+    await machine.advance(60_000);
+    const { health } = machine.core.documents();
+    expect(health.holds).toMatchObject([{ target: 'machine', code: 'GPU_QUERY_FAILED', help: expect.stringContaining('left alone') }]);
+    expect(health.verdicts).toMatchObject([{ fault: 'driver-gone', remedy: 'none' }]);
+    expect(health).toMatchObject({ status: 'degraded', capacity: '2/2' });
+    expect([...world.running()]).toEqual(before);
+    expect(startsOf(world)).toBe(2);
+    world.hardware.gpus([aGpu(0), aGpu(1)]);
+    await machine.until('it is whole', () => machine.core.documents().health.status === 'healthy', 12_000);
+  });
+});
+
+describe('the kernel log', () => {
+  const say = (world: World, gpu: number, code: number, rest = ''): void =>
+    world.kernelLog.say(`NVRM: Xid (PCI:0000:0${gpu}:00): ${code}, ${rest}`);
+  const pidOf = (gpu: number): number => machine.instance(gpu).pid ?? 0;
+
+  it('a card that fell off the bus: its instance is quarantined within two seconds, no other is touched', async () => {
+    const world = await withCards();
+    const pid = pidOf(1);
+    say(world, 0, 79, 'pid=1, GPU has fallen off the bus.');
+    await machine.until('it is quarantined', () => statusOf(0) === 'quarantined', 2_000);
+    expect(machine.instance(0).verdicts[0]?.reason).toContain('Xid 79 (the GPU has fallen off the bus) on GPU 0 at 0000:00:00');
+    await machine.advance(30_000);
+    expect(machine.instance(1)).toMatchObject({ ready: true, pid });
+  });
+
+  it('an Xid of our process: that one instance is restarted, once', async () => {
+    const world = await withCards();
+    const [first, second] = [pidOf(0), pidOf(1)];
+    say(world, 0, 31, `pid=${first}, name=python3, Ch 00000008`);
+    await machine.until('it is another process', () => pidOf(0) !== first && machine.isReady(), 30_000);
+    await machine.advance(60_000);
+    expect(pidOf(1)).toBe(second);
+    expect(startsOf(world)).toBe(3);
+    expect(faultsOf(0)).toEqual([]);
+  });
+
+  it('an Xid of a stranger, and one of no card of ours: told, or not even that', async () => {
+    const world = await withCards();
+    say(world, 0, 13, 'pid=99999');
+    world.kernelLog.say('NVRM: Xid (PCI:0000:77:00): 79, GPU has fallen off the bus.');
+    await machine.advance(30_000);
+    expect(faultsOf(0)).toEqual(['xid none']);
+    expect([machine.instance(0).ready, machine.instance(1).ready]).toEqual([true, true]);
+    expect(startsOf(world)).toBe(2);
+  });
+
+  it('what the driver says after an Xid is heard before anything is quarantined', async () => {
+    const world = await withCards(2, { recoveryAction: 'none' });
+    const first = pidOf(0);
+    await machine.advance(5_000);
+    say(world, 0, 119, 'pid=0, Timeout waiting for RPC from GSP!');
+    await machine.until('the instance is another process', () => pidOf(0) !== first && machine.isReady(), 30_000);
+    expect(machine.events('action.quarantine')).toEqual([]);
+  });
+
+  it('that may not be read is told once, and read when it may', async () => {
+    const world = await createWorld({ gpus: [aGpu(0)] });
+    world.kernelLog.forbid();
+    machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
+    machine.core.surveys.start();
+    await machine.advance(180_000);
+    expect(machine.core.knowledge.kernelLog).toMatchObject({ known: false, reason: expect.stringContaining('not permitted') });
+    expect(machine.core.documents().health.status).toBe('healthy');
+  });
+});
+
+describe('sensors', () => {
+  it('heat is told, and the instance goes on', async () => {
+    const world = await withCards();
+    const hot = { hardwareThermal: true, softwareThermal: true, powerBrake: false, powerCap: true };
+    world.hardware.gpus([aGpu(0, { throttle: hot, temperatureC: 93 }), aGpu(1)]);
+    await machine.advance(30_000);
+    expect(faultsOf(0)).toEqual(['card-hot none']);
+    expect(machine.instance(0)).toMatchObject({ ready: true, status: 'degraded' });
+    expect(machine.core.documents().health.reasons.join()).toContain('too hot (93 °C)');
+    expect(startsOf(world)).toBe(2);
+  });
+
+  it('memory without spare rows quarantines that card', async () => {
+    const world = await withCards();
+    const ecc = { uncorrectedVolatile: 3, uncorrectedAggregate: 9, retirementPending: null, remapPending: true, remapFailed: true };
+    world.hardware.gpus([aGpu(0), aGpu(1, { ecc })]);
+    await machine.until('it is quarantined', () => statusOf(1) === 'quarantined', 12_000);
+    expect(machine.instance(0).ready).toBe(true);
+  });
+});
+
+describe('the wrong card', () => {
+  it('in the environment of the process: it is started again with its own', async () => {
+    const world = await withCards();
+    const pid = machine.instance(0).pid ?? 0;
+    const environment = world.pm2.entry('comfyui-gpu0')?.env ?? {};
+    world.kernel.add({ pid, environment: { ...environment, CUDA_VISIBLE_DEVICES: 'GPU-00000001' }, listens: [8188] });
+    await machine.until('it is another process', () => machine.instance(0).pid !== pid && machine.isReady(), 30_000);
+    expect(machine.journal('fault.seen')).toMatchObject([{ message: expect.stringContaining(`pid ${pid} sees card GPU-00000001`) }]);
+    await machine.advance(30_000);
+    expect(startsOf(world)).toBe(3);
+  });
+
+  it('by the processes of a card: the instance is taken out', async () => {
+    const world = await withCards();
+    const process = { pid: machine.instance(0).pid ?? 0, name: 'python3', memoryBytes: 2 ** 30, type: 'compute' as const };
+    world.hardware.gpus([aGpu(0), aGpu(1, { processes: [process] })]);
+    await machine.until('it is quarantined', () => statusOf(0) === 'quarantined', 25_000);
+    expect(machine.instance(0).verdicts).toEqual([]);
+    expect(machine.events('fault')).toContain('instance 0: fault.seen');
+    expect(machine.instance(1).ready).toBe(true);
+  });
+});
