@@ -68,7 +68,7 @@ export const Gpu = z.object({
   utilisationPercent: z.number().nullable(),
   /** Place on the bus as the kernel log names it, "0000:3b:00". */
   pciBusId: z.string().nullable(),
-  /** `lost`: it is listed and answers nothing. `reset-required`: it refuses to work until it is reset. */
+  /** `lost`: it answers nothing, or was there and is not listed any more. `reset-required`: it refuses to work until it is reset. */
   state: z.enum(['ok', 'lost', 'reset-required']),
   /** P0 (fastest) to P12. */
   performanceState: z.string().nullable(),

@@ -16,10 +16,14 @@ import { resolveSource } from '../plan/source.ts';
 import { readStaticModels } from '../plan/static-models.ts';
 import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
+import { cardsOfLastStatus, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
 import { ask } from './observe.ts';
 
 /** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
-export type DoctorPorts = Pick<Ports, 'files' | 'shell' | 'git' | 'python' | 'hardware' | 'kernel' | 'processes' | 'assets' | 'clock'>;
+export type DoctorPorts = Pick<
+  Ports,
+  'files' | 'shell' | 'git' | 'python' | 'hardware' | 'kernel' | 'kernelLog' | 'processes' | 'assets' | 'clock'
+>;
 
 export interface DoctorContext {
   readonly config: Config;
@@ -52,24 +56,42 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
       : { ok: true as const, value: { present: false, gpus: [] } };
   const ownPids = await instancePids(ports);
   const gitVersion = await attempt(() => git.version());
-  const [rootWritable, freeBytes, pythonVersion, uv, ps, sshProgram, portHolders, pm2Pid, unfinishedReleases, lastSeen, reachable, ssh] =
-    await Promise.all([
-      attempt(() => tryToWrite(files, layout.root)),
-      ask(
-        async () =>
-          (await files.freeBytes(await nearestExisting(files, layout.root))) ?? Promise.reject(new Error('the filesystem does not say')),
-      ),
-      attempt(() => python.interpreterVersion(config.python.interpreter ?? 'python3')),
-      shell.which('uv').catch(() => null),
-      shell.which('ps').catch(() => null),
-      shell.which('ssh').catch(() => null),
-      attempt(() => ports.kernel.portHolders(portsToLookAt(config, gpus))),
-      ask(() => processes.daemonPid()),
-      unfinished(files, layout).catch(() => []),
-      files.modifiedAt(`${layout.state}/status.json`).catch(() => null),
-      gitVersion.ok ? askRemote(ports, config) : null,
-      sshFacts(ports, context),
-    ]);
+  const [
+    rootWritable,
+    freeBytes,
+    pythonVersion,
+    uv,
+    ps,
+    sshProgram,
+    portHolders,
+    pm2Pid,
+    unfinishedReleases,
+    lastSeen,
+    reachable,
+    ssh,
+    cardsBefore,
+    xids,
+    cardsSeen,
+  ] = await Promise.all([
+    attempt(() => tryToWrite(files, layout.root)),
+    ask(
+      async () =>
+        (await files.freeBytes(await nearestExisting(files, layout.root))) ?? Promise.reject(new Error('the filesystem does not say')),
+    ),
+    attempt(() => python.interpreterVersion(config.python.interpreter ?? 'python3')),
+    shell.which('uv').catch(() => null),
+    shell.which('ps').catch(() => null),
+    shell.which('ssh').catch(() => null),
+    attempt(() => ports.kernel.portHolders(portsToLookAt(config, gpus))),
+    ask(() => processes.daemonPid()),
+    unfinished(files, layout).catch(() => []),
+    files.modifiedAt(`${layout.state}/status.json`).catch(() => null),
+    gitVersion.ok ? askRemote(ports, config) : null,
+    sshFacts(ports, context),
+    cardsOfLastStatus(files, layout),
+    attempt(async () => (config.gpu.mode === 'actual' ? xidsOfKernelLog(ports.kernelLog) : [])),
+    attempt(() => instanceCards(ports)),
+  ]);
   return {
     root: layout.root,
     config,
@@ -84,6 +106,9 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     git: gitVersion,
     programs: { uv, ps },
     gpus,
+    cardsBefore,
+    xids,
+    instanceCards: cardsSeen,
     portHolders,
     ownPids,
     agentPid: context.agentPid,

@@ -1,5 +1,6 @@
 import type { Agent, ConfigDocument, GpusDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
+import type { Gpu } from '../domain/gpu.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state.ts';
@@ -207,7 +208,7 @@ export function statusOf({
           : `ComfyUI ${source.comfyuiVersion ?? 'of unknown version'}, ${source.repository}${source.branch === null ? '' : ` ${source.branch}`} at ${source.commit.slice(0, 10)}`,
       packs: { installed: installation.packs.length - failed, failed },
     },
-    gpus: knowledge.gpus.known ? [...knowledge.gpus.value.gpus] : null,
+    gpus: knowledge.gpus.known ? [...cardsOf(knowledge)] : null,
     operations: operations.list().filter((operation) => operation.state === 'running'),
     recent: [...journal.newest(RECENT_EVENTS, 'warn')],
     asOf: toTime(ports.clock.now()),
@@ -241,13 +242,20 @@ function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument
   };
 }
 
-function gpusOf({ gpus, desired, observed, configuration }: Knowledge): GpusDocument {
+/** Those that are gone among them, while the driver lists others. */
+const cardsOf = ({ gpus, cards }: Knowledge): readonly Gpu[] => {
+  if (!gpus.known) return [];
+  return cards.known && gpus.value.gpus.length > 0 ? cards.value.gpus : gpus.value.gpus;
+};
+
+function gpusOf(knowledge: Knowledge): GpusDocument {
+  const { gpus, desired, observed, configuration } = knowledge;
   if (!gpus.known) return { present: null, reason: gpus.reason, gpus: [] };
   const foreign = foreignProcesses({ ...configuration.config.gpu, foreignMemoryMb: 0 }, gpus, observed?.ownPids ?? new Set());
   return {
     present: gpus.value.present,
     reason: gpus.value.present ? null : 'this machine has no NVIDIA driver',
-    gpus: gpus.value.gpus.map((gpu) => {
+    gpus: cardsOf(knowledge).map((gpu) => {
       const stranger = foreign.find((candidate) => candidate.gpu === gpu.index);
       return {
         ...gpu,

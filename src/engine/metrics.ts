@@ -1,6 +1,7 @@
 import type { MetricSample } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
+import { cardSamples } from './metrics-cards.ts';
 import { supervisionSamples } from './supervision-metrics.ts';
 
 /** What /metrics tells, from the same documents as health. */
@@ -79,15 +80,5 @@ export function metricSamples(knowledge: Knowledge, documents: Documents): reado
       );
     }
   }
-  for (const gpu of knowledge.gpus.known ? knowledge.gpus.value.gpus : []) {
-    const labels = { gpu: String(gpu.index), uuid: gpu.uuid };
-    const gauge = (name: string, help: string, value: number | null): void => {
-      if (value !== null) samples.push({ name, help, type: 'gauge', labels, value });
-    };
-    gauge('comfy_agent_gpu_memory_used_bytes', 'Memory in use on the card.', gpu.memoryUsedBytes);
-    gauge('comfy_agent_gpu_memory_total_bytes', 'Memory of the card.', gpu.memoryTotalBytes);
-    gauge('comfy_agent_gpu_utilisation_percent', 'Utilisation of the card.', gpu.utilisationPercent);
-    gauge('comfy_agent_gpu_temperature_celsius', 'Temperature of the card.', gpu.temperatureC);
-  }
-  return [...samples, ...supervisionSamples(knowledge, documents)];
+  return [...samples, ...cardSamples(knowledge), ...supervisionSamples(knowledge, documents)];
 }

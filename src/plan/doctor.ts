@@ -1,8 +1,10 @@
 import type { Config } from '../domain/config.ts';
 import type { DoctorDocument, Finding } from '../domain/doctor.ts';
-import type { GpuReading } from '../domain/gpu.ts';
+import type { Gpu, GpuReading } from '../domain/gpu.ts';
 import type { PortHolder } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
+import type { XidEvent } from '../domain/xid.ts';
+import { checkCardFaults } from './doctor-card-faults.ts';
 import { checkCards, checkPorts, checkTorch } from './doctor-cards.ts';
 import { checkConfiguration, checkInputs, checkRepositories, checkSsh } from './doctor-inputs.ts';
 import {
@@ -20,6 +22,17 @@ import {
 
 /** What was tried, and how it ended: a failure brings its own remedy. */
 export type Attempt<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly message: string; readonly help: string };
+
+/** The process of one instance, as far as its card is concerned. */
+export interface InstanceCard {
+  readonly gpu: number;
+  readonly pid: number;
+  /** Epoch ms. */
+  readonly startedAt: number;
+  /** With its children. */
+  readonly pids: readonly number[];
+  readonly visibleDevices: string | null;
+}
 
 /** Everything that the doctor looks at, as plain data. */
 export interface DoctorFacts {
@@ -45,6 +58,12 @@ export interface DoctorFacts {
   /** Absolute paths of programs, null where they are not on PATH. */
   readonly programs: { readonly uv: string | null; readonly ps: string | null };
   readonly gpus: Attempt<GpuReading>;
+  /** Cards that the last agent on this root saw. */
+  readonly cardsBefore: readonly Gpu[];
+  /** What the kernel log holds of cards. */
+  readonly xids: Attempt<readonly XidEvent[]>;
+  /** What the processes of our instances see. */
+  readonly instanceCards: Attempt<readonly InstanceCard[]>;
   readonly portHolders: Attempt<readonly PortHolder[]>;
   /** Processes of our instances. */
   readonly ownPids: Observed<ReadonlySet<number>>;
@@ -72,6 +91,7 @@ export function diagnose(facts: DoctorFacts): Finding[] {
     checkSsh,
     checkRepositories,
     checkCards,
+    checkCardFaults,
     checkTorch,
     checkPorts,
     checkPm2,

@@ -112,5 +112,6 @@ function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents
   };
 }
 
-const visibleDevices = (gpu: Gpu, pin: Config['gpu']['pin']): string =>
+/** What CUDA_VISIBLE_DEVICES holds for an instance on this card. */
+export const visibleDevices = (gpu: Gpu, pin: Config['gpu']['pin']): string =>
   gpu.migMode === 'enabled' && gpu.migDevices[0] !== undefined ? gpu.migDevices[0] : pin === 'uuid' ? gpu.uuid : String(gpu.index);

@@ -2,6 +2,7 @@ import type { Verdict } from '../domain/verdict.ts';
 import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
 import { crashLoop } from './verdicts/crash-loop.ts';
 import { cudaError, jobOutOfMemory } from './verdicts/cuda.ts';
+import type { CardVerdictFacts } from './verdicts/card-input.ts';
 import { cardMemoryKept } from './verdicts/card-memory.ts';
 import { cardMissing } from './verdicts/card-missing.ts';
 import { cardRecovery } from './verdicts/card-recovery.ts';
@@ -35,6 +36,18 @@ const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] 
 
 /** The same for the machine as a whole. */
 const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone];
+
+/** Those of the card alone: all that can be told without an agent. */
+const cardSources: readonly ((facts: CardVerdictFacts) => readonly Verdict[])[] = [
+  cardMissing,
+  cardRecovery,
+  cardXid,
+  cardWrong,
+  cardSensors,
+  cardMemoryKept,
+];
+
+export const cardVerdicts = (facts: CardVerdictFacts): Verdict[] => cardSources.flatMap((source) => source(facts));
 
 export const instanceVerdicts = (facts: VerdictFacts): Verdict[] => instanceSources.flatMap((source) => source(facts));
 

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/domain/config.ts';
 import type { Gpu } from '../../src/domain/gpu.ts';
+import { metricSamples } from '../../src/engine/metrics.ts';
 import { aGpu } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -136,6 +137,40 @@ describe('the kernel log', () => {
     await machine.advance(180_000);
     expect(machine.core.knowledge.kernelLog).toMatchObject({ known: false, reason: expect.stringContaining('not permitted') });
     expect(machine.core.documents().health.status).toBe('healthy');
+  });
+});
+
+describe('metrics', () => {
+  const sample = (name: string, labels: object): number | undefined =>
+    metricSamples(machine.core.knowledge, machine.core.documents()).find(
+      (candidate) => candidate.name === `comfy_agent_gpu_${name}` && JSON.stringify(candidate.labels) === JSON.stringify(labels),
+    )?.value;
+  const zero = { gpu: '0', uuid: 'GPU-00000000' };
+
+  it('tell what cards tell, and nothing of what they do not', async () => {
+    const world = await withCards();
+    const throttle = { hardwareThermal: true, softwareThermal: null, powerBrake: false, powerCap: null };
+    world.hardware.gpus([aGpu(0, { powerDrawWatts: 71.5, throttle }), aGpu(1)]);
+    world.kernelLog.say('NVRM: Xid (PCI:0000:00:00): 63, pid=0');
+    world.kernelLog.say('NVRM: Xid (PCI:0000:00:00): 63, pid=0');
+    await machine.advance(2_000);
+    expect(sample('power_draw_watts', zero)).toBe(71.5);
+    expect(sample('up', zero)).toBe(1);
+    expect(sample('throttled', { ...zero, reason: 'hw_thermal' })).toBe(1);
+    expect(sample('throttled', { ...zero, reason: 'hw_power_brake' })).toBe(0);
+    expect(sample('throttled', { ...zero, reason: 'sw_thermal' })).toBeUndefined();
+    expect(sample('ecc_uncorrected_volatile', zero)).toBe(0);
+    expect(sample('ecc_retirement_pending', zero)).toBeUndefined();
+    expect(sample('xid_total', { ...zero, xid: '63' })).toBe(2);
+    world.hardware.gpus([aGpu(1)]);
+    await machine.advance(11_000);
+    expect(sample('up', zero)).toBe(0);
+    expect(sample('power_draw_watts', zero)).toBeUndefined();
+    expect(sample('driver_up', {})).toBe(1);
+    world.hardware.fail('nvidia-smi did not answer within 5000 ms');
+    await machine.advance(11_000);
+    expect(sample('driver_up', {})).toBe(0);
+    expect(sample('up', zero)).toBeUndefined();
   });
 });
 

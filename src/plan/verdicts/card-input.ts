@@ -1,9 +1,12 @@
+import type { DesiredInstance } from '../../domain/instance.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { FaultKind, Verdict } from '../../domain/verdict.ts';
 import type { VerdictFacts } from '../verdict-facts.ts';
 
 /** The part of the facts of an instance by which its card is judged. */
-export type CardVerdictFacts = Pick<VerdictFacts, 'config' | 'instance' | 'card' | 'queue' | 'probes' | 'now'>;
+export type CardVerdictFacts = Pick<VerdictFacts, 'config' | 'card' | 'queue' | 'probes' | 'now'> & {
+  readonly instance: Pick<DesiredInstance, 'gpu' | 'visibleDevices'>;
+};
 
 /** Readings are 10 s apart: what stands for this long was seen twice. */
 export const TWO_READINGS_MS = 15_000;

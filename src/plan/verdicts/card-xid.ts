@@ -96,6 +96,6 @@ function notices(facts: CardVerdictFacts, card: CardFacts): readonly Verdict[] {
   ];
 }
 
-/** Of a process that has ended since, or of one that was not looked at yet. */
+/** Of a process that another has replaced since; while it is not known which one runs, nothing is said of either. */
 const ofEarlier = ({ process }: CardFacts, xid: XidEvent): boolean =>
-  xidMeaning(xid.code).class === 'application' && (!process.known || process.value === null || process.value.startedAt >= xid.at);
+  xidMeaning(xid.code).class === 'application' && (!process.known || (process.value !== null && process.value.startedAt >= xid.at));

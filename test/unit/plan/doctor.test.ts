@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { Finding } from '../../../src/domain/doctor.ts';
+import type { Gpu } from '../../../src/domain/gpu.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { type DoctorFacts, diagnose, summarize } from '../../../src/plan/doctor.ts';
+import type { XidEvent } from '../../../src/domain/xid.ts';
+import { type DoctorFacts, diagnose, type InstanceCard, summarize } from '../../../src/plan/doctor.ts';
 import { isKnown, sshHost } from '../../../src/plan/doctor-inputs.ts';
 import { aConfig, aGpu, aReading, NOW } from '../../support/builders.ts';
 
@@ -20,6 +22,9 @@ const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({
   git: { ok: true, value: '2.39.5' },
   programs: { uv: null, ps: '/usr/bin/ps' },
   gpus: { ok: true, value: aReading(aGpu(0), aGpu(1)) },
+  cardsBefore: [],
+  xids: { ok: true, value: [] },
+  instanceCards: { ok: true, value: [] },
   portHolders: { ok: true, value: [] },
   ownPids: known(new Set()),
   agentPid: null,
@@ -35,6 +40,17 @@ const config = (input: Parameters<typeof aConfig>[0]) => aConfig({ gpu: { mode: 
 const stranger = (tcpPort: number, pid: number | null = 991) => ({
   ok: true as const,
   value: [{ tcpPort, pid, command: 'python3 -m http.server' }],
+});
+const seenBy = (change: Partial<InstanceCard>) => ({
+  ok: true as const,
+  value: [{ gpu: 0, pid: 4711, startedAt: NOW - 60_000, pids: [4711], visibleDevices: 'GPU-00000000', ...change }],
+});
+const oneCard = (change: Partial<Gpu>) => ({ ok: true as const, value: aReading(aGpu(0, change)) });
+const noEcc = { uncorrectedVolatile: 0, uncorrectedAggregate: 0, retirementPending: null, remapPending: null, remapFailed: null };
+const cool = { hardwareThermal: false, softwareThermal: false, powerBrake: false, powerCap: false };
+const anXid = (code: number, change: Partial<XidEvent> = {}) => ({
+  ok: true as const,
+  value: [{ at: NOW - 5_000, pciBusId: '0000:00:00', code, pid: null, text: `NVRM: Xid (PCI:0000:00:00): ${code}`, ...change }],
 });
 const withSsh = [{ label: 'pack X', url: 'git@git.example:team/x.git' }];
 
@@ -63,6 +79,23 @@ describe('diagnose', () => {
       { inputs: [{ path: 'x', problems: ['config_nodes.json:4: pack A: it has no url'], warnings: [] }] },
       'fail files',
       'pack A',
+    ],
+    ['a card that was there', { gpus: oneCard({}), cardsBefore: [aGpu(0), aGpu(1)] }, 'fail gpu faults', 'GPU 1 at 0000:01:00 is gone'],
+    ['a lost card', { gpus: oneCard({ state: 'lost' }) }, 'fail gpu faults', 'is lost'],
+    ['a card that wants a reset', { gpus: oneCard({ state: 'reset-required' }) }, 'fail gpu faults', 'asks for a reset'],
+    ['a card off the bus by the kernel log', { xids: anXid(79) }, 'fail gpu faults', 'Xid 79'],
+    ['a crash by the kernel log', { xids: anXid(31) }, 'warn gpu faults', 'Xid 31'],
+    ['a kernel log that may not be read', { xids: failed('the kernel log cannot be read: no') }, 'unknown gpu faults', 'kernel log'],
+    ['no spare rows', { gpus: oneCard({ ecc: { ...noEcc, remapFailed: true } }) }, 'fail gpu faults', 'no spare rows'],
+    ['a row to be remapped', { gpus: oneCard({ ecc: { ...noEcc, remapPending: true } }) }, 'warn gpu faults', 'at its next reset'],
+    ['heat', { gpus: oneCard({ throttle: { ...cool, hardwareThermal: true } }) }, 'warn gpu faults', 'too hot'],
+    ['the power brake', { gpus: oneCard({ throttle: { ...cool, powerBrake: true } }) }, 'warn gpu faults', 'power supply'],
+    ['memory of nobody', { gpus: oneCard({ memoryUsedBytes: 20 * 1024 ** 3 }) }, 'warn gpu faults', 'although its process has ended'],
+    [
+      'an instance on another card',
+      { instanceCards: seenBy({ visibleDevices: 'GPU-00000001' }) },
+      'fail gpu faults',
+      'sees card GPU-00000001',
     ],
     [
       'root of another user',
