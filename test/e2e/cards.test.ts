@@ -1,0 +1,158 @@
+import { delimiter } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { DoctorDocument } from '../../src/domain/doctor.ts';
+import { type AgentOptions, baseEnvironment, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { eventually } from '../support/eventually.ts';
+import { inventedPciBusId, mayUseKmsg, sayToKernel } from '../support/kernel-log.ts';
+import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../support/nvidia-smi.ts';
+import { healthOf, pidsOf, untilHeld } from '../support/scene.ts';
+
+/**
+ * Faults of cards, injected from outside: an nvidia-smi that plays recorded answers, and real lines in the kernel log of this
+ * machine. Two cards; the second serves all the time.
+ */
+
+const fakes: FakeNvidiaSmi[] = [];
+afterEach(async () => {
+  await stopAgents();
+  for (const fake of fakes.splice(0)) await fake.remove();
+});
+
+/** Readings come every 10 s, and two must agree on what is gone. */
+const SOON_MS = 45_000;
+
+async function startWithCards(
+  switches: Readonly<Record<string, string | number>> = {},
+  options: AgentOptions = {},
+): Promise<{ agent: TestAgent; smi: FakeNvidiaSmi; pids: readonly (number | null)[] }> {
+  const smi = await installFakeNvidiaSmi(switches);
+  fakes.push(smi);
+  const agent = await startAgent({
+    gpus: 2,
+    ...options,
+    environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}`, ...options.environment },
+    config: { gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500 } },
+  });
+  await agent.untilReady([0, 1]);
+  return { agent, smi, pids: await pidsOf(agent) };
+}
+
+const faultsOf = async (agent: TestAgent, gpu: number): Promise<string[]> => (await agent.instance(gpu)).verdicts.map(({ fault }) => fault);
+
+async function untilQuarantined(agent: TestAgent, gpu: number, reason: RegExp): Promise<void> {
+  await eventually(`GPU ${gpu} is quarantined`, async () => (await agent.instance(gpu)).status === 'quarantined', SOON_MS);
+  expect((await untilHeld(agent, `instance ${gpu}`, 'QUARANTINED')).reason).toMatch(reason);
+}
+
+/** The other card: same process, ready. */
+async function expectUntouched(agent: TestAgent, gpu: number, pids: readonly (number | null)[]): Promise<void> {
+  expect(await agent.instance(gpu)).toMatchObject({ ready: true, pid: pids[gpu], status: 'healthy' });
+}
+
+const findings = async (agent: TestAgent): Promise<string[]> =>
+  (JSON.parse((await agent.cli('doctor', '--json')).stdout) as DoctorDocument).findings
+    .filter(({ check, status }) => check === 'gpu faults' && status !== 'ok')
+    .map(({ status, message }) => `${status}: ${message}`);
+
+describe('a card that vanishes', () => {
+  it('takes its instance out, and the other keeps its card, its number and its process', async () => {
+    const { agent, smi, pids } = await startWithCards();
+    // What is left is numbered anew.
+    await smi.control({ missing: 0, change: '1|index|0' });
+    await eventually('it is not ready', async () => !(await agent.instance(0)).ready, 20_000);
+    expect(await faultsOf(agent, 0)).toEqual(['card-missing']);
+    expect((await agent.get('/health/comfyui')).status).toBe(200);
+    await untilQuarantined(agent, 0, /GPU 0 at 0000:3b:00 is gone/);
+    expect(await agent.instance(0)).toMatchObject({ uuid: 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6', pid: null });
+    await expectUntouched(agent, 1, pids);
+    expect((await findings(agent)).join('\n')).toMatch(/fail: GPU 0 at 0000:3b:00 is gone/);
+    expect((await agent.cli('gpus')).stdout).toMatch(/0 .*lost/);
+    const metrics = String((await agent.get('/metrics')).body);
+    expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="0",[^}]*\} 0/);
+    expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="1",[^}]*\} 1/);
+    await smi.control({});
+    await eventually('the fault is gone', async () => (await findings(agent)).length === 0, SOON_MS);
+    await expectUntouched(agent, 1, pids);
+  });
+});
+
+describe('a driver that is gone', () => {
+  it.each([
+    ['hangs', { mode: 'hang' }, /did not answer/],
+    ['lists no card any more', { set: 'no-devices' }, /lists no card any more/],
+    ['cannot be reached', { set: 'driver-broken' }, /cannot reach the NVIDIA driver/],
+  ])('%s: held, nothing restarted, nothing quarantined', async (_, fault, reason) => {
+    const { agent, smi, pids } = await startWithCards();
+    await smi.control(fault);
+    expect((await untilHeld(agent, 'machine', 'GPU_QUERY_FAILED')).reason).toMatch(reason);
+    const health = await healthOf(agent);
+    expect(health.verdicts).toMatchObject([{ fault: 'driver-gone', remedy: 'none' }]);
+    expect(health).toMatchObject({ status: 'degraded', capacity: '2/2' });
+    expect(await pidsOf(agent)).toEqual(pids);
+    await smi.control({});
+    await eventually('it is whole', async () => (await healthOf(agent)).status === 'healthy', SOON_MS);
+    expect(await pidsOf(agent)).toEqual(pids);
+  });
+});
+
+const noKmsg = mayUseKmsg() ? '' : ' (skipped: /dev/kmsg may not be written here)';
+describe.skipIf(noKmsg !== '')(`real lines in the kernel log${noKmsg}`, () => {
+  it('a card that falls off the bus is quarantined; a line of no card of ours is nothing', async () => {
+    const card = inventedPciBusId();
+    const { agent, pids } = await startWithCards({ change: `0|pci.bus_id|${card.smi};0|gpu_recovery_action|[N/A]` });
+    sayToKernel(`NVRM: Xid (${inventedPciBusId().log}): 79, pid=1, name=python3, GPU has fallen off the bus.`);
+    await eventually('the address is known', async () => (await agent.get('/metrics')).status === 200);
+    expect(await faultsOf(agent, 0)).toEqual([]);
+    sayToKernel(`NVRM: Xid (${card.log}): 79, pid=1, name=python3, GPU has fallen off the bus.`);
+    await untilQuarantined(agent, 0, /Xid 79 \(the GPU has fallen off the bus\) on GPU 0/);
+    await expectUntouched(agent, 1, pids);
+    expect(await findings(agent)).toMatchObject([expect.stringContaining('fail: Xid 79')]);
+    expect(String((await agent.get('/metrics')).body)).toMatch(/comfy_agent_gpu_xid_total\{gpu="0",[^}]*xid="79"\} 1/);
+  });
+
+  it('an Xid of the process restarts that instance once, and no other', async () => {
+    const card = inventedPciBusId();
+    const { agent, pids } = await startWithCards({ change: `0|pci.bus_id|${card.smi}` });
+    // Only a card whose facts were gathered with its process can be judged.
+    await eventually(
+      'the process was looked at',
+      async () => {
+        sayToKernel(`NVRM: Xid (${card.log}): 31, pid=${pids[0]}, name=python3, Ch 00000008, MMU Fault`);
+        return (await agent.instance(0)).pid !== pids[0];
+      },
+      SOON_MS,
+    );
+    await eventually('it is back', async () => (await agent.instance(0)).ready, SOON_MS);
+    await expectUntouched(agent, 1, pids);
+  });
+});
+
+describe('what the sensors say', () => {
+  it('memory without spare rows quarantines the card; heat and brake are told, and the instance serves on', async () => {
+    const { agent, smi, pids } = await startWithCards();
+    await smi.control({ change: '1|clocks_event_reasons.active|0x00000000000000E8;1|temperature.gpu|94' });
+    await eventually('heat and brake are told', async () => (await faultsOf(agent, 1)).join() === 'card-hot,card-power', 20_000);
+    expect(await agent.instance(1)).toMatchObject({ ready: true, status: 'degraded', pid: pids[1] });
+    expect((await findings(agent)).map((line) => line.slice(0, 5))).toEqual(['warn:', 'warn:']);
+    await smi.control({ change: '0|remapped_rows.failure|Yes;0|ecc.errors.uncorrected.volatile.total|7' });
+    await untilQuarantined(agent, 0, /no spare rows left/);
+    expect(await agent.instance(1)).toMatchObject({ ready: true, pid: pids[1] });
+    expect(await findings(agent)).toMatchObject([expect.stringContaining('fail: GPU 0 at 0000:3b:00 has bad memory')]);
+  });
+
+  it('a card that the driver wants reset is out until the driver says otherwise', async () => {
+    const { agent, smi, pids } = await startWithCards();
+    await smi.control({ change: '1|gpu_recovery_action|Reset' });
+    await untilQuarantined(agent, 1, /the driver asks for a reset of the card/);
+    await expectUntouched(agent, 0, pids);
+  });
+});
+
+describe('the wrong card', () => {
+  it('an instance that computes on the card of another is taken out', async () => {
+    const { agent, smi, pids } = await startWithCards();
+    await smi.control({ set: 'two-l40s-busy', pid: pids[0] ?? 0 });
+    await untilQuarantined(agent, 0, new RegExp(`pid ${pids[0]} of GPU 0 at 0000:3b:00 computes on another card: GPU-8f1d2c3b`));
+    await expectUntouched(agent, 1, pids);
+  });
+});
