@@ -53,6 +53,7 @@ const Gpu = z.strictObject({
     .min(0)
     .default(2_048)
     .describe('more than this on a card after the end of its process, or in an idle process after /free, is called not given back'),
+  periodMs: z.int().min(500).default(10_000).describe('how often the cards are read; what two readings agree on is acted on'),
   queryTimeoutMs: duration.default(5_000).describe('limit on each nvidia-smi call, so that a hung driver cannot hang the agent'),
 });
 

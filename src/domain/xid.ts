@@ -20,12 +20,12 @@ export const XID_WORDS = 'NVRM: Xid';
 const TEXT_LIMIT = 300;
 
 /**
- * A line of the kernel log, with or without a prefix:
+ * A line of the kernel log, with or without its time before it. Elsewhere in a line the words are somebody's text:
  * `NVRM: Xid (PCI:0000:3b:00): 31, pid=4711, name=python3, Ch 00000008, …`; drivers before R525 leave out the name, old ones
  * `PCI:` too, MIG adds ` GPU-I:05` to the address, and an unknown process is `pid='<unknown>'`. null: another line.
  */
 export function parseXid(line: string, at: number): XidEvent | null {
-  const found = /NVRM: Xid \((?<address>[^\s)]+)[^)]*\): (?<code>\d{1,5})\b(?<rest>.*)/.exec(line);
+  const found = /^(?:\[[ \d.]+\] )?(?<line>NVRM: Xid \((?<address>[^\s)]+)[^)]*\): (?<code>\d{1,5})\b(?<rest>.*))/.exec(line);
   const pciBusId = normalPciBusId(found?.groups?.['address'] ?? '');
   if (found === null || pciBusId === null) return null;
   const pid = /\bpid='?(\d{1,10})\b/.exec(found.groups?.['rest'] ?? '')?.[1];
@@ -34,6 +34,6 @@ export function parseXid(line: string, at: number): XidEvent | null {
     pciBusId,
     code: Number(found.groups?.['code']),
     pid: pid === undefined || Number(pid) === 0 ? null : Number(pid),
-    text: found[0].trimEnd().slice(0, TEXT_LIMIT),
+    text: (found.groups?.['line'] ?? '').trimEnd().slice(0, TEXT_LIMIT),
   };
 }

@@ -8,7 +8,7 @@ import type { Knowledge, RequiredModel } from './knowledge.ts';
 import { ask } from './observe.ts';
 
 /** How often what is slow to ask is asked. */
-const PERIODS_MS = { gpus: 10_000, machine: 60_000, models: 30_000 } as const;
+const PERIODS_MS = { machine: 60_000, models: 30_000 } as const;
 
 /** Looks at cards, machine and models at their own pace, each one look at a time, and tells when something was learnt. */
 export class Surveys {
@@ -30,9 +30,18 @@ export class Surveys {
   start(): void {
     this.#loops = [
       this.#cards.follow(this.#abort.signal),
-      this.#repeat(PERIODS_MS.gpus, () => this.gpus()),
-      this.#repeat(PERIODS_MS.machine, () => this.machine()),
-      this.#repeat(PERIODS_MS.models, () => this.models()),
+      this.#repeat(
+        () => this.#knowledge.configuration.config.gpu.periodMs,
+        () => this.gpus(),
+      ),
+      this.#repeat(
+        () => PERIODS_MS.machine,
+        () => this.machine(),
+      ),
+      this.#repeat(
+        () => PERIODS_MS.models,
+        () => this.models(),
+      ),
     ];
   }
 
@@ -111,13 +120,13 @@ export class Surveys {
     return digest;
   }
 
-  async #repeat(periodMs: number, look: () => Promise<void>): Promise<void> {
+  async #repeat(periodMs: () => number, look: () => Promise<void>): Promise<void> {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       await look();
       if (signal.aborted) return;
       this.#onNews();
-      await this.#ports.clock.sleep(periodMs, signal).catch(() => undefined);
+      await this.#ports.clock.sleep(periodMs(), signal).catch(() => undefined);
     }
   }
 }

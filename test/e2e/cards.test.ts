@@ -18,7 +18,7 @@ afterEach(async () => {
   for (const fake of fakes.splice(0)) await fake.remove();
 });
 
-/** Readings come every 10 s, and two must agree on what is gone. */
+/** Readings come every second here; the machine may be busy. */
 const SOON_MS = 45_000;
 
 async function startWithCards(
@@ -31,7 +31,7 @@ async function startWithCards(
     gpus: 2,
     ...options,
     environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}`, ...options.environment },
-    config: { gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500 } },
+    config: { gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 } },
   });
   await agent.untilReady([0, 1]);
   return { agent, smi, pids: await pidsOf(agent) };
@@ -77,20 +77,23 @@ describe('a card that vanishes', () => {
 });
 
 describe('a driver that is gone', () => {
-  it.each([
-    ['hangs', { mode: 'hang' }, /did not answer/],
-    ['lists no card any more', { set: 'no-devices' }, /lists no card any more/],
-    ['cannot be reached', { set: 'driver-broken' }, /cannot reach the NVIDIA driver/],
-  ])('%s: held, nothing restarted, nothing quarantined', async (_, fault, reason) => {
+  it('is held, nothing is restarted and nothing quarantined, whichever way it goes', async () => {
     const { agent, smi, pids } = await startWithCards();
-    await smi.control(fault);
-    expect((await untilHeld(agent, 'machine', 'GPU_QUERY_FAILED')).reason).toMatch(reason);
-    const health = await healthOf(agent);
-    expect(health.verdicts).toMatchObject([{ fault: 'driver-gone', remedy: 'none' }]);
-    expect(health).toMatchObject({ status: 'degraded', capacity: '2/2' });
-    expect(await pidsOf(agent)).toEqual(pids);
-    await smi.control({});
-    await eventually('it is whole', async () => (await healthOf(agent)).status === 'healthy', SOON_MS);
+    const ways = [
+      [{ mode: 'hang' }, /did not answer/],
+      [{ set: 'no-devices' }, /lists no card any more/],
+      [{ set: 'driver-broken' }, /cannot reach the NVIDIA driver/],
+    ] as const;
+    for (const [fault, reason] of ways) {
+      await smi.control(fault);
+      expect((await untilHeld(agent, 'machine', 'GPU_QUERY_FAILED')).reason).toMatch(reason);
+      const health = await healthOf(agent);
+      expect(health.verdicts).toMatchObject([{ fault: 'driver-gone', remedy: 'none' }]);
+      expect(health).toMatchObject({ status: 'degraded', capacity: '2/2' });
+      expect(await pidsOf(agent)).toEqual(pids);
+      await smi.control({});
+      await eventually('it is whole', async () => (await healthOf(agent)).status === 'healthy', SOON_MS);
+    }
     expect(await pidsOf(agent)).toEqual(pids);
   });
 });

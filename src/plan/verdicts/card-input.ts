@@ -8,8 +8,8 @@ export type CardVerdictFacts = Pick<VerdictFacts, 'config' | 'card' | 'queue' | 
   readonly instance: Pick<DesiredInstance, 'gpu' | 'visibleDevices'>;
 };
 
-/** Readings are 10 s apart: what stands for this long was seen twice. */
-export const TWO_READINGS_MS = 15_000;
+/** What stands for this long was seen by two readings. Milliseconds. */
+export const twoReadings = ({ config }: Pick<CardVerdictFacts, 'config'>): number => config.gpu.periodMs * 1.5;
 
 /** Short for a verdict about a card. */
 export function cardVerdict(

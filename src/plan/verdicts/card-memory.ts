@@ -1,6 +1,6 @@
 import type { Verdict } from '../../domain/verdict.ts';
 import { ownMemory } from '../card-conditions.ts';
-import { type CardVerdictFacts, cardName, cardVerdict, TWO_READINGS_MS } from './card-input.ts';
+import { type CardVerdictFacts, cardName, cardVerdict, twoReadings } from './card-input.ts';
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -13,7 +13,7 @@ export function cardMemoryKept(facts: CardVerdictFacts): readonly Verdict[] {
   const gpu = card?.gpu.known === true ? card.gpu.value : null;
   if (card === null || gpu === null) return [];
   const ended = card.since['kept-after-end'];
-  if (ended !== undefined && now >= ended + TWO_READINGS_MS) {
+  if (ended !== undefined && now >= ended + twoReadings(facts)) {
     return [
       cardVerdict('card-memory-kept', ended, {
         reason: `${Math.round((gpu.memoryUsedBytes ?? 0) / MEBIBYTE)} MiB of ${cardName(facts)} are in use although its process has ended and the driver lists no other`,
@@ -27,7 +27,7 @@ export function cardMemoryKept(facts: CardVerdictFacts): readonly Verdict[] {
   const freed = card.since['kept-after-free'];
   const process = card.process.known ? card.process.value : null;
   const idle = facts.queue !== null && facts.queue.running + facts.queue.pending === 0;
-  if (freed === undefined || process === null || !idle || now < freed + TWO_READINGS_MS) return [];
+  if (freed === undefined || process === null || !idle || now < freed + twoReadings(facts)) return [];
   return [
     cardVerdict('card-memory-kept', freed, {
       reason: `pid ${process.pid} still holds ${Math.round(ownMemory(gpu, process.pids) / MEBIBYTE)} MiB of ${cardName(facts)} after it was asked to free its memory, with nothing to do`,

@@ -1,5 +1,5 @@
 import type { Verdict } from '../../domain/verdict.ts';
-import { type CardVerdictFacts, cardName, cardVerdict, TWO_READINGS_MS } from './card-input.ts';
+import { type CardVerdictFacts, cardName, cardVerdict, twoReadings } from './card-input.ts';
 
 const RELEASE = 'the other instances go on; once the card is back and a canary has passed, the instance is released';
 
@@ -18,7 +18,7 @@ export function cardMissing(facts: CardVerdictFacts): readonly Verdict[] {
         blocksReady: true,
         remedy: 'quarantine',
         // One answer that leaves a card out is not enough to end its jobs.
-        dueAtMs: since + TWO_READINGS_MS,
+        dueAtMs: since + twoReadings(facts),
         next: `look at \`dmesg | grep -i -e nvrm -e xid\`; the machine may have to be rebooted. ${RELEASE}`,
       }),
     ];

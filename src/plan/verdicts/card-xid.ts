@@ -2,7 +2,7 @@ import type { CardFacts } from '../../domain/card.ts';
 import type { Verdict } from '../../domain/verdict.ts';
 import type { XidEvent } from '../../domain/xid.ts';
 import { condemnsCard, needsRecovery, recoveryOfXid, xidMeaning } from '../xid.ts';
-import { type CardVerdictFacts, cardName, cardVerdict, provedAfter, TWO_READINGS_MS } from './card-input.ts';
+import { type CardVerdictFacts, cardName, cardVerdict, provedAfter, twoReadings } from './card-input.ts';
 
 /** How long an Xid speaks against a card whose driver does not say what is needed, and how long a notice is shown. */
 export const XID_STANDS_MS = 600_000;
@@ -48,7 +48,7 @@ function ofCard(facts: CardVerdictFacts, card: CardFacts, xid: XidEvent): readon
       evidence: card.xids.slice(-50).map(({ text }) => text),
       blocksReady: true,
       remedy: 'quarantine',
-      ...(speaks ? { dueAtMs: xid.at + TWO_READINGS_MS } : {}),
+      ...(speaks ? { dueAtMs: xid.at + twoReadings(facts) } : {}),
       next: `reset the card (\`nvidia-smi -r -i ${card.uuid}\`) or reboot; the others go on. Ten minutes after the last such Xid a canary decides whether the instance is released`,
     }),
   ];

@@ -35,6 +35,7 @@ describe('parseXid', () => {
     ['NVRM: Xid (PCI:nonsense): 31, pid=1'],
     ['NVRM: Xid (PCI:0000:05:00): none'],
     ['nvidia-nvswitch1: SXid (PCI:0000:c1:00.0): 11012, Non-fatal'],
+    ['usb 1-1: Product: NVRM: Xid (PCI:0000:05:00): 79, GPU has fallen off the bus.'],
     [''],
   ])('%j is another line', (line) => {
     expect(parseXid(line, 5)).toBeNull();
