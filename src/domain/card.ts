@@ -22,6 +22,10 @@ export interface CardProcess {
   readonly wrongStarts: number;
   /** UUIDs of all cards on which one of these pids computes. */
   readonly computesOn: readonly string[];
+  /** Name of the card by ComfyUI's own word; null: not asked yet, or it runs on the CPU. */
+  readonly deviceName: string | null;
+  /** Names of the other cards of this machine, where they differ from that of its own. */
+  readonly otherNames: readonly string[];
 }
 
 /** Everything known about the card of one instance; kept by engine/card-watch.ts, judged under plan/verdicts. */

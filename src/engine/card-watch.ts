@@ -10,12 +10,15 @@ import { launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { ask } from './observe.ts';
+import { probeHost } from './probe-targets.ts';
 
 const XIDS_KEPT = 50;
 /** Cards whose Xids are kept: far more than a machine has, should the log be full of addresses. */
 const CARDS_KEPT = 64;
 /** Until a kernel log that could not be read is tried again. */
 const AGAIN_MS = 60_000;
+
+const STATS_TIMEOUT_MS = 1_000;
 
 export interface CardWatchOptions {
   readonly onNews: () => void;
@@ -30,6 +33,8 @@ export class CardWatch {
   readonly #options: CardWatchOptions;
   /** Starts in a row that saw other devices than they should, by GPU. */
   readonly #wrong = new Map<number, { readonly incarnation: string; readonly count: number }>();
+  /** What each process named as its card, by GPU. */
+  readonly #devices = new Map<number, { readonly incarnation: string; readonly name: string | null }>();
   #reading: Promise<void> | null = null;
 
   constructor(ports: Ports, knowledge: Knowledge, options: CardWatchOptions) {
@@ -106,6 +111,23 @@ export class CardWatch {
     return { ...base, since: datedConditions(base, since, configuration.config) };
   }
 
+  /** ComfyUI names its card once for each process: the question touches the driver, which may hang later. */
+  async #deviceOf(instance: DesiredInstance, incarnation: string): Promise<string | null> {
+    const { probes, leases, configuration } = this.#knowledge;
+    const before = this.#devices.get(instance.gpu);
+    if (before?.incarnation === incarnation) return before.name;
+    const http = probes.get(instance.name)?.get('http')?.latest;
+    const lease = leases.find(({ gpu }) => gpu === instance.gpu);
+    if (http?.incarnation !== incarnation || http.outcome !== 'pass' || lease === undefined) return null;
+    const baseUrl = `http://${probeHost(configuration.config.comfyui.listen)}:${lease.tcpPort}`;
+    const stats = await ask(() => this.#ports.comfy.systemStats(baseUrl, STATS_TIMEOUT_MS));
+    const device = stats.known ? stats.value.devices.find(({ type }) => type === 'cuda') : undefined;
+    // "cuda:0 NVIDIA L40S : cudaMallocAsync"
+    const name = device === undefined ? null : device.name.replace(/^cuda:\d+ /, '').replace(/ : \w+$/, '');
+    this.#devices.set(instance.gpu, { incarnation, name });
+    return name;
+  }
+
   #countWrong(gpu: number, incarnation: string, isWrong: boolean): number {
     const before = this.#wrong.get(gpu);
     const count = !isWrong ? 0 : before?.incarnation === incarnation ? before.count : (before?.count ?? 0) + 1;
@@ -114,7 +136,7 @@ export class CardWatch {
   }
 
   async #processOf(instance: DesiredInstance): Promise<CardFacts['process']> {
-    const { observed, gpus, launches } = this.#knowledge;
+    const { observed, gpus, cards, launches } = this.#knowledge;
     const seen = observed?.incarnations.get(instance.name) ?? (observed === null ? unknown(NOT_LOOKED_YET) : known(null));
     if (!seen.known || seen.value === null) return seen.known ? known(null) : seen;
     const { pid, startedAt } = seen.value;
@@ -123,6 +145,8 @@ export class CardWatch {
     const digest =
       observed?.processes.known === true ? observed.processes.value.find(({ name }) => name === instance.name)?.entryDigest : null;
     const { kernel } = this.#ports;
+    const deviceName = await this.#deviceOf(instance, incarnation);
+    const names = cards.known ? cards.value.gpus.filter(({ uuid }) => uuid !== instance.uuid).map(({ name }) => name) : [];
     return ask(async (): Promise<CardProcess> => {
       const [pids, visibleDevices] = await Promise.all([
         kernel.tree(pid).catch(() => [pid]),
@@ -138,6 +162,8 @@ export class CardWatch {
         isCurrent: launch !== undefined && digest === launchDigest(launch),
         wrongStarts: this.#countWrong(instance.gpu, incarnation, isWrong),
         computesOn: gpus.known ? computingOn(gpus.value, pids) : [],
+        deviceName,
+        otherNames: names.filter((name) => name !== instance.gpuName),
       };
     });
   }

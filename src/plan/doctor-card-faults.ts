@@ -45,6 +45,8 @@ function ofCard({ config, xids, instanceCards, gpus, now }: DoctorFacts, index: 
                 .filter((gpu) => gpu.processes.some(({ pid, name }) => name !== null && own.pids.includes(pid)))
                 .map(({ uuid }) => uuid)
             : [],
+          deviceName: null,
+          otherNames: [],
         };
   const base: Omit<CardFacts, 'since'> = {
     uuid: card.uuid,

@@ -4,7 +4,7 @@ import type { Gpu } from '../../src/domain/gpu.ts';
 import { metricSamples } from '../../src/engine/metrics.ts';
 import { aGpu } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createWorld, urlOf, type World } from '../support/world.ts';
 
 /** Faults of cards on a machine in memory: who is taken out, who goes on, and what is never done. */
 
@@ -205,6 +205,20 @@ describe('the wrong card', () => {
     expect(machine.journal('fault.seen')).toMatchObject([{ message: expect.stringContaining(`pid ${pid} sees card GPU-00000001`) }]);
     await machine.advance(30_000);
     expect(startsOf(world)).toBe(3);
+  });
+
+  it('by the word of ComfyUI: the instance is taken out, and it was asked once for each process', async () => {
+    const world = await createWorld({ gpus: [aGpu(0, { name: 'NVIDIA A' }), aGpu(1, { name: 'NVIDIA B' })] });
+    machine = await aReadyMachine({ world, config: { gpu: { mode: 'actual' } } });
+    const [own, other] = [8188, 8189].map((tcpPort) => world.comfy.serve(urlOf(tcpPort)));
+    if (own === undefined || other === undefined) throw new Error('there is no server');
+    own.device = { name: 'cuda:0 NVIDIA B : cudaMallocAsync', type: 'cuda' };
+    other.device = { name: 'cuda:0 NVIDIA B', type: 'cuda' };
+    machine.core.surveys.start();
+    await machine.until('it is quarantined', () => statusOf(0) === 'quarantined', 25_000);
+    await machine.advance(60_000);
+    expect(machine.instance(1).ready).toBe(true);
+    expect(other.calls.filter((call) => call === 'systemStats')).toHaveLength(1);
   });
 
   it('by the processes of a card: the instance is taken out', async () => {

@@ -10,6 +10,8 @@ type FakeBehaviour = 'serving' | 'hung' | 'failing' | 'zombie' | 'stuck';
 interface FakeServer {
   behaviour: FakeBehaviour;
   version: string;
+  /** The one that /system_stats names. */
+  device: { readonly name: string; readonly type: string };
   protocol: 'fork' | 'upstream';
   /** Jobs of others: they stay until the test takes them away. */
   readonly running: string[];
@@ -84,7 +86,7 @@ export function createFakeComfy(options: FakeComfyOptions = {}): FakeComfy {
         comfyuiVersion: server.version,
         pythonVersion: '3.11.7',
         torchVersion: '2.8.0+cpu',
-        devices: [{ name: 'cpu', type: 'cpu', vramTotal: 1024 ** 3 }],
+        devices: [{ ...server.device, vramTotal: 1024 ** 3 }],
       };
     },
     nodeClasses: async (baseUrl, timeoutMs) => (await reach(baseUrl, 'nodeClasses', timeoutMs)).nodeClasses,
@@ -134,6 +136,7 @@ export function createFakeComfy(options: FakeComfyOptions = {}): FakeComfy {
 const newServer = (): State => ({
   behaviour: 'serving',
   version: '0.3.12',
+  device: { name: 'cpu', type: 'cpu' },
   protocol: 'fork',
   running: [],
   pending: [],

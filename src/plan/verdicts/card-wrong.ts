@@ -1,6 +1,9 @@
 import type { Verdict } from '../../domain/verdict.ts';
 import { type CardVerdictFacts, cardName, cardVerdict } from './card-input.ts';
 
+const CHOOSES_ITSELF =
+  'something in it chooses the card itself: look for --cuda-device in comfyui.arguments (COMFY_ARGS) and for a node pack that sets CUDA_VISIBLE_DEVICES';
+
 /** Restarts that are tried: what sets the variable wrongly may do so again. */
 const WRONG_STARTS = 2;
 
@@ -24,6 +27,17 @@ export function cardWrong(facts: CardVerdictFacts): readonly Verdict[] {
       }),
     ];
   }
+  if (process.deviceName !== null && process.otherNames.includes(process.deviceName)) {
+    return [
+      cardVerdict('wrong-card', process.startedAt, {
+        reason: `pid ${process.pid} of ${cardName(facts)} runs on another card: it names ${process.deviceName}`,
+        evidence: [`/system_stats: ${process.deviceName}`],
+        blocksReady: true,
+        remedy: 'quarantine',
+        next: CHOOSES_ITSELF,
+      }),
+    ];
+  }
   const strange = process.computesOn.filter((uuid) => uuid !== card.uuid);
   if (strange.length === 0 || !card.gpu.known || card.gpu.value === null) return [];
   return [
@@ -33,7 +47,7 @@ export function cardWrong(facts: CardVerdictFacts): readonly Verdict[] {
       blocksReady: true,
       // Its environment is right: a restart would do the same again.
       remedy: 'quarantine',
-      next: 'something in it chooses the card itself: look for --cuda-device in comfyui.arguments (COMFY_ARGS) and for a node pack that sets CUDA_VISIBLE_DEVICES',
+      next: CHOOSES_ITSELF,
     }),
   ];
 }

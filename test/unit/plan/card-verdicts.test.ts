@@ -29,6 +29,8 @@ const aProcess = (change: Partial<CardProcess> = {}): CardProcess => ({
   isCurrent: true,
   wrongStarts: change.visibleDevices === undefined ? 0 : 1,
   computesOn: [UUID],
+  deviceName: null,
+  otherNames: ['NVIDIA Other'],
   ...change,
 });
 
@@ -223,6 +225,9 @@ const cases: readonly (readonly [string, Scene, readonly string[]])[] = [
     { card: { process: known(aProcess({ computesOn: [UUID, 'GPU-00000001'] })) } },
     ['wrong-card quarantine not-ready'],
   ],
+  ['names its own card', { card: { process: known(aProcess({ deviceName: 'NVIDIA Test' })) } }, []],
+  ['names a part of its card', { card: { process: known(aProcess({ deviceName: 'NVIDIA Test MIG 1g.5gb' })) } }, []],
+  ['names another card', { card: { process: known(aProcess({ deviceName: 'NVIDIA Other' })) } }, ['wrong-card quarantine not-ready']],
   ['a process that cannot be seen', { card: { process: unknown('hidden') } }, []],
 ];
 
