@@ -62,8 +62,8 @@ const xid = (code: number, change: Partial<XidEvent> = {}): XidEvent => ({
 describe('what an Xid means', () => {
   it.each([
     [[13, 31, 43, 45, 69, 94], 'application'],
-    [[46, 48, 61, 62, 64, 74, 79, 95, 109, 119, 120, 140, 143], 'card'],
-    [[63, 92, 171, 0, 7, 999], 'notice'],
+    [[46, 48, 61, 62, 64, 79, 95, 109, 119, 120, 140, 143], 'card'],
+    [[63, 74, 92, 171, 0, 7, 999], 'notice'],
     [[154], 'recovery'],
   ])('%j: %s', (codes, kind) => {
     for (const code of codes) expect(xidMeaning(code)).toMatchObject({ class: kind, meaning: expect.stringMatching(/\w/) });
