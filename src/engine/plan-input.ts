@@ -4,7 +4,7 @@ import type { PlanInput } from '../plan/plan.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
-import { verdictFacts } from './verdict-facts.ts';
+import { driverGoneOf, verdictFacts } from './verdict-facts.ts';
 
 /** What is known, as the planner takes it. Verdicts are made from this look, not from the documents before it. */
 export function planInput(
@@ -34,6 +34,7 @@ export function planInput(
     verdicts: new Map(state.desired.instances.map((instance) => [instance.gpu, instanceVerdicts(verdictFacts(knowledge, instance, now))])),
     freedFor,
     exits,
+    driverGone: driverGoneOf(knowledge),
     failedInstallation,
     inputProblem: inputs.installationProblem,
     fileProblem: inputs.problem,

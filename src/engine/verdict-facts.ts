@@ -1,7 +1,9 @@
 import type { DesiredInstance } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import { currentRecords } from '../plan/assess.ts';
+import type { DriverGone } from '../plan/driver-hold.ts';
 import type { MachineVerdictFacts, VerdictFacts } from '../plan/verdict-facts.ts';
+import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import { cardFactsOf } from './card-watch.ts';
 import type { Knowledge } from './knowledge.ts';
 
@@ -38,4 +40,10 @@ export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineV
     processes: knowledge.observed?.processes ?? unknown(NOT_LOOKED_YET),
     now,
   };
+}
+
+/** The driver, when it tells nothing of cards that were there. */
+export function driverGoneOf({ gpus, cards, driverGoneSince }: Knowledge): DriverGone | null {
+  const reason = driverTrouble(gpus, cards);
+  return reason === null || driverGoneSince === null ? null : { reason, since: driverGoneSince };
 }

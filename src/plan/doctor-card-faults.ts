@@ -6,7 +6,7 @@ import { cardConditions } from './card-conditions.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, ok, warn } from './finding.ts';
 import { visibleDevices } from './resolve.ts';
-import { cardVerdicts } from './verdicts.ts';
+import { cardFaults, cardTroubles } from './verdicts/card.ts';
 
 /** Faults of cards that one look finds, with or without an agent: the same judgement as the agent's own. */
 export function checkCardFaults(facts: DoctorFacts): Finding[] {
@@ -61,7 +61,8 @@ function ofCard({ config, xids, instanceCards, gpus, now }: DoctorFacts, index: 
   // One look cannot tell how long something stands: what it sees, it tells.
   const since = Object.fromEntries(cardConditions(base, config).map((condition) => [condition, 0]));
   const instance = { gpu: index, visibleDevices: visibleDevices(card, config.gpu.pin) };
-  const verdicts = cardVerdicts({ config, instance, card: { ...base, since }, queue: null, probes: new Map(), now });
+  const judged = { config, instance, card: { ...base, since }, queue: null, probes: new Map(), now };
+  const verdicts = [...cardFaults(judged), ...cardTroubles(judged)];
   return verdicts.map(({ reason, next, blocksReady, remedy }) =>
     (blocksReady || remedy !== 'none' ? fail : warn)('gpu faults', reason, next),
   );

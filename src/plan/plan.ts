@@ -4,6 +4,7 @@ import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
+import { type DriverGone, driverHold, heldRemedies } from './driver-hold.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
 import { type FailedInstallation, type InstallationInput, planInstallation } from './installation.ts';
@@ -36,6 +37,8 @@ export interface PlanInput {
   /** `since` of the verdict whose memory was freed last, by GPU. */
   readonly freedFor: ReadonlyMap<number, string>;
   readonly exits: ReadonlyMap<string, readonly Exit[]>;
+  /** null: it answers, or there is none. */
+  readonly driverGone?: DriverGone | null;
   readonly failedInstallation: FailedInstallation | null;
   readonly inputProblem: InstallationInput['inputProblem'];
   /** The first fault of the operator's other files; what they said before is in force. */
@@ -57,7 +60,7 @@ export interface Planned {
  * empty the machine is as it should be. The order below is the order in which things depend on each other.
  */
 export function plan(input: PlanInput): Planned {
-  const { config, desired, observed } = input;
+  const { config, desired, observed, driverGone = null } = input;
   const actions: Action[] = [];
   const holds: NewHold[] = [];
 
@@ -95,6 +98,13 @@ export function plan(input: PlanInput): Planned {
   for (const instance of desired.instances) {
     const target = `instance ${instance.gpu}`;
     if (observed.busy.has(target) || leasing.has(instance.gpu)) continue;
+    const seen = observed.processes.known ? (observed.processes.value.find((process) => process.name === instance.name) ?? null) : null;
+    const held = driverHold(driverGone, instance, seen, input.exits.get(instance.name) ?? []);
+    if (held !== null) {
+      holds.push(held.hold);
+      if (held.stop) actions.push({ kind: 'stop-instance', gpu: instance.gpu, name: instance.name, reason: held.hold.reason });
+      continue;
+    }
     const launch = input.launches.get(instance.gpu);
     const blocked =
       foreign.find((candidate) => candidate.target === target) ?? leases.holds.find((candidate) => candidate.target === target) ?? null;
@@ -108,7 +118,7 @@ export function plan(input: PlanInput): Planned {
       missing: missingReason(observed, blocked),
       queue: input.health.get(instance.gpu)?.queue ?? null,
       queueReadAt: input.health.get(instance.gpu)?.queueReadAt ?? null,
-      verdicts: input.verdicts.get(instance.gpu) ?? [],
+      verdicts: heldRemedies(driverGone, instance, input.verdicts.get(instance.gpu) ?? []),
       freedFor: input.freedFor.get(instance.gpu) ?? null,
       restarts: judgeRestarts(input.exits.get(instance.name) ?? [], restartPolicy(config), input.now),
       rolling: [...away].some((gpu) => gpu !== instance.gpu),

@@ -84,6 +84,41 @@ describe('a driver that is gone', () => {
   });
 });
 
+describe('an instance that ends while the driver is gone', () => {
+  it('is stopped and not started again and again; it comes back with the driver', async () => {
+    const world = await withCards();
+    const pid = machine.instance(1).pid;
+    world.hardware.fail('nvidia-smi did not answer within 5000 ms');
+    await machine.advance(11_000);
+    world.pm2.exit('comfyui-gpu0');
+    await machine.until('it is stopped', () => !world.running().has('comfyui-gpu0'), 5_000);
+    await machine.advance(1_000);
+    const before = world.pm2.calls.length;
+    await machine.advance(120_000);
+    expect(world.running().has('comfyui-gpu0')).toBe(false);
+    expect(world.pm2.calls.length).toBe(before);
+    expect(machine.core.documents().health.holds).toContainEqual(
+      expect.objectContaining({ target: 'instance 0', code: 'GPU_QUERY_FAILED', reason: expect.stringContaining('did not answer') }),
+    );
+    expect(statusOf(0)).not.toBe('quarantined');
+    expect(machine.instance(1)).toMatchObject({ ready: true, pid });
+    world.hardware.gpus([aGpu(0), aGpu(1)]);
+    await machine.until('all is ready', machine.isReady, 60_000);
+    expect(machine.instance(1).pid).toBe(pid);
+  });
+
+  it('faults of its process are told and not acted on', async () => {
+    const world = await withCards();
+    const pid = machine.instance(0).pid ?? 0;
+    world.hardware.fail('nvidia-smi did not answer within 5000 ms');
+    await machine.advance(11_000);
+    world.kernelLog.say(`NVRM: Xid (PCI:0000:00:00): 31, pid=${pid}, name=python3`);
+    await machine.advance(60_000);
+    expect(faultsOf(0)).toEqual(['xid restart']);
+    expect(machine.instance(0).pid).toBe(pid);
+  });
+});
+
 describe('the kernel log', () => {
   const say = (world: World, gpu: number, code: number, rest = ''): void =>
     world.kernelLog.say(`NVRM: Xid (PCI:0000:0${gpu}:00): ${code}, ${rest}`);

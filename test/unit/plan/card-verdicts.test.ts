@@ -6,12 +6,11 @@ import { known, unknown } from '../../../src/domain/observed.ts';
 import { Verdict } from '../../../src/domain/verdict.ts';
 import { parseXid, type XidEvent } from '../../../src/domain/xid.ts';
 import { datedConditions } from '../../../src/plan/card-conditions.ts';
+import { cardFaults, cardTroubles } from '../../../src/plan/verdicts/card.ts';
 import type { CardVerdictFacts } from '../../../src/plan/verdicts/card-input.ts';
 import { cardMemoryKept } from '../../../src/plan/verdicts/card-memory.ts';
 import { cardMissing } from '../../../src/plan/verdicts/card-missing.ts';
 import { cardRecovery } from '../../../src/plan/verdicts/card-recovery.ts';
-import { cardSensors } from '../../../src/plan/verdicts/card-sensors.ts';
-import { cardWrong } from '../../../src/plan/verdicts/card-wrong.ts';
 import { cardXid } from '../../../src/plan/verdicts/card-xid.ts';
 import { aGpu, anInstance } from '../../support/builders.ts';
 
@@ -64,8 +63,7 @@ function scene({ gpu = {}, card = {}, facts = {} }: Scene = {}): CardVerdictFact
   };
 }
 
-const all = (facts: CardVerdictFacts): readonly Verdict[] =>
-  [cardMissing, cardRecovery, cardXid, cardSensors, cardWrong, cardMemoryKept].flatMap((source) => source(facts));
+const all = (facts: CardVerdictFacts): readonly Verdict[] => [...cardFaults(facts), ...cardTroubles(facts)];
 
 const brief = (verdicts: readonly Verdict[]): string[] =>
   verdicts.map(({ fault, remedy, blocksReady }) => `${fault} ${remedy}${blocksReady ? ' not-ready' : ''}`);
@@ -92,6 +90,8 @@ const proved = (at: number): CardVerdictFacts['probes'] =>
         },
         consecutiveFailures: 0,
         everPassed: true,
+        consecutivePasses: 1,
+        failuresBefore: 0,
         since: at,
       },
     ],

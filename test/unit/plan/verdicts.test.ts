@@ -24,6 +24,7 @@ const facts = (probes: ReadonlyMap<string, ProbeRecord>, change: Partial<Verdict
   exits: [],
   queue: null,
   startMovedAt: null,
+  card: null,
   now: NOW,
   ...change,
 });

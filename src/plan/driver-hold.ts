@@ -1,0 +1,44 @@
+import type { DesiredInstance, ProcessState } from '../domain/instance.ts';
+import type { Verdict } from '../domain/verdict.ts';
+import { hold, type NewHold } from './hold.ts';
+import type { Exit } from './restart-policy.ts';
+
+/** The driver tells nothing of cards that were there. */
+export interface DriverGone {
+  readonly reason: string;
+  /** Epoch ms. */
+  readonly since: number;
+}
+
+/** A process may end before the driver is asked the next time. */
+const BEFORE_MS = 20_000;
+const AT_REST = new Set(['stopped', 'errored']);
+
+/**
+ * An instance that ended while the driver is gone would end again and again: it is stopped until the driver answers. One that
+ * lives is left alone, whatever nvidia-smi says.
+ */
+export function driverHold(
+  gone: DriverGone | null,
+  instance: DesiredInstance,
+  process: ProcessState | null,
+  exits: readonly Exit[],
+): { readonly hold: NewHold; readonly stop: boolean } | null {
+  if (gone === null || instance.mode !== 'gpu' || instance.desired === 'stopped' || instance.draining || instance.quarantined !== null)
+    return null;
+  const end = exits.findLast((exit) => !exit.wanted && exit.at >= gone.since - BEFORE_MS);
+  if (end === undefined) return null;
+  return {
+    hold: hold(
+      `instance ${instance.gpu}`,
+      'GPU_QUERY_FAILED',
+      `it ended with ${end.reason} and no new process could use a card: ${gone.reason}`,
+      'nothing to do: it is started when the driver answers again',
+    ),
+    stop: process !== null && !AT_REST.has(process.status),
+  };
+}
+
+/** Faults are told all the same; a new process would have no card, and the card is not to blame. */
+export const heldRemedies = (gone: DriverGone | null, instance: DesiredInstance, verdicts: readonly Verdict[]): readonly Verdict[] =>
+  gone === null || instance.mode !== 'gpu' ? verdicts : verdicts.map((verdict): Verdict => ({ ...verdict, remedy: 'none', dueAt: null }));

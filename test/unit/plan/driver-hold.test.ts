@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import type { DesiredInstance } from '../../../src/domain/instance.ts';
+import { driverHold, heldRemedies } from '../../../src/plan/driver-hold.ts';
+import type { Exit } from '../../../src/plan/restart-policy.ts';
+import { anInstance, aProcess, aVerdict, NOW } from '../../support/builders.ts';
+
+const GONE = { reason: 'nvidia-smi did not answer within 5000 ms', since: NOW };
+const onCard = (change: Partial<DesiredInstance> = {}) => anInstance(0, { mode: 'gpu', ...change });
+const end = (at: number, wanted = false): Exit => ({ at, reason: 'exit code 1', wanted });
+
+describe('driverHold', () => {
+  it.each<readonly [string, DesiredInstance, readonly Exit[], boolean]>([
+    ['it ended since', onCard(), [end(NOW + 1_000)], true],
+    ['it ended just before that was seen', onCard(), [end(NOW - 9_000)], true],
+    ['it ended long before', onCard(), [end(NOW - 60_000)], false],
+    ['it never ended', onCard(), [], false],
+    ['we ended it', onCard(), [end(NOW + 1_000, true)], false],
+    ['it runs on the CPU', anInstance(0), [end(NOW + 1_000)], false],
+    ['it is to be stopped', onCard({ desired: 'stopped' }), [end(NOW + 1_000)], false],
+    ['it drains', onCard({ draining: true }), [end(NOW + 1_000)], false],
+    ['it is quarantined', onCard({ quarantined: 'for its sins' }), [end(NOW + 1_000)], false],
+  ])('%s: %#', (_, instance, exits, isHeld) => {
+    expect(driverHold(GONE, instance, aProcess(0), exits) !== null).toBe(isHeld);
+    expect(driverHold(null, instance, aProcess(0), exits)).toBeNull();
+  });
+
+  it.each([
+    ['online', true],
+    ['waiting restart', true],
+    ['stopped', false],
+    ['errored', false],
+  ])('PM2 is stopped from starting it again while it is %s: %s', (status, stop) => {
+    expect(driverHold(GONE, onCard(), aProcess(0, { status }), [end(NOW)])?.stop).toBe(stop);
+    expect(driverHold(GONE, onCard(), null, [end(NOW)])?.stop).toBe(false);
+  });
+});
+
+describe('heldRemedies', () => {
+  const verdicts = [aVerdict({ remedy: 'restart' }), aVerdict({ remedy: 'quarantine' })];
+
+  it('does nothing about any fault of an instance with a card while the driver is gone', () => {
+    expect(heldRemedies(GONE, onCard(), verdicts).map(({ remedy }) => remedy)).toEqual(['none', 'none']);
+    expect(heldRemedies(null, onCard(), verdicts)).toEqual(verdicts);
+    expect(heldRemedies(GONE, anInstance(0), verdicts)).toEqual(verdicts);
+  });
+});
