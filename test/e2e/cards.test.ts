@@ -1,4 +1,5 @@
-import { delimiter } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { delimiter, join, resolve } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { DoctorDocument } from '../../src/domain/doctor.ts';
 import { type AgentOptions, baseEnvironment, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
@@ -152,6 +153,31 @@ describe('what the sensors say', () => {
 });
 
 describe('the wrong card', () => {
+  it('set by a template is tried three times, not for ever; the other instance serves', async () => {
+    const smi = await installFakeNvidiaSmi();
+    fakes.push(smi);
+    const template = join(smi.directory, 'template.js');
+    await writeFile(
+      template,
+      `import { toPm2Entry as usual } from '${resolve(import.meta.dirname, '../../ecosystem.template.js')}';
+export const toPm2Entry = (launch) => {
+  const entry = usual(launch);
+  return launch.gpu === 1 ? entry : { ...entry, env: { ...entry.env, CUDA_VISIBLE_DEVICES: 'GPU-8f1d2c3b-4a59-4768-8796-b5c4d3e2f1a0' } };
+};
+`,
+    );
+    const agent = await startAgent({
+      gpus: 2,
+      environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}` },
+      config: { pm2: { template }, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 } },
+    });
+    await agent.untilReady([1]);
+    const pids = await pidsOf(agent);
+    await eventually('it is quarantined', async () => (await agent.instance(0)).status === 'quarantined', 90_000);
+    expect((await untilHeld(agent, 'instance 0', 'QUARANTINED')).reason).toMatch(/sees card GPU-8f1d2c3b.* and not GPU-2e9c4d1a/);
+    await expectUntouched(agent, 1, pids);
+  });
+
   it('an instance that computes on the card of another is taken out', async () => {
     const { agent, smi, pids } = await startWithCards();
     await smi.control({ set: 'two-l40s-busy', pid: pids[0] ?? 0 });
