@@ -99,14 +99,18 @@ describe('an agent that is killed', () => {
     },
     {
       kind: 'remove-process',
-      calls: [['processes.remove', /gpu0$/]],
+      calls: [['processes.remove', /gpu1$/]],
       world: twoCards,
       config: { gpu: { mode: 'actual' } },
-      provoke: async (machine) => {
-        machine.world.hardware.gpus([aGpu(1)]);
-        await machine.core.surveys.gpus();
+      // A card that is only gone keeps its instance: this one is given up by configuration, and out of the machine after that.
+      provoke: (machine) => {
+        const { knowledge } = machine.core;
+        const config = { ...knowledge.configuration.config, gpu: { ...knowledge.configuration.config.gpu, count: 1 } };
+        knowledge.configuration = { ...knowledge.configuration, config };
+        machine.world.hardware.gpus([aGpu(0)]);
+        return machine.core.reconciler.trigger();
       },
-      ready: [1],
+      ready: [0],
     },
     {
       kind: 'quarantine-instance',
