@@ -39,6 +39,14 @@ export function driverHold(
   };
 }
 
+/** No trial of a quarantined instance without a driver: it could only fail. */
+export const trialHold = (gone: DriverGone | null, instance: DesiredInstance): NewHold | null =>
+  gone === null || instance.mode !== 'gpu' || instance.quarantined === null
+    ? null
+    : hold(`instance ${instance.gpu}`, 'GPU_QUERY_FAILED', gone.reason, 'nothing to do: it is tried when the driver answers again');
+
 /** Faults are told all the same; a new process would have no card, and the card is not to blame. */
 export const heldRemedies = (gone: DriverGone | null, instance: DesiredInstance, verdicts: readonly Verdict[]): readonly Verdict[] =>
-  gone === null || instance.mode !== 'gpu' ? verdicts : verdicts.map((verdict): Verdict => ({ ...verdict, remedy: 'none', dueAt: null }));
+  gone === null || instance.mode !== 'gpu' || instance.quarantined !== null
+    ? verdicts
+    : verdicts.map((verdict): Verdict => ({ ...verdict, remedy: 'none', dueAt: null }));

@@ -4,7 +4,7 @@ import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
-import { type DriverGone, driverHold, heldRemedies } from './driver-hold.ts';
+import { type DriverGone, driverHold, heldRemedies, trialHold } from './driver-hold.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
 import { type FailedInstallation, type InstallationInput, planInstallation } from './installation.ts';
@@ -102,12 +102,16 @@ export function plan(input: PlanInput): Planned {
     const held = driverHold(driverGone, instance, seen, input.exits.get(instance.name) ?? []);
     if (held !== null) {
       holds.push(held.hold);
-      if (held.stop) actions.push({ kind: 'stop-instance', gpu: instance.gpu, name: instance.name, reason: held.hold.reason });
+      if (held.stop)
+        actions.push({ kind: 'stop-instance', gpu: instance.gpu, name: instance.name, reason: held.hold.reason, fault: 'driver-gone' });
       continue;
     }
     const launch = input.launches.get(instance.gpu);
     const blocked =
-      foreign.find((candidate) => candidate.target === target) ?? leases.holds.find((candidate) => candidate.target === target) ?? null;
+      trialHold(driverGone, instance) ??
+      foreign.find((candidate) => candidate.target === target) ??
+      leases.holds.find((candidate) => candidate.target === target) ??
+      null;
     const step = planInstance({
       instance,
       process: observed.processes.known

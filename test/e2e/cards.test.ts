@@ -32,7 +32,10 @@ async function startWithCards(
     gpus: 2,
     ...options,
     environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}`, ...options.environment },
-    config: { gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 } },
+    config: {
+      gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 },
+      health: { quarantine: { coolDownMs: 2_000 } },
+    },
   });
   await agent.untilReady([0, 1]);
   return { agent, smi, pids: await pidsOf(agent) };
@@ -73,6 +76,8 @@ describe('a card that vanishes', () => {
     expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="1",[^}]*\} 1/);
     await smi.control({});
     await eventually('the fault is gone', async () => (await findings(agent)).length === 0, SOON_MS);
+    // A canary that passes sets it free.
+    await eventually('it is back', async () => (await agent.instance(0)).ready, SOON_MS);
     await expectUntouched(agent, 1, pids);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DesiredInstance } from '../../../src/domain/instance.ts';
-import { driverHold, heldRemedies } from '../../../src/plan/driver-hold.ts';
+import { driverHold, heldRemedies, trialHold } from '../../../src/plan/driver-hold.ts';
 import type { Exit } from '../../../src/plan/restart-policy.ts';
 import { anInstance, aProcess, aVerdict, NOW } from '../../support/builders.ts';
 
@@ -42,5 +42,14 @@ describe('heldRemedies', () => {
     expect(heldRemedies(GONE, onCard(), verdicts).map(({ remedy }) => remedy)).toEqual(['none', 'none']);
     expect(heldRemedies(null, onCard(), verdicts)).toEqual(verdicts);
     expect(heldRemedies(GONE, anInstance(0), verdicts)).toEqual(verdicts);
+  });
+});
+
+describe('trialHold', () => {
+  it('tries no quarantined instance while the driver is gone', () => {
+    expect(trialHold(GONE, onCard({ quarantined: 'for its sins' }))).toMatchObject({ code: 'GPU_QUERY_FAILED', reason: GONE.reason });
+    expect(trialHold(null, onCard({ quarantined: 'for its sins' }))).toBeNull();
+    expect(trialHold(GONE, onCard())).toBeNull();
+    expect(trialHold(GONE, anInstance(0, { quarantined: 'for its sins' }))).toBeNull();
   });
 });
