@@ -12,9 +12,10 @@ const PM2_VARIABLES = `
 
 /**
  * The shell opens the log and becomes python (same pid): PM2 keeps no copy of the output, and the output survives the end
- * of PM2's daemon. PM2's message channel (descriptor 3) is closed, or programs started by node packs would take it for theirs.
+ * of PM2's daemon. Its first line tells the runs apart in the log. PM2's message channel (descriptor 3) is closed, or programs
+ * started by node packs would take it for theirs.
  */
-const RUN = `exec >>"$AGENT_LOG_FILE" 2>&1 </dev/null 3>&-; unset ${PM2_VARIABLES.trim().split(/\s+/).join(' ')}; exec "$@"`;
+const RUN = `exec >>"$AGENT_LOG_FILE" 2>&1 </dev/null 3>&-; echo "[agent] $0 starts: pid $$"; unset ${PM2_VARIABLES.trim().split(/\s+/).join(' ')}; exec "$@"`;
 
 /** PM2 would give up after this many short lives. Giving up is the agent's decision, so it is never reached. */
 const NEVER = 1_000_000_000;

@@ -8,6 +8,8 @@ import type { GpuReading, MachineFacts } from './domain/gpu.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
 import type { KernelMessage } from './domain/kernel-message.ts';
 import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
+import type { MemoryCounters } from './domain/memory-group.ts';
+import type { ProcessIdentity } from './domain/ownership.ts';
 import type { RegistryRequest, RegistryVersion } from './domain/registry.ts';
 
 /** Structured logging, the shape of pino: facts first, static message second. */
@@ -71,8 +73,8 @@ export interface Shell {
 
 /** PM2: hosts and respawns the instances. One call at a time for each name; every call has a time limit. */
 export interface Processes {
-  /** Connects; in owned mode launches the daemon when there is none. */
-  connect(): Promise<void>;
+  /** Connects; in owned mode launches the daemon when there is none, and with `replace` in place of one that is deaf. */
+  connect(options?: { readonly replace?: boolean }): Promise<void>;
   list(): Promise<readonly ProcessState[]>;
   /** Deletes an entry of that name, then starts the new one (PM2 would merge). */
   start(entry: Pm2Entry): Promise<void>;
@@ -106,14 +108,16 @@ export interface Kernel {
   command(pid: number): Promise<string | null>;
   /** Value of an environment variable of a process; null when unset or unreadable. */
   environmentOf(pid: number, name: string): Promise<string | null>;
-  /** pids of the process and all its descendants. */
+  /** Its incarnation and these variables of its environment; null: no such process. Rejects too when the environment may not be read. */
+  identity(pid: number, names: readonly string[]): Promise<ProcessIdentity | null>;
+  /** pids of the process, all its descendants, and what is in the session or group that it leads; the process first. */
   tree(pid: number): Promise<readonly number[]>;
   /** Listening holders of the given ports; a holder's pid is null when it may not be read. */
   portHolders(tcpPorts: readonly number[]): Promise<readonly PortHolder[]>;
   /** Whether this pid listens on the port: a cheap check of one process. `null` when it cannot be told. */
   listensOn(pid: number, tcpPort: number): Promise<boolean | null>;
-  /** All processes whose environment has name=value. */
-  withEnvironment(name: string, value: string): Promise<readonly number[]>;
+  /** All processes whose environment has name=value, or the name with any value. Those that may not be read are passed over. */
+  withEnvironment(name: string, value: string | null): Promise<readonly number[]>;
   /** Bytes of resident memory. */
   residentBytes(pid: number): Promise<number | null>;
   /**
@@ -121,8 +125,14 @@ export interface Kernel {
    * descendants have used. `waitsForDisk`: one of them is in an uninterruptible wait. null when there is no such process.
    */
   activity(pid: number): Promise<{ readonly state: string; readonly cpuMs: number; readonly waitsForDisk: boolean } | null>;
-  /** SIGKILL or SIGTERM to the process, only if it still is the named incarnation. */
-  end(incarnation: Pick<Incarnation, 'pid' | 'startTicks'>, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean>;
+  /** Memory cgroup of a process (its directory), to be remembered while it lives; null: none, or not to be seen. */
+  memoryGroup(pid: number): Promise<string | null>;
+  /** What the kernel counted in a memory cgroup, of version 1 or 2; null when it cannot be read. */
+  memoryCounters(group: string): Promise<MemoryCounters | null>;
+  /** The newest line of the kernel's log that tells of this pid's end by the OOM killer; null: none, or the log may not be read. */
+  outOfMemoryLine(pid: number): Promise<string | null>;
+  /** Signals the process, only if it still is the named incarnation. */
+  end(incarnation: Pick<Incarnation, 'pid' | 'startTicks'>, signal: 'SIGINT' | 'SIGTERM' | 'SIGKILL'): Promise<boolean>;
 }
 
 export interface Hardware {

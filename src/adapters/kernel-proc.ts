@@ -25,6 +25,8 @@ export interface ProcessStat {
   /** One letter: R, S, D, Z, … */
   readonly state: string;
   readonly parent: number;
+  readonly group: number;
+  readonly session: number;
   /** Clock ticks since boot; kept as text because it is only ever compared. */
   readonly startTicks: string;
   /** User and system time, without that of children, in ticks. */
@@ -40,7 +42,7 @@ export function parseStat(line: string): ProcessStat | null {
     .slice(closing + 2)
     .trim()
     .split(' ');
-  const [state, parent] = fields;
+  const [state, parent, group, session] = fields;
   // Field 22 of the whole line is the 20th after the name.
   const startTicks = fields[19];
   const pid = Number(line.slice(0, opening));
@@ -48,7 +50,16 @@ export function parseStat(line: string): ProcessStat | null {
     return null;
   // utime and stime are fields 14 and 15.
   const cpuTicks = Number(fields[11]) + Number(fields[12]);
-  return { pid, name: line.slice(opening + 1, closing), state, parent: Number(parent), startTicks, cpuTicks };
+  return {
+    pid,
+    name: line.slice(opening + 1, closing),
+    state,
+    parent: Number(parent),
+    group: Number(group),
+    session: Number(session),
+    startTicks,
+    cpuTicks,
+  };
 }
 
 /** A process that has ended keeps its entry until its parent looks: it runs nothing and is gone for every purpose here. */

@@ -3,6 +3,7 @@ import { AgentError } from '../domain/errors.ts';
 import type { Incarnation } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Kernel } from '../ports.ts';
+import { createMemoryOfKernel } from './kernel-memory.ts';
 import { createPortsOfKernel } from './kernel-ports.ts';
 import {
   answersToSignal,
@@ -30,7 +31,12 @@ export interface KernelOptions {
   readonly procRoot?: string;
   /** Whether a process is there that procfs does not show; by a null signal unless a test says. */
   readonly isThere?: (pid: number) => boolean;
+  /** The kernel's log; another file in tests. */
+  readonly kernelLog?: string;
 }
+
+const valueIn = (environment: readonly string[] | null, name: string): string | undefined =>
+  environment?.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
 
 /** Processes and ports from /proc itself: no ss, lsof or ps, which slim images lack. Linux only. */
 export function createKernel(options: KernelOptions = {}): Kernel {
@@ -73,7 +79,6 @@ export function createKernel(options: KernelOptions = {}): Kernel {
   }
 
   async function environment(pid: number): Promise<readonly string[] | null> {
-    if (glance(pid) === null) return null;
     const content = await guardedRead(`${procRoot}/${pid}/environ`, ENVIRONMENT_LIMIT);
     return content === null ? null : content.toString('utf8').split('\0');
   }
@@ -94,21 +99,37 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     return scanUnderWay;
   }
 
+  function incarnationOf(pid: number): Incarnation | null {
+    const stat = look(pid);
+    const boot = stat === null ? null : bootTime();
+    if (stat === null) return null;
+    if (boot === null) throw new AgentError('INTERNAL', `${procRoot}/stat does not tell when the machine was started`);
+    return { pid, startTicks: stat.startTicks, startedAt: toTime(boot + (Number(stat.startTicks) * 1_000) / TICKS_PER_SECOND) };
+  }
+
   return {
     ...createPortsOfKernel(procRoot, command),
+    ...createMemoryOfKernel(procRoot, options),
     command,
 
-    async incarnation(pid): Promise<Incarnation | null> {
-      const stat = look(pid);
-      const boot = stat === null ? null : bootTime();
-      if (stat === null) return null;
-      if (boot === null) throw new AgentError('INTERNAL', `${procRoot}/stat does not tell when the machine was started`);
-      return { pid, startTicks: stat.startTicks, startedAt: toTime(boot + (Number(stat.startTicks) * 1_000) / TICKS_PER_SECOND) };
-    },
+    incarnation: async (pid) => incarnationOf(pid),
 
     async environmentOf(pid, name) {
-      const prefix = `${name}=`;
-      return (await environment(pid))?.find((entry) => entry.startsWith(prefix))?.slice(prefix.length) ?? null;
+      return (glance(pid) === null ? null : valueIn(await environment(pid), name)) ?? null;
+    },
+
+    async identity(pid, names) {
+      const incarnation = incarnationOf(pid);
+      if (incarnation === null) return null;
+      const all = await environment(pid);
+      // What was read may be of the next process with that pid, or of nobody.
+      if (look(pid)?.startTicks !== incarnation.startTicks) return null;
+      if (all === null) throw new AgentError('FILE_UNREADABLE', `the environment of process ${pid} may not be read`);
+      const set = names.flatMap((name): [string, string][] => {
+        const value = valueIn(all, name);
+        return value === undefined ? [] : [[name, value]];
+      });
+      return { incarnation, environment: Object.fromEntries(set) };
     },
 
     async tree(pid) {
@@ -129,12 +150,12 @@ export function createKernel(options: KernelOptions = {}): Kernel {
     },
 
     async withEnvironment(name, value) {
-      const wanted = `${name}=${value}`;
+      const isWanted = (entry: string): boolean => (value === null ? entry.startsWith(`${name}=`) : entry === `${name}=${value}`);
       const left = [...(await scan()).keys()];
       const found: number[] = [];
       const worker = async (): Promise<void> => {
         for (let pid = left.shift(); pid !== undefined; pid = left.shift()) {
-          if ((await environment(pid))?.includes(wanted) === true) found.push(pid);
+          if (glance(pid) !== null && (await environment(pid))?.some(isWanted) === true) found.push(pid);
         }
       };
       await Promise.all(Array.from({ length: PARALLEL_READS }, worker));
@@ -160,10 +181,11 @@ export function createKernel(options: KernelOptions = {}): Kernel {
   };
 }
 
-/** A process and all below it. */
+/** A process, all below it, and what is in the session or group that it leads. */
 function membersOf(all: ReadonlyMap<number, ProcessStat>, pid: number): readonly number[] {
   const children = Map.groupBy(all.values(), (stat) => stat.parent);
-  const members = [pid];
+  const led = [...all.values()].filter((stat) => stat.pid !== pid && (stat.group === pid || stat.session === pid));
+  const members = [pid, ...led.map((stat) => stat.pid)];
   for (const member of members) for (const child of children.get(member) ?? []) if (!members.includes(child.pid)) members.push(child.pid);
   return members;
 }

@@ -5,6 +5,7 @@ import { BUS_EXIT } from './pm2-paths.ts';
 const Notice = z.object({ event: z.string(), at: z.number(), process: z.object({ name: z.string() }) });
 const Exit = z.object({
   name: z.string(),
+  pid: z.int().nullable().default(null),
   exitCode: z.int().nullable(),
   signal: z.string().nullable(),
   requested: z.boolean(),

@@ -1,11 +1,15 @@
-import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
+import { lockName } from './pm2-identity.ts';
+import { createMarkedSearch, markOf } from './pm2-marked.ts';
 import { BUS_EXIT, DAEMON_EXIT_TAKEN, type DaemonReport, pm2Paths } from './pm2-paths.ts';
 import { endTree, processTree, signalAll } from './pm2-tree.ts';
 
 type God = typeof import('pm2/lib/God.js');
 
+/** PM2's word for an entry whose respawn is due. */
+const WAITING = 'waiting restart';
 const BIND_LIMIT_MS = 5_000;
 const STOP_LIMIT_MS = 1_600;
 
@@ -104,8 +108,24 @@ function adaptGod(God: God, isEnding: () => boolean): void {
   // PM2's own report has the daemon's environment in it.
   God.getReport = (_argument, callback) => callback(null, report);
 
+  const search = createMarkedSearch();
+  /** Searches under way for what a process that died has left, by name: its respawn waits for them. */
+  const sweeps = new Map<string, Promise<void>>();
+  const sweep = (name: string, environment: { readonly pm2_env: { readonly env?: Readonly<Record<string, unknown>> } }): void => {
+    const mark = markOf(environment.pm2_env.env);
+    if (mark === null) return;
+    const under = search(mark)
+      .then((left) => signalAll(left, 'SIGKILL'))
+      .catch((error: unknown) => void process.stderr.write(`${name}: its children could not be looked for: ${String(error)}\n`))
+      .finally(() => {
+        if (sweeps.get(name) === under) sweeps.delete(name);
+      });
+    sweeps.set(name, under);
+  };
+
   God.killProcess = (pid, environment, callback) => {
-    endTree(pid, environment.kill_timeout ?? STOP_LIMIT_MS).then(
+    const mark = markOf(environment.env);
+    endTree(pid, environment.kill_timeout ?? STOP_LIMIT_MS, mark === null ? undefined : () => search(mark)).then(
       (left) => (left.length === 0 ? callback(null, true) : callback({ type: 'timeout', msg: `still there: ${left.join(', ')}` })),
       callback,
     );
@@ -113,8 +133,15 @@ function adaptGod(God: God, isEnding: () => boolean): void {
 
   const executeApp = God.executeApp.bind(God);
   God.executeApp = (environment, callback) => {
-    if (isEnding()) return callback?.(new Error('the PM2 daemon is ending'));
-    return executeApp(environment, callback);
+    const begin = () => (isEnding() ? callback?.(new Error('the PM2 daemon is ending')) : executeApp(environment, callback));
+    const before = sweeps.get(environment.name ?? '');
+    if (before === undefined) return begin();
+    const { status } = environment;
+    // A stop or a removal meanwhile takes back the respawn, not a start that was asked for.
+    const isWanted = () =>
+      status !== WAITING ||
+      (environment.status === WAITING && Object.values(God.clusters_db).some((entry) => entry?.pm2_env === environment));
+    return before.then(() => (isWanted() ? begin() : undefined));
   };
 
   const handleExit = God.handleExit.bind(God);
@@ -123,7 +150,10 @@ function adaptGod(God: God, isEnding: () => boolean): void {
     const pid = exited.process.pid;
     const requested = status === 'stopping' || status === 'stopped';
     // Children of a process that died keep its GPU memory and its port; the respawn must not meet them.
-    if (!requested && pid) signalAll(processTree(pid), 'SIGKILL');
+    if (!requested && pid) {
+      signalAll(processTree(pid), 'SIGKILL');
+      sweep(name, exited);
+    }
     // PM2 tells a signal in its log text only, and a clean exit there as SIGINT.
     const died = typeof signal === 'string' && signal !== '';
     God.bus.emit(BUS_EXIT, {
@@ -148,16 +178,12 @@ async function stopAll(God: God): Promise<void> {
   }
 }
 
-/**
- * One daemon for one home: an abstract socket named after the directory, which the kernel frees with the process. Left to
- * itself PM2 lets the last of several daemons take the others' socket.
- */
+/** One daemon for one home; null: another one has it. */
 function takeLock(home: string): Promise<Server | null> {
-  const { dev, ino } = statSync(home, { bigint: true });
   const server = createServer((socket) => socket.destroy());
   return new Promise((resolve) => {
     server.once('error', () => resolve(null));
-    server.listen({ path: `\0comfy-agent-pm2-${dev}-${ino}` }, () => resolve(server.unref()));
+    server.listen({ path: `\0${lockName(home)}` }, () => resolve(server.unref()));
   });
 }
 

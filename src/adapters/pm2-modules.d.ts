@@ -34,7 +34,13 @@ declare module 'pm2/modules/pm2-axon-rpc/index.js' {
 declare module 'pm2/lib/God.js' {
   interface GodProcess {
     readonly process: { readonly pid?: number };
-    readonly pm2_env: { readonly pm_id: number; readonly name: string; readonly status: string; readonly kill_timeout?: number };
+    readonly pm2_env: {
+      readonly pm_id: number;
+      readonly name: string;
+      readonly status: string;
+      readonly kill_timeout?: number;
+      readonly env?: Readonly<Record<string, unknown>>;
+    };
   }
   type Callback = (error: unknown, result?: unknown) => void;
   const God: {
@@ -43,7 +49,7 @@ declare module 'pm2/lib/God.js' {
     readonly Worker: { start(): void };
     pm2_being_killed?: boolean;
     handleExit(process: GodProcess, exitCode: number, signal?: string | null): unknown;
-    executeApp(environment: object, callback?: Callback): unknown;
+    executeApp(environment: { readonly name?: string; readonly status?: string }, callback?: Callback): unknown;
     killProcess(pid: number, environment: GodProcess['pm2_env'], callback: Callback): void;
     deleteProcessId(id: number, callback: Callback): unknown;
     getFormatedProcesses(): object[];

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
  * process, and loses children whose parent died first.
  */
 
-interface Member {
+export interface Member {
   readonly pid: number;
   /** Start time in clock ticks: tells a reused pid apart. */
   readonly startTicks: string;
@@ -39,10 +39,17 @@ function readStat(pid: number): Stat | null {
 
 const gone = (stat: Stat | null): boolean => stat === null || stat.state === 'Z' || stat.state === 'X';
 
+/** The living process of that pid. */
+export function readMember(pid: number): Member | null {
+  const stat = readStat(pid);
+  return gone(stat) ? null : stat;
+}
+
 /** Whether there is a process of that pid that is more than a zombie. */
 export const isAlive = (pid: number): boolean => !gone(readStat(pid));
 
-const isSame = (member: Member): boolean => {
+/** Whether it still is the process it was. */
+export const isSame = (member: Member): boolean => {
   const stat = readStat(member.pid);
   return !gone(stat) && stat?.startTicks === member.startTicks;
 };
@@ -82,12 +89,15 @@ const POLL_MS = 25;
 /** After SIGKILL a process ends at once unless the kernel holds it (uninterruptible sleep in a driver). */
 const KILLED_WITHIN_MS = 5_000;
 
+/** Finds all members of a tree, and what belongs to it though it is not in it. */
+type Search = () => Promise<readonly Member[]>;
+
 /** Waits for the end of a tree; with `signal`, what was started after the first look gets it too. */
-async function allGone(root: number, members: readonly Member[], limitMs: number, signal?: NodeJS.Signals): Promise<readonly Member[]> {
+async function allGone(search: Search, members: readonly Member[], limitMs: number, signal?: NodeJS.Signals): Promise<readonly Member[]> {
   const end = performance.now() + limitMs;
   for (let left = members.filter(isSame); ; left = left.filter(isSame)) {
     if (left.length === 0) {
-      left = [...processTree(root)];
+      left = [...(await search())];
       if (signal !== undefined) signalAll(left, signal);
     }
     if (left.length === 0 || performance.now() >= end) return left;
@@ -97,15 +107,22 @@ async function allGone(root: number, members: readonly Member[], limitMs: number
 
 /**
  * Ends a tree: SIGINT to all (as Ctrl-C would), after the grace period SIGKILL to what is left.
+ *
+ * @param more finds what is to end with it and is not in the tree
  * @returns pids that are still there
  */
-export async function endTree(root: number, graceMs: number): Promise<readonly number[]> {
-  const members = processTree(root);
+export async function endTree(root: number, graceMs: number, more: Search = async () => []): Promise<readonly number[]> {
+  const search: Search = async () => {
+    const tree = processTree(root);
+    const known = new Set(tree.map((member) => member.pid));
+    return [...tree, ...(await more()).filter((member) => !known.has(member.pid))];
+  };
+  const members = await search();
   signalAll(members, 'SIGINT');
-  let left = await allGone(root, members, graceMs);
+  let left = await allGone(search, members, graceMs);
   if (left.length > 0) {
     signalAll(left, 'SIGKILL');
-    left = await allGone(root, left, KILLED_WITHIN_MS, 'SIGKILL');
+    left = await allGone(search, left, KILLED_WITHIN_MS, 'SIGKILL');
   }
   return left.map((member) => member.pid);
 }

@@ -3,6 +3,7 @@ import type { Pm2Entry, ProcessEvent } from '../domain/instance.ts';
 import type { Logger, Processes } from '../ports.ts';
 import { type Bus, openBus } from './pm2-bus.ts';
 import { checkEntry, type Pm2Row, parseRows, prepareArgument } from './pm2-entry.ts';
+import { endDaemon } from './pm2-identity.ts';
 import { type LaunchOptions, launchDaemon } from './pm2-launch.ts';
 import { type DaemonReport, pm2Paths } from './pm2-paths.ts';
 import { callDaemon } from './pm2-rpc.ts';
@@ -121,7 +122,10 @@ export function createProcesses(options: ProcessesOptions): Processes {
       throw error;
     });
 
-  const launch = async (): Promise<void> => {
+  /** In place of one that does not answer, when `replace` says so. */
+  const launch = async (replace: boolean): Promise<void> => {
+    const ended = replace ? await endDaemon(options.pm2Home) : null;
+    if (ended !== null) log.warn({ pid: ended }, 'the PM2 daemon answered nothing and was ended');
     const pid = await launchDaemon(pm2Paths(options.pm2Home), options);
     if (pid !== null) return log.info({ pid }, 'PM2 daemon started');
     // Another agent was quicker; its daemon may still be on the way up.
@@ -134,16 +138,18 @@ export function createProcesses(options: ProcessesOptions): Processes {
   };
 
   return {
-    async connect() {
+    async connect({ replace = false } = {}) {
       pm2Paths(options.pm2Home);
       wanted = true;
-      if ((await answering()) === null) {
+      // One that is deaf may hear again; to start another beside it is of no use.
+      const isNone = (error: AgentError) => options.mode === 'external' || replace || error.details['timedOut'] !== true;
+      if ((await answering(isNone)) === null) {
         if (options.mode === 'external') {
           throw new AgentError('PM2_UNAVAILABLE', `no PM2 daemon answers at ${options.pm2Home}`, {
             help: 'start its unit: `systemctl start comfy-pm2`',
           });
         }
-        await launch();
+        await launch(replace);
       }
       // By now a connection of the bus is accepted too, so that no event after this is missed.
       await report();

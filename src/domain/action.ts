@@ -39,6 +39,7 @@ export const Action = z.discriminatedUnion('kind', [
     /** `since` of the verdict: it is done once for each. */
     since: z.string(),
   }),
+  z.object({ kind: z.literal('end-leftovers'), gpu: z.int(), name: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('remove-process'), name: z.string(), reason: z.string() }),
   z.object({ kind: z.literal('quarantine-instance'), gpu: z.int(), name: z.string(), reason: z.string(), fault: FaultKind }),
 ]);

@@ -185,6 +185,13 @@ const Pm2 = z.strictObject({
     .default('owned')
     .describe('owned: the agent starts and stops the PM2 daemon; external: another unit runs it'),
   template: text.nullable().default(null).describe('a module that replaces ecosystem.template.js'),
+  leftovers: z
+    .enum(['drain', 'end'])
+    .default('drain')
+    .describe(
+      'processes of an instance that a killed PM2 daemon left: let their jobs end first (health.drainTimeoutMs), or end them at once',
+    ),
+  deafTimeoutMs: duration.default(10_000).describe('owned: a PM2 daemon that answers nothing for this long is replaced'),
   killTimeoutMs: duration.default(15_000).describe('time between SIGINT and SIGKILL'),
   restartDelayMs: duration.default(250).describe('pause between the end of a process and its respawn'),
 });

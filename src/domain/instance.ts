@@ -128,6 +128,8 @@ export type ProcessEvent =
   | {
       readonly kind: 'exit';
       readonly name: string;
+      /** null: it was not told. */
+      readonly pid: number | null;
       readonly at: number;
       readonly exitCode: number | null;
       readonly signal: string | null;

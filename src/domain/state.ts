@@ -4,6 +4,7 @@ import { Hold, type ModelStatus } from './health.ts';
 import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState, Quarantine } from './instance.ts';
 import { Moves } from './lock.ts';
 import type { Observed } from './observed.ts';
+import type { Leftover, Pm2State } from './ownership.ts';
 import { InstallationSpec, Release } from './release.ts';
 
 /** Operator verbs, kept in state/intents.json: desired state that no file holds. */
@@ -103,6 +104,9 @@ export interface ObservedState {
   /** pids that belong to us: the process trees of our PM2 entries. */
   readonly ownPids: ReadonlySet<number>;
   readonly models: Observed<readonly ModelStatus[]>;
+  /** By GPU: processes of instances that nobody hosts. */
+  readonly leftovers: ReadonlyMap<number, Leftover>;
+  readonly pm2: Pm2State;
   /** Targets of operations and actions in flight. */
   readonly busy: ReadonlySet<string>;
 }

@@ -9,7 +9,7 @@ import { datedConditions } from '../plan/card-conditions.ts';
 import { launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
-import { ask } from './observe.ts';
+import { ask } from './ask.ts';
 import { probeHost } from './probe-targets.ts';
 
 const XIDS_KEPT = 50;

@@ -16,8 +16,8 @@ import { resolveSource } from '../plan/source.ts';
 import { readStaticModels } from '../plan/static-models.ts';
 import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
+import { ask } from './ask.ts';
 import { cardsOfLastStatus, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
-import { ask } from './observe.ts';
 
 /** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
 export type DoctorPorts = Pick<

@@ -1,12 +1,13 @@
 import type { Action, ActionKind } from '../domain/action.ts';
 import { AgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
+import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
 import { InstanceIntent, type Intents } from '../domain/state.ts';
 import { instanceDirectories, launchDigest } from '../plan/launch.ts';
 import { nextQuarantine } from '../plan/quarantine.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
-import { endSurvivors } from './left-children.ts';
+import { endLeftovers, jobsOf } from './leftovers.ts';
 import { probeHost } from './probe-targets.ts';
 import { forgiveExits } from './records.ts';
 import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
@@ -55,6 +56,13 @@ const handlers: Handlers = {
     knowledge.freedAt.set(gpu, ports.clock.now());
   },
   'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
+  'end-leftovers': async ({ gpu, name }, execution) => {
+    const { knowledge, ports } = execution;
+    const leftover = knowledge.leftovers.get(gpu);
+    // Told to be busy no more a moment ago: by now nobody gives it new work, so this answer stands.
+    const jobs = leftover?.jobs === 0 ? await jobsOf(ports, knowledge, gpu) : 0;
+    if (jobs === 0 || jobs === null) await endLeft(execution, gpu, name);
+  },
   'remove-process': ({ name }, { ports }) => ports.processes.remove(name),
   'trial-start': async ({ gpu, name }, execution) => {
     const { knowledge, ports, rollouts } = execution;
@@ -83,7 +91,8 @@ export function execute(action: Action, execution: Execution): Promise<void> {
   return handler(action, execution);
 }
 
-async function startInstance({ ports, knowledge }: Execution, gpu: number, name: string): Promise<void> {
+async function startInstance(execution: Execution, gpu: number, name: string): Promise<void> {
+  const { ports, knowledge } = execution;
   const launch = knowledge.launches.get(gpu);
   if (launch === undefined) throw new AgentError('HELD', `${name} has no release or no port yet`);
   const { layout, config } = knowledge.configuration;
@@ -92,9 +101,30 @@ async function startInstance({ ports, knowledge }: Execution, gpu: number, name:
     [directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)),
   );
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
-  await endSurvivors(ports, layout.root, name);
+  await endLeft(execution, gpu, name);
   const entry = await ports.template.toEntry(launch, config.pm2.template);
-  await ports.processes.start({ ...entry, env: { ...entry.env, AGENT_ENTRY_DIGEST: launchDigest(launch), AGENT_RELEASE: launch.release } });
+  // A template may leave out what it does not know; without these marks its process would be a stranger to us.
+  const env = {
+    ...entry.env,
+    [ROOT_MARK]: layout.root,
+    [INSTANCE_MARK]: name,
+    AGENT_ENTRY_DIGEST: launchDigest(launch),
+    AGENT_RELEASE: launch.release,
+  };
+  await ports.processes.start({ ...entry, env });
+}
+
+/** Ends what runs as this instance and is not hosted, with port and card free afterwards. */
+async function endLeft({ ports, knowledge }: Execution, gpu: number, name: string): Promise<void> {
+  const { config, layout } = knowledge.configuration;
+  await endLeftovers(ports, {
+    root: layout.root,
+    name,
+    hosted: await ports.processes.list(),
+    tcpPort: knowledge.leases.find((lease) => lease.gpu === gpu)?.tcpPort ?? null,
+    killTimeoutMs: config.pm2.killTimeoutMs,
+    usesCard: config.gpu.mode === 'actual',
+  });
 }
 
 /** Known before it is written: leases of several instances are taken side by side, and none may lose another's. */

@@ -1,11 +1,13 @@
 import type { CardFacts } from '../domain/card.ts';
 import type { Config, Layout, Provenance, Secrets } from '../domain/config.ts';
 import type { ErrorCode } from '../domain/errors.ts';
+import type { ExitEvidence } from '../domain/exit-evidence.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { Hold, ModelStatus } from '../domain/health.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instance.ts';
 import type { Lock } from '../domain/lock.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
+import type { Leftover, Pm2State } from '../domain/ownership.ts';
 import type { InstallProgress, PackSpec } from '../domain/release.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { XidEvent } from '../domain/xid.ts';
@@ -14,6 +16,7 @@ import type { DirectorySection } from '../plan/directory-config.ts';
 import type { FailedInstallation } from '../plan/installation.ts';
 import type { Exit } from '../plan/restart-policy.ts';
 import type { RolloutStep, Watch } from '../plan/rollout.ts';
+import type { MemoryWatch } from './exit-evidence.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */
 export interface LoadedConfiguration {
@@ -101,10 +104,17 @@ export interface Knowledge {
   /** By instance name, by probe. */
   readonly probes: Map<string, Map<string, ProbeRecord>>;
   readonly exits: Map<string, Exit[]>;
+  /** The newest end of each instance, by name, and its memory cgroup while it lives. */
+  readonly lastExits: Map<string, ExitEvidence>;
+  readonly memory: Map<string, MemoryWatch>;
   /** By GPU: `since` of the verdict whose memory was freed last. */
   readonly freedFor: Map<number, string>;
   /** By GPU: when its instance was last asked to free memory. Epoch ms. */
   readonly freedAt: Map<number, number>;
+  /** By GPU: processes of instances that nobody hosts, and when all processes were last gone through for them (epoch ms). */
+  leftovers: ReadonlyMap<number, Leftover>;
+  leftoversAt: number;
+  pm2: Pm2State;
   /** Last time the log of an instance moved, epoch ms, while it starts. */
   readonly logMovedAt: Map<string, number>;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
@@ -149,8 +159,13 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     holds: [],
     probes: new Map(),
     exits: new Map(),
+    lastExits: new Map(),
+    memory: new Map(),
     freedFor: new Map(),
     freedAt: new Map(),
+    leftovers: new Map(),
+    leftoversAt: Number.NEGATIVE_INFINITY,
+    pm2: { state: 'answers', since: 0, reason: null },
     logMovedAt: new Map(),
     stopping: false,
     installProgress: null,

@@ -8,12 +8,14 @@ import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
 import type { RolloutTurn } from '../plan/instance.ts';
 import { type Planned, plan } from '../plan/plan.ts';
+import { isToBeReplaced } from '../plan/pm2-holds.ts';
 import { resolve } from '../plan/resolve.ts';
 import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
 import { buildDocuments, type Documents } from './documents.ts';
 import { type Execution, execute } from './execute.ts';
+import { gatherExit, watchMemory } from './exit-evidence.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { launchesOf } from './launches.ts';
@@ -21,7 +23,7 @@ import { observe } from './observe.ts';
 import { planInput } from './plan-input.ts';
 import { probeTargets } from './probe-targets.ts';
 import { recordProof } from './proofs.ts';
-import { recordHolds, recordProcessEvent, recordRemedy } from './records.ts';
+import { recordExit, recordHolds, recordProcessEvent, recordRemedy } from './records.ts';
 import { viewRollout } from './rollout-view.ts';
 import { watchStartingLogs } from './starting-logs.ts';
 
@@ -60,6 +62,7 @@ export class Reconciler {
   #again = false;
   /** Incarnations that ended since the present look began: it may have seen them still. */
   readonly #ended = new Set<string>();
+  readonly #examinations = new Set<Promise<void>>();
   #connecting: Promise<void> | null = null;
   #acting = false;
   #hastenedAt: number | null = null;
@@ -104,14 +107,28 @@ export class Reconciler {
     await this.#probes.stop();
     await this.#loop;
     await this.#turn;
-    await Promise.allSettled([...this.#lanes.values(), this.#connecting]);
+    await Promise.allSettled([...this.#lanes.values(), this.#connecting, ...this.#examinations]);
   }
 
   onProcessEvent(event: ProcessEvent): void {
     const { journal, knowledge } = this.#options;
     recordProcessEvent(journal, knowledge, event);
-    if (event.kind === 'exit') this.#forgetProcess(event.name);
+    if (event.kind === 'exit') {
+      this.#forgetProcess(event.name);
+      this.#examine(event);
+    }
     void this.trigger();
+  }
+
+  /** Why it ended is found out meanwhile. */
+  #examine(event: Extract<ProcessEvent, { kind: 'exit' }>): void {
+    const { journal, knowledge, ports } = this.#options;
+    const examination = gatherExit(ports, knowledge, event).then((exit) => {
+      this.#examinations.delete(examination);
+      recordExit(journal, knowledge, event, exit);
+      this.refresh();
+    });
+    this.#examinations.add(examination);
   }
 
   /** An exit is known before the next look: readiness must not outlive the process by even a moment. */
@@ -179,6 +196,7 @@ export class Reconciler {
     knowledge.holds = holds;
     this.#probes.setTargets(probeTargets(knowledge, canary));
     await watchStartingLogs(ports.files, knowledge);
+    await watchMemory(ports, knowledge);
     this.refresh();
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
   }
@@ -199,7 +217,7 @@ export class Reconciler {
   #reconnect(): void {
     const { clock, processes } = this.#options.ports;
     this.#connecting ??= processes
-      .connect()
+      .connect({ replace: isToBeReplaced(this.#options.knowledge.pm2, this.#options.knowledge.configuration.config.pm2, clock.now()) })
       .then(() => void this.trigger())
       .catch(() => undefined)
       // A daemon that takes connections and answers nothing is not asked without pause.

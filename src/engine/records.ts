@@ -1,3 +1,4 @@
+import type { ExitEvidence } from '../domain/exit-evidence.ts';
 import type { Hold } from '../domain/health.ts';
 import type { ProcessEvent } from '../domain/instance.ts';
 import type { FaultKind } from '../domain/verdict.ts';
@@ -32,7 +33,7 @@ export function recordHolds(journal: Journal, before: readonly Hold[], now: read
   }
 }
 
-/** Counts an end and writes it down, and tells apart what was asked for. */
+/** Counts an end at once, and tells apart what was asked for; it is written down with its evidence, by `recordExit`. */
 export function recordProcessEvent(journal: Journal, knowledge: Knowledge, event: ProcessEvent): void {
   if (event.kind === 'daemon-lost') {
     const message = 'the PM2 daemon is gone; instances are left alone until it can be asked again';
@@ -40,16 +41,38 @@ export function recordProcessEvent(journal: Journal, knowledge: Knowledge, event
     return;
   }
   if (event.kind !== 'exit') return;
-  const reason = exitReason(event.exitCode, event.signal);
+  addExit(knowledge, event.name, { at: event.at, reason: exitReason(event.exitCode, event.signal), wanted: event.requested });
+}
+
+/** Writes an end down with what was found out about it; from now on its reason is told in full. */
+export function recordExit(
+  journal: Journal,
+  knowledge: Knowledge,
+  event: Extract<ProcessEvent, { kind: 'exit' }>,
+  exit: ExitEvidence,
+): void {
+  const { reason, wanted, cause, pid, kernel, lines } = exit;
   const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
-  const wanted = event.requested;
-  addExit(knowledge, event.name, { at: event.at, reason, wanted });
+  const known = knowledge.exits.get(event.name) ?? [];
+  knowledge.exits.set(
+    event.name,
+    known.map((each) => (each.at === event.at ? { ...each, reason } : each)),
+  );
+  knowledge.lastExits.set(event.name, exit);
   journal.record({
     type: EXIT_EVENT,
     target: gpu === undefined ? event.name : `instance ${gpu}`,
     level: wanted ? 'info' : 'warn',
     message: wanted ? `ended as asked (${reason})` : `ended by itself: ${reason}`,
-    data: { name: event.name, exitCode: event.exitCode, signal: event.signal, wanted, reason },
+    data: {
+      name: event.name,
+      exitCode: event.exitCode,
+      signal: event.signal,
+      wanted,
+      reason,
+      pid,
+      ...(wanted ? {} : { cause, evidence: [...kernel, ...lines] }),
+    },
   });
 }
 

@@ -3,9 +3,9 @@ import { known } from '../domain/observed.ts';
 import { updateRoster } from '../plan/card-roster.ts';
 import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import type { Ports } from '../ports.ts';
+import { ask } from './ask.ts';
 import { CardWatch } from './card-watch.ts';
 import type { Knowledge, RequiredModel } from './knowledge.ts';
-import { ask } from './observe.ts';
 
 /** How often what is slow to ask is asked. */
 const PERIODS_MS = { machine: 60_000, models: 30_000 } as const;

@@ -6,6 +6,7 @@ import type { MachineVerdictFacts, VerdictFacts } from '../plan/verdict-facts.ts
 import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import { cardFactsOf } from './card-watch.ts';
 import type { Knowledge } from './knowledge.ts';
+import { ownerFacts } from './owner-facts.ts';
 
 /** What is known of one instance, for its verdicts. */
 export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, now: number): VerdictFacts {
@@ -22,6 +23,7 @@ export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, no
     incarnation,
     probes,
     exits: knowledge.exits.get(instance.name) ?? [],
+    owner: ownerFacts(knowledge, instance),
     queue: typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null,
     startMovedAt: knowledge.logMovedAt.get(instance.name) ?? null,
     card: cardFactsOf(knowledge, instance, incarnation),
@@ -37,6 +39,7 @@ export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineV
     cards: knowledge.cards,
     driverGoneSince: knowledge.driverGoneSince,
     machine: knowledge.machine,
+    pm2: knowledge.pm2,
     processes: knowledge.observed?.processes ?? unknown(NOT_LOOKED_YET),
     now,
   };

@@ -134,19 +134,21 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
   const fail = (phase: Phase, reason: string, at = now): Runtime => ({ phase, layer: layer('fail', reason, at) });
   const cannotTell = (reason: string, at: number | null): Runtime => ({ phase: 'unknown', layer: layer('unknown', reason, at) });
 
-  if (!seen.known) return cannotTell(`PM2 cannot be asked: ${seen.reason}`, now);
-  const process = seen.value;
+  // What runs is seen without PM2 too.
+  const isSeen = input.incarnation.known && input.incarnation.value !== null;
+  if (!seen.known && !isSeen) return cannotTell(`PM2 cannot be asked: ${seen.reason}`, now);
+  const process = seen.known ? seen.value : null;
   const lastEnd = restarts.lastReason === null ? '' : `; it ended with ${restarts.lastReason}`;
   const incarnation = input.incarnation.known ? input.incarnation.value : null;
   if (input.acting && input.incarnation.known && incarnation === null) {
     const isLeaving = input.instance.draining || input.instance.desired === 'stopped';
     return fail('starting', isLeaving ? 'is being stopped' : 'is being started');
   }
-  if (process === null) return fail('none', 'no process: it was not started yet');
-  if (process.status === 'stopped') return fail('none', `the process is stopped${lastEnd}`);
+  if (process === null && !isSeen) return fail('none', `no process: it was not started yet${lastEnd}`);
+  if (process?.status === 'stopped' && !isSeen) return fail('none', `the process is stopped${lastEnd}`);
   // It has been asked to end and is still there: a ComfyUI takes its time.
-  if (process.status === 'stopping') return fail('starting', 'is being stopped');
-  if (process.status === 'errored') return fail('failing', `PM2 gave up starting it${lastEnd}; see \`agent logs ${input.instance.gpu}\``);
+  if (process?.status === 'stopping') return fail('starting', 'is being stopped');
+  if (process?.status === 'errored') return fail('failing', `PM2 gave up starting it${lastEnd}; see \`agent logs ${input.instance.gpu}\``);
   if (!input.incarnation.known) return cannotTell(`its process cannot be seen: ${input.incarnation.reason}`, now);
   if (incarnation === null) return fail('failing', `there is no process${lastEnd}; PM2 starts it again`);
 

@@ -107,10 +107,13 @@ const COMMAND_LENGTH = 60;
 const shortCommand = (command: string | null): string =>
   command === null ? 'unknown command' : command.length > COMMAND_LENGTH ? `${command.slice(0, COMMAND_LENGTH - 1)}…` : command;
 
+/** The one form in which a taken port is told. */
+export const portHoldReason = (tcpPort: number, holder: PortHolder | undefined): string => `port ${tcpPort} is held by ${describe(holder)}`;
+
 const portHold = (instance: DesiredInstance, tcpPort: number, stranger: PortHolder | undefined): NewHold =>
   hold(
     `instance ${instance.gpu}`,
     'PORT_HELD',
-    `port ${tcpPort} is held by ${describe(stranger)}`,
+    portHoldReason(tcpPort, stranger),
     'stop that process, choose another ports.first, or set ports.onConflict to next',
   );

@@ -11,6 +11,8 @@ import { type FailedInstallation, type InstallationInput, planInstallation } fro
 import { planInstance, type RolloutTurn } from './instance.ts';
 import { launchDigest } from './launch.ts';
 import { planLeases } from './leases.ts';
+import { planLeftover } from './leftovers.ts';
+import { pm2Holds } from './pm2-holds.ts';
 import { type Exit, judgeRestarts, restartPolicy } from './restart-policy.ts';
 import type { RolloutStep } from './rollout.ts';
 
@@ -92,6 +94,9 @@ export function plan(input: PlanInput): Planned {
   });
   actions.push(...leases.actions);
 
+  const leftovers = planLeftovers(input);
+  actions.push(...leftovers.actions);
+  holds.push(...leftovers.holds, ...pm2Holds(observed.pm2, config.pm2));
   const foreign = foreignHolds(config.gpu, desired.instances, foreignProcesses(config.gpu, observed.gpus, observed.ownPids));
   const leasing = new Set(leases.actions.map((action) => ('gpu' in action ? action.gpu : -1)));
   const away = new Set(desired.instances.filter((instance) => isAway(input, instance)).map((instance) => instance.gpu));
@@ -106,6 +111,8 @@ export function plan(input: PlanInput): Planned {
         actions.push({ kind: 'stop-instance', gpu: instance.gpu, name: instance.name, reason: held.hold.reason, fault: 'driver-gone' });
       continue;
     }
+    // Nothing is started beside what is left of it.
+    if (observed.processes.known && observed.leftovers.has(instance.gpu)) continue;
     const launch = input.launches.get(instance.gpu);
     const blocked =
       trialHold(driverGone, instance) ??
@@ -140,6 +147,18 @@ export function plan(input: PlanInput): Planned {
   }
   actions.push(...strayProcesses(desired, observed));
   return { actions, holds };
+}
+
+/** Of each GPU, wanted or not. With PM2 out of reach nobody knows what it hosts. */
+function planLeftovers({ config, observed, desired, now }: PlanInput): Planned {
+  const steps = [...(observed.processes.known ? observed.leftovers : [])]
+    .filter(([gpu]) => !observed.busy.has(`instance ${gpu}`))
+    .map(([gpu, leftover]) => {
+      const instance = desired.instances.find((candidate) => candidate.gpu === gpu);
+      const atOnce = instance !== undefined && instance.restartRequestedAt !== null && !instance.drainBeforeRestart;
+      return planLeftover(leftover, gpu, config, now, atOnce);
+    });
+  return { actions: steps.flatMap((step) => step.actions), holds: steps.flatMap((step) => step.holds) };
 }
 
 /** `current` first, then the instances, then the end of it. */

@@ -3,6 +3,7 @@ import type { Config } from '../domain/config.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
+import type { OwnerFacts, Pm2State } from '../domain/ownership.ts';
 import type { ProbeRecord } from './assess.ts';
 import type { Exit } from './restart-policy.ts';
 
@@ -23,6 +24,7 @@ export interface VerdictFacts {
   readonly startMovedAt: number | null;
   /** null: it has no card, or nothing is known of it yet. */
   readonly card: CardFacts | null;
+  readonly owner: OwnerFacts;
   readonly now: number;
 }
 
@@ -36,5 +38,6 @@ export interface MachineVerdictFacts {
   readonly driverGoneSince: number | null;
   readonly machine: Observed<MachineFacts>;
   readonly processes: Observed<readonly ProcessState[]>;
+  readonly pm2: Pm2State;
   readonly now: number;
 }

@@ -4,7 +4,11 @@ import { cardFaults, cardTroubles } from './verdicts/card.ts';
 import { crashLoop } from './verdicts/crash-loop.ts';
 import { cudaError, jobOutOfMemory } from './verdicts/cuda.ts';
 import { driverGone } from './verdicts/driver-gone.ts';
+import { exits } from './verdicts/exits.ts';
 import { hang } from './verdicts/hang.ts';
+import { leftoverProcess } from './verdicts/leftover-process.ts';
+import { pm2Daemon } from './verdicts/pm2.ts';
+import { portTaken } from './verdicts/port-taken.ts';
 import { websocketGone } from './verdicts/websocket.ts';
 import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
 
@@ -15,6 +19,8 @@ import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
 const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] = [
   cardFaults,
   crashLoop,
+  leftoverProcess,
+  portTaken,
   hang,
   workerDead,
   cudaError,
@@ -22,10 +28,11 @@ const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] 
   websocketGone,
   jobOutOfMemory,
   cardTroubles,
+  exits,
 ];
 
 /** The same for the machine as a whole. */
-const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone];
+const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone, pm2Daemon];
 
 export const instanceVerdicts = (facts: VerdictFacts): Verdict[] => instanceSources.flatMap((source) => source(facts));
 

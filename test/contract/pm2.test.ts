@@ -45,7 +45,9 @@ describe('an entry', () => {
     expect(facts.sigintIgnored).toBe(false);
     await processes.stop(NAME);
     // Python saw the SIGINT and ended by itself.
-    expect(await readFile(join(harness.root, `${NAME}.log`), 'utf8')).toBe(`serving ${facts.pid}\nstopped\n`);
+    expect(await readFile(join(harness.root, `${NAME}.log`), 'utf8')).toBe(
+      `[agent] ${NAME} starts: pid ${facts.pid}\nserving ${facts.pid}\nstopped\n`,
+    );
     await eventually('the exit is told', () => exits().length > 0);
     expect(exits()[0]).toMatchObject({ exitCode: 0, signal: null, requested: true });
   });
@@ -68,6 +70,22 @@ describe('an entry', () => {
     const again = await harness.facts(NAME, facts.pid);
     expect(harness.isAlive(facts.child ?? 0)).toBe(false);
     expect(harness.isAlive(again.child ?? 0)).toBe(true);
+  });
+
+  it('that dies leaves nothing that made a session of its own, and a stop ends it too', async () => {
+    const environment = { WITH_DETACHED_CHILD: '1', AGENT_ROOT: harness.root };
+    await processes.start(harness.entry(NAME, { environment }));
+    await processes.start(harness.entry('comfyui-gpu1', { environment }));
+    const facts = await harness.facts(NAME);
+    const other = await harness.facts('comfyui-gpu1');
+    expect(harness.isAlive(facts.detached ?? 0)).toBe(true);
+    process.kill(facts.pid, 'SIGKILL');
+    const again = await harness.facts(NAME, facts.pid);
+    expect(harness.isAlive(facts.detached ?? 0)).toBe(false);
+    expect([again.detached, other.detached].map((pid) => harness.isAlive(pid ?? 0))).toEqual([true, true]);
+    await processes.stop(NAME);
+    expect(harness.isAlive(again.detached ?? 0)).toBe(false);
+    expect(harness.isAlive(other.detached ?? 0)).toBe(true);
   });
 
   it('writes on when the daemon was killed', async () => {
@@ -207,6 +225,30 @@ describe('the daemon', () => {
     }
     expect(await processes.list()).toEqual([]);
   });
+
+  it('that hangs is left alone until it is to be replaced; then its instances run on, and a stranger is never ended', async () => {
+    await processes.connect();
+    await processes.start(harness.entry(NAME));
+    const facts = await harness.facts(NAME);
+    const pid = (await processes.daemonPid()) ?? 0;
+    const home = join(harness.root, 'pm2');
+    process.kill(pid, 'SIGSTOP');
+    await expect(processes.connect()).rejects.toMatchObject({ code: 'PM2_UNAVAILABLE', details: { timedOut: true } });
+    expect(harness.isAlive(pid)).toBe(true);
+    // Same home in its environment, same words in its command line, but it is not who holds the lock.
+    const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', '__pm2-daemon', home], { env: { PM2_HOME: home } });
+    try {
+      await processes.connect({ replace: true });
+      expect(harness.isAlive(pid)).toBe(false);
+      expect(harness.isAlive(facts.pid)).toBe(true);
+      expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
+      expect(await processes.list()).toEqual([]);
+      // Nobody is in the way of the next one.
+      await processes.connect({ replace: true });
+    } finally {
+      stranger.kill('SIGKILL');
+    }
+  }, 20_000);
 
   it('survives nonsense on its socket', async () => {
     await processes.connect();

@@ -110,7 +110,9 @@ describe.each([
     const again = await harness.serving(NAME, pid);
     expect(await one(NAME)).toMatchObject({ status: 'online', pid: again.pid, respawns: 1 });
     await eventually('online is told', () => events.some((event) => event.kind === 'online'));
-    expect(exits()).toEqual([{ kind: 'exit', name: NAME, at: expect.any(Number), exitCode: null, signal: 'SIGKILL', requested: false }]);
+    expect(exits()).toEqual([
+      { kind: 'exit', name: NAME, pid, at: expect.any(Number), exitCode: null, signal: 'SIGKILL', requested: false },
+    ]);
     const online = events.find((event) => event.kind === 'online');
     // The delay is kept; how much longer the machine takes is no matter of this contract.
     expect((online?.at ?? 0) - (exits()[0]?.at ?? 0)).toBeGreaterThanOrEqual(RESTART_DELAY_MS - 5);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CHILD_MARK, endLeftChildren, endSurvivors } from '../../src/engine/left-children.ts';
+import { CHILD_MARK, endLeftChildren } from '../../src/engine/left-children.ts';
 import { createFakeLogger } from '../fakes/logger.ts';
 import { createWorld } from '../support/world.ts';
 
@@ -28,22 +28,5 @@ describe('what an agent that was killed has left', () => {
     const log = createFakeLogger();
     await endLeftChildren(world.ports(), LAYOUT, log);
     expect(world.kernel.signals).toEqual([]);
-  });
-});
-
-describe('an instance that PM2 no longer has', () => {
-  it('is ended before another of its name is started; other roots, other names and a trial stay', async () => {
-    const world = await createWorld();
-    const { kernel } = world;
-    const ports = world.ports();
-    await ports.processes.connect();
-    kernel.add({ pid: 200, environment: { AGENT_ROOT: ROOT, AGENT_INSTANCE: 'comfyui-gpu0' } });
-    kernel.add({ pid: 201, environment: { AGENT_ROOT: '/elsewhere', AGENT_INSTANCE: 'comfyui-gpu0' } });
-    kernel.add({ pid: 202, environment: { AGENT_ROOT: ROOT, AGENT_INSTANCE: 'comfyui-gpu1' } });
-    kernel.add({ pid: 203, environment: { AGENT_ROOT: ROOT, AGENT_INSTANCE: 'comfyui-trial' } });
-    const ended = endSurvivors(ports, ROOT, 'comfyui-gpu0');
-    await world.clock.advance(1_000);
-    await ended;
-    expect(kernel.signals).toEqual(['SIGTERM 200']);
   });
 });

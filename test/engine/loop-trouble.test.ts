@@ -14,18 +14,27 @@ const starts = ({ world }: Machine) => world.pm2.calls.filter((call) => call.sta
 
 describe('the loop', () => {
   describe('what cannot be seen', () => {
-    it('PM2 that does not answer: nothing is started or stopped, and the instances are unknown, not failed', async () => {
+    it('PM2 that does not answer: nothing is started or stopped, and what runs is told as it is seen without PM2', async () => {
       machine = await aReadyMachine();
       const calls = machine.world.pm2.calls.length;
       const heal = machine.wires.fail('processes.list', refused());
       await machine.core.agent.patchInstance('1', { desired: 'stopped' });
       await machine.advance(60_000);
       expect(machine.world.pm2.calls).toHaveLength(calls);
-      expect(machine.instance(0)).toMatchObject({ status: 'unknown', layers: { runtime: { status: 'unknown' } } });
-      expect(machine.core.documents().health.status).toBe('unknown');
+      expect(machine.instance(0)).toMatchObject({ ready: true, status: 'healthy', layers: { runtime: { status: 'pass' } } });
+      const { health } = machine.core.documents();
+      expect(health.holds).toContainEqual(expect.objectContaining({ target: 'machine', code: 'PM2_GONE' }));
+      expect(health.verdicts).toMatchObject([{ fault: 'pm2-gone', blocksReady: false }]);
+      // One that ends meanwhile is not ready, and nobody starts it beside what PM2 may host.
+      machine.world.kernel.remove(machine.instance(0).pid ?? 0);
+      machine.world.comfy.stop(urlOf(8188));
+      await machine.until('it is not ready', () => !machine.instance(0).ready, 3_000);
+      expect(machine.world.pm2.calls).toHaveLength(calls);
+      machine.world.pm2.exit('comfyui-gpu0');
+      await machine.advance(1_000);
       heal();
       await machine.until('the stop is carried out', () => machine.instance(1).status === 'stopped', 5_000);
-      expect(machine.instance(0).ready).toBe(true);
+      await machine.until('the other is back', () => machine.instance(0).ready, 10_000);
       expect(starts(machine)).toHaveLength(2);
     });
 

@@ -1,5 +1,6 @@
 import { AgentError } from '../../src/domain/errors.ts';
 import type { Incarnation } from '../../src/domain/instance.ts';
+import type { MemoryCounters } from '../../src/domain/memory-group.ts';
 import { toTime } from '../../src/domain/observed.ts';
 import type { Kernel } from '../../src/ports.ts';
 
@@ -14,8 +15,12 @@ interface FakeProcess {
   readonly listens?: readonly number[];
   /** Belongs to another user: descriptors and environment may not be read. */
   readonly foreign?: boolean;
-  /** Does not end with SIGTERM. */
+  /** Does not end with SIGTERM or SIGINT. */
   readonly deafToTerm?: boolean;
+  /** pid of the leader of its session, when that is not its parent's. */
+  readonly session?: number;
+  /** Directory of its memory cgroup. */
+  readonly memoryGroup?: string;
 }
 
 export interface FakeKernel {
@@ -36,6 +41,10 @@ export interface FakeKernel {
   blind(blind: boolean): void;
   /** Signals that were sent, in order: "SIGKILL 4711". */
   readonly signals: readonly string[];
+  /** What is counted in a memory cgroup from now on. */
+  count(counters: MemoryCounters): void;
+  /** A line of the kernel's log about the end of this pid. */
+  logOutOfMemory(pid: number, line: string): void;
   /** Called after each signal that ended a process. */
   onEnd(listener: (pid: number) => void): void;
 }
@@ -56,6 +65,8 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
   const heldByOthers = new Set<number>();
   const signals: string[] = [];
   const listeners: ((pid: number) => void)[] = [];
+  const counters = new Map<string, MemoryCounters>();
+  const kernelLog = new Map<number, string>();
   let blind = false;
   let startTicks = 1_000;
 
@@ -77,10 +88,21 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
       const entry = living(pid);
       return entry === null || entry.foreign === true ? null : (entry.environment?.[name] ?? null);
     },
+    identity: async (pid, names) => {
+      const entry = living(pid);
+      if (entry === null) return null;
+      if (entry.foreign === true) throw new AgentError('FILE_UNREADABLE', `the environment of process ${pid} may not be read`);
+      const set = names.filter((name) => entry.environment?.[name] !== undefined);
+      return {
+        incarnation: entry.incarnation,
+        environment: Object.fromEntries(set.map((name) => [name, entry.environment?.[name] ?? ''])),
+      };
+    },
     tree: async (pid) => {
       if (living(pid) === null) return [];
-      const members = [pid];
-      for (const member of members) members.push(...all().flatMap((entry) => (entry.parent === member ? [entry.pid] : [])));
+      const members = [pid, ...all().flatMap((entry) => (entry.session === pid && entry.pid !== pid ? [entry.pid] : []))];
+      for (const member of members)
+        members.push(...all().flatMap((entry) => (entry.parent === member && !members.includes(entry.pid) ? [entry.pid] : [])));
       return members;
     },
     portHolders: async (tcpPorts) => {
@@ -104,7 +126,13 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
       return entry === null || entry.foreign === true ? null : entry.listens.includes(tcpPort);
     },
     withEnvironment: async (name, value) =>
-      all().flatMap((entry) => (entry.foreign !== true && entry.environment?.[name] === value ? [entry.pid] : [])),
+      all().flatMap((entry) => {
+        const set = entry.environment?.[name];
+        return entry.foreign !== true && set !== undefined && (value === null || set === value) ? [entry.pid] : [];
+      }),
+    memoryGroup: async (pid) => living(pid)?.memoryGroup ?? null,
+    memoryCounters: async (group) => counters.get(group) ?? null,
+    outOfMemoryLine: async (pid) => kernelLog.get(pid) ?? null,
     residentBytes: async (pid) => {
       const entry = living(pid);
       return entry === null ? null : (entry.residentBytes ?? 64 * 1024 * 1024);
@@ -117,7 +145,7 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
       const entry = living(pid);
       if (pid <= 1 || entry === null || entry.incarnation.startTicks !== ticks) return false;
       signals.push(`${signal} ${pid}`);
-      if (signal === 'SIGTERM' && entry.deafToTerm === true) return true;
+      if (signal !== 'SIGKILL' && entry.deafToTerm === true) return true;
       remove(pid);
       for (const listener of listeners) listener(pid);
       return true;
@@ -157,6 +185,8 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
       blind = value;
     },
     signals,
+    count: (each) => void counters.set(each.group, each),
+    logOutOfMemory: (pid, line) => void kernelLog.set(pid, line),
     onEnd: (listener) => void listeners.push(listener),
   };
 }

@@ -29,6 +29,8 @@ export interface FakePm2 {
   respawn(name: string): void;
   /** Kills the daemon: calls reject, entries are forgotten, every client is told. */
   loseDaemon(): void;
+  /** Calls time out from now on, until the daemon is replaced or hears again. */
+  deafen(deaf?: boolean): void;
   /** What systemd does in external mode. */
   startDaemon(): void;
   /** Makes the next call of that kind reject. */
@@ -57,12 +59,14 @@ export function createFakePm2(options: FakePm2Options = {}): FakePm2 {
   const calls: string[] = [];
   let daemon: number | null = mode === 'external' ? FIRST_PID : null;
   let nextPid = FIRST_PID + 1;
+  let isDeaf = false;
 
   const tell = (event: ProcessEvent) => {
     for (const listener of [...listeners]) listener(event);
   };
   const reach = (call: string): void => {
     if (daemon === null) throw new AgentError('PM2_UNAVAILABLE', 'the PM2 daemon cannot be reached: no daemon (fake)');
+    if (isDeaf) throw new AgentError('PM2_UNAVAILABLE', 'the PM2 daemon did not answer (fake)', { details: { timedOut: true } });
     const failure = failures.get(call);
     failures.delete(call);
     if (failure !== undefined) throw failure;
@@ -75,8 +79,9 @@ export function createFakePm2(options: FakePm2Options = {}): FakePm2 {
     if (found.state.pid === null) return;
     const signal = how.signal ?? null;
     const exitCode = signal === null ? (how.exitCode ?? 1) : null;
+    const { pid } = found.state;
     found.state = { ...found.state, pid: null, status: requested ? 'stopped' : 'waiting restart' };
-    tell({ kind: 'exit', name: found.state.name, at: now(), exitCode, signal, requested });
+    tell({ kind: 'exit', name: found.state.name, pid, at: now(), exitCode, signal, requested });
   };
   const respawn = (name: string) => {
     const found = entries.get(name);
@@ -89,13 +94,22 @@ export function createFakePm2(options: FakePm2Options = {}): FakePm2 {
     found.state = { ...found.state, status: 'stopped' };
   };
 
+  const lose = () => {
+    daemon = null;
+    isDeaf = false;
+    entries.clear();
+    tell({ kind: 'daemon-lost', at: now() });
+  };
+
   const client = (): Processes => {
     const own = new Set<(event: ProcessEvent) => void>();
     const forward = (event: ProcessEvent) => {
       for (const listener of own) listener(event);
     };
     return {
-      async connect() {
+      async connect({ replace = false } = {}) {
+        if (isDeaf && replace && mode === 'owned') lose();
+        if (isDeaf) reach('connect');
         if (daemon === null) {
           if (mode === 'external') reach('connect');
           daemon = nextPid++;
@@ -168,10 +182,9 @@ export function createFakePm2(options: FakePm2Options = {}): FakePm2 {
       end(found, how, false);
       options.later?.(found.entry.restart_delay, () => respawn(name));
     },
-    loseDaemon() {
-      daemon = null;
-      entries.clear();
-      tell({ kind: 'daemon-lost', at: now() });
+    loseDaemon: lose,
+    deafen: (deaf = true) => {
+      isDeaf = deaf;
     },
     startDaemon() {
       daemon = nextPid++;

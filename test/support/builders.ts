@@ -4,6 +4,7 @@ import type { Gpu, GpuReading } from '../../src/domain/gpu.ts';
 import type { ProbeResult } from '../../src/domain/health.ts';
 import type { DesiredInstance, Incarnation, InstanceLaunch, PortLease, ProcessState } from '../../src/domain/instance.ts';
 import { known } from '../../src/domain/observed.ts';
+import type { OwnerFacts } from '../../src/domain/ownership.ts';
 import type { Release } from '../../src/domain/release.ts';
 import { type DesiredState, Intents, type ObservedState } from '../../src/domain/state.ts';
 import type { Verdict } from '../../src/domain/verdict.ts';
@@ -80,6 +81,9 @@ export const anIncarnation = (gpu: number, change: Partial<Incarnation> = {}): I
   startedAt: at(-60_000),
   ...change,
 });
+
+/** Nothing is left, nothing has ended, nobody is on the port. */
+export const NO_OWNER_FACTS: OwnerFacts = { leftover: null, lastExit: null, stranger: null };
 
 export const aLease = (gpu: number, tcpPort = 8188 + gpu, first = 8188): PortLease => ({ gpu, tcpPort, first, since: at(-100_000) });
 
@@ -207,6 +211,8 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     portHolders: known([]),
     ownPids: new Set(gpus.map((gpu) => 1_000 + gpu)),
     models: known([]),
+    leftovers: new Map(),
+    pm2: { state: 'answers', since: 0, reason: null },
     busy: new Set(),
   };
   return {

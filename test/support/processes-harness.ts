@@ -64,6 +64,8 @@ export function fakeHarness(): Promise<ProcessesHarness> {
 interface Facts extends Serving {
   readonly port: number;
   readonly child: number | null;
+  /** In a session of its own, its parent gone. */
+  readonly detached: number | null;
   readonly descriptors: readonly string[];
   readonly sigintIgnored: boolean;
 }
@@ -124,7 +126,7 @@ export async function realHarness(options: { readonly mode?: 'owned' | 'external
       if (found.pid === not || !isAlive(found.pid)) return null;
       await fetch(`http://127.0.0.1:${found.port}/`);
       pids.add(found.pid);
-      if (found.child !== null) pids.add(found.child);
+      for (const pid of [found.child, found.detached]) if (pid !== null) pids.add(pid);
       return found;
     });
   return {

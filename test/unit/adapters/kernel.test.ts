@@ -19,7 +19,7 @@ describe('parseStat', () => {
     ['a) S 1 (b', statLine(42, 'a) S 1 (b', 'S', 7, 123)],
     [') R 0 0 0', statLine(42, ') R 0 0 0', 'S', 7, 123)],
   ])('reads a process named %j', (name, line) => {
-    expect(parseStat(line)).toEqual({ pid: 42, name, state: 'S', parent: 7, startTicks: '123', cpuTicks: 8 });
+    expect(parseStat(line)).toEqual({ pid: 42, name, state: 'S', parent: 7, group: 42, session: 42, startTicks: '123', cpuTicks: 8 });
   });
 
   it.each([[''], ['42'], ['42 (cut off'], ['42 (x) S'], ['x (x) S 1 2 3']])('refuses %j', (line) => {

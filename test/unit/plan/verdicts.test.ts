@@ -5,7 +5,7 @@ import { Verdict } from '../../../src/domain/verdict.ts';
 import { type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
 import type { VerdictFacts } from '../../../src/plan/verdict-facts.ts';
 import { instanceVerdicts } from '../../../src/plan/verdicts.ts';
-import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW } from '../../support/builders.ts';
+import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NO_OWNER_FACTS, NOW } from '../../support/builders.ts';
 
 type Facts = Readonly<Record<string, unknown>>;
 const result = (probe: string, outcome: ProbeResult['outcome'], ago: number, facts: Facts = {}): ProbeResult =>
@@ -25,6 +25,7 @@ const facts = (probes: ReadonlyMap<string, ProbeRecord>, change: Partial<Verdict
   queue: null,
   startMovedAt: null,
   card: null,
+  owner: NO_OWNER_FACTS,
   now: NOW,
   ...change,
 });

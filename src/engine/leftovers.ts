@@ -1,0 +1,146 @@
+import type { Incarnation, PortHolder, ProcessState } from '../domain/instance.ts';
+import type { Observed } from '../domain/observed.ts';
+import { INSTANCE_MARK, type Leftover } from '../domain/ownership.ts';
+import type { Ports } from '../ports.ts';
+import type { Knowledge } from './knowledge.ts';
+import { endAll, instanceClaim, lookAtOwner, requireEnded, rootNames, withTheirTrees } from './ownership.ts';
+import { probeHost } from './probe-targets.ts';
+
+type Outside = Pick<Ports, 'kernel' | 'clock' | 'comfy' | 'files' | 'hardware'>;
+
+const INSTANCE_NAME = /^comfyui-gpu(\d{1,3})$/;
+/** PM2's words for an entry whose process it will not start by itself. */
+const AT_REST: ReadonlySet<string> = new Set(['stopped', 'errored']);
+const QUEUE_LIMIT_MS = 1_000;
+/** How often a look goes through all processes while none is to be started: an instance that is stopped for days costs little. */
+const IDLE_PERIOD_MS = 15_000;
+
+/** What of the marked processes belongs to no entry that PM2 has. */
+interface Found {
+  readonly name: string;
+  readonly gpu: number;
+  readonly marked: readonly { readonly incarnation: Incarnation; readonly command: string | null }[];
+}
+
+/**
+ * Processes of instances of this root that nobody hosts, by GPU: found by their mark alone. One that serves on a port is asked
+ * for its jobs. With PM2 out of reach every process is one that nobody is known to host.
+ */
+export async function findLeftovers(
+  ports: Outside,
+  knowledge: Knowledge,
+  processes: Observed<readonly ProcessState[]>,
+  holders: Observed<readonly PortHolder[]>,
+): Promise<ReadonlyMap<number, Leftover>> {
+  const now = ports.clock.now();
+  const hosted = (processes.known ? processes.value : []).filter((process) => !AT_REST.has(process.status));
+  const names = new Set(hosted.map((process) => process.name));
+  const desired = knowledge.desired?.instances ?? [];
+  const isUrgent = desired.some((instance) => instance.desired === 'running' && instance.quarantined === null && !names.has(instance.name));
+  const isSettled = desired.length > 0 && desired.every((instance) => names.has(instance.name));
+  const isDue = now - knowledge.leftoversAt >= IDLE_PERIOD_MS;
+  if (!isUrgent && knowledge.leftovers.size === 0 && (isSettled || !isDue)) return knowledge.leftovers;
+  knowledge.leftoversAt = now;
+  const found = await findUnhosted(ports, knowledge.configuration.layout.root, hosted);
+  const listen = knowledge.configuration.config.comfyui.listen;
+  return new Map(
+    await Promise.all(
+      found.map(async ({ name, gpu, marked }): Promise<[number, Leftover]> => {
+        const holder = holders.known
+          ? holders.value.find(({ pid }) => marked.some(({ incarnation }) => incarnation.pid === pid))
+          : undefined;
+        const serving = marked.find(({ incarnation }) => incarnation.pid === holder?.pid)?.incarnation ?? null;
+        const jobs = holder === undefined ? null : await jobsAt(ports, `http://${probeHost(listen)}:${holder.tcpPort}`);
+        const before = knowledge.leftovers.get(gpu);
+        const silentSince = serving === null || jobs !== null ? null : (before?.silentSince ?? now);
+        return [gpu, { name, processes: [...marked], serving, jobs, since: before?.since ?? now, silentSince }];
+      }),
+    ),
+  );
+}
+
+async function findUnhosted(ports: Outside, root: string, hosted: readonly ProcessState[]): Promise<readonly Found[]> {
+  const { kernel } = ports;
+  const marked = await kernel.withEnvironment(INSTANCE_MARK, null);
+  if (marked.length === 0) return [];
+  const hostedPids = hosted.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+  // A tree that cannot be walked is at least its root.
+  const spared = new Set((await Promise.all(hostedPids.map((pid) => kernel.tree(pid).catch(() => [pid])))).flat());
+  const unhosted = marked.filter((pid) => !spared.has(pid));
+  const roots = await rootNames(ports, root, unhosted);
+  const found = new Map<string, Found>();
+  for (const pid of unhosted) {
+    const name = (await kernel.environmentOf(pid, INSTANCE_MARK)) ?? '';
+    const gpu = INSTANCE_NAME.exec(name)?.[1];
+    // PM2 looks after this instance: what its processes have started apart from themselves is theirs.
+    if (gpu === undefined || hosted.some((process) => process.name === name)) continue;
+    const { ownership, identity } = await lookAtOwner(ports, pid, instanceClaim(roots, [name]));
+    if (ownership !== 'ours' || identity === null) continue;
+    const each = { incarnation: identity.incarnation, command: await kernel.command(pid) };
+    found.set(name, { name, gpu: Number(gpu), marked: [...(found.get(name)?.marked ?? []), each] });
+  }
+  return [...found.values()];
+}
+
+const jobsAt = ({ comfy }: Pick<Ports, 'comfy'>, baseUrl: string): Promise<number | null> =>
+  comfy.queue(baseUrl, QUEUE_LIMIT_MS).then(
+    ({ running, pending }) => running + pending,
+    () => null,
+  );
+
+/** Jobs of what serves on the port of an instance; null when it does not tell. */
+export async function jobsOf(ports: Pick<Ports, 'comfy'>, knowledge: Knowledge, gpu: number): Promise<number | null> {
+  const lease = knowledge.leases.find((candidate) => candidate.gpu === gpu);
+  return lease === undefined ? null : jobsAt(ports, `http://${probeHost(knowledge.configuration.config.comfyui.listen)}:${lease.tcpPort}`);
+}
+
+const PORT_FREE_WITHIN_MS = 5_000;
+const CARD_FREE_WITHIN_MS = 15_000;
+const LOOK_MS = 50;
+const CARD_LOOK_MS = 1_000;
+
+export interface EndLeftoversOptions {
+  readonly root: string;
+  readonly name: string;
+  /** Of what PM2 hosts nothing is touched. */
+  readonly hosted: readonly ProcessState[];
+  readonly tcpPort: number | null;
+  /** Between SIGINT, which ComfyUI takes as the wish to end, and SIGKILL. */
+  readonly killTimeoutMs: number;
+  /** Whether the instance computes on a card, which must have let go of the processes too. */
+  readonly usesCard: boolean;
+}
+
+/**
+ * Ends all that runs as this instance and that nobody hosts, each with its whole tree, and waits until port and card are free.
+ * @throws AgentError INSTANCE_FAILED when a process does not end
+ */
+export async function endLeftovers(ports: Outside, options: EndLeftoversOptions): Promise<void> {
+  const { kernel, clock } = ports;
+  const ended = new Set<number>();
+  const hostedPids = options.hosted.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+  const look = async (): Promise<readonly Incarnation[]> => {
+    const pids = await kernel.withEnvironment(INSTANCE_MARK, options.name);
+    const spared = new Set((await Promise.all(hostedPids.map((pid) => kernel.tree(pid).catch(() => [pid])))).flat());
+    const unhosted = pids.filter((pid) => !spared.has(pid));
+    const roots = await rootNames(ports, options.root, unhosted);
+    const left = await withTheirTrees(
+      ports,
+      unhosted.map((pid) => ({ pid, claim: instanceClaim(roots, [options.name]) })),
+      spared,
+    );
+    for (const { pid } of left) ended.add(pid);
+    return left;
+  };
+  requireEnded(options.name, await endAll(ports, look, { graceMs: options.killTimeoutMs, signal: 'SIGINT' }));
+  if (ended.size === 0) return;
+  const { tcpPort } = options;
+  const isHeld = async (): Promise<boolean> =>
+    tcpPort !== null && (await kernel.portHolders([tcpPort])).some(({ pid }) => pid === null || ended.has(pid));
+  for (const began = clock.monotonic(); clock.monotonic() - began < PORT_FREE_WITHIN_MS && (await isHeld()); ) await clock.sleep(LOOK_MS);
+  if (!options.usesCard) return;
+  const isOnCard = async (): Promise<boolean> =>
+    (await ports.hardware.gpus().catch(() => null))?.gpus.some((gpu) => gpu.processes.some(({ pid }) => ended.has(pid))) === true;
+  for (const began = clock.monotonic(); clock.monotonic() - began < CARD_FREE_WITHIN_MS && (await isOnCard()); )
+    await clock.sleep(CARD_LOOK_MS);
+}
