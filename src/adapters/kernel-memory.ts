@@ -45,6 +45,7 @@ export function groupDirectory(cgroup: string, mount: MemoryMount): string | nul
 const NO_LIMIT = 2 ** 62;
 /** Records looked at: the ring buffer holds a few thousand. */
 const RECORD_LIMIT = 20_000;
+const RECENT_SECONDS = 60;
 const RECORD_BYTES = 8 * 1024;
 
 /** Out of memory, from what the kernel counts and logs. */
@@ -69,7 +70,9 @@ export function createMemoryOfKernel(
     memoryCounters: async (group) => readCounters(group),
 
     async outOfMemoryLine(pid) {
-      return newestRecord(kernelLog, new RegExp(`\\bKilled process ${pid}\\b`));
+      const uptime = Number.parseFloat(readOptional(`${procRoot}/uptime`) ?? '');
+      // An older line is of a process that had this pid before.
+      return newestRecord(kernelLog, new RegExp(`\\bKilled process ${pid}\\b`), (uptime - RECENT_SECONDS) * 1_000_000);
     },
   };
 }
@@ -102,7 +105,7 @@ const toNumber = (text: string | null): number | null => (text !== null && /^\d+
 const numberAfter = (text: string, name: string): number | null => toNumber(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? null);
 
 /** Newest message of the kernel's log that fits; null when there is none or it may not be read. Each read gives one record, and never waits. */
-function newestRecord(file: string, pattern: RegExp): string | null {
+function newestRecord(file: string, pattern: RegExp, sinceMicroseconds: number): string | null {
   let log: number;
   try {
     log = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -116,7 +119,8 @@ function newestRecord(file: string, pattern: RegExp): string | null {
       const read = nextRecord(log, buffer);
       if (read === null) break;
       // priority,sequence,microseconds,flags;message
-      for (const line of read.split('\n')) if (pattern.test(line)) found = line.slice(line.indexOf(';') + 1).trim();
+      for (const line of read.split('\n'))
+        if (pattern.test(line) && Number(line.split(',')[2]) >= sinceMicroseconds) found = line.slice(line.indexOf(';') + 1).trim();
     }
   } finally {
     closeSync(log);

@@ -11,7 +11,6 @@ type Outside = Pick<Ports, 'kernel' | 'files' | 'clock'>;
 
 /** Counters of the memory cgroup of an instance, as they were at some looks. */
 export interface MemoryWatch {
-  readonly pid: number;
   readonly group: string;
   readonly samples: readonly { readonly at: number; readonly counters: MemoryCounters }[];
 }
@@ -29,13 +28,12 @@ export async function watchMemory({ kernel, clock }: Outside, knowledge: Knowled
     if (!seen.known || seen.value === null) continue;
     const { pid } = seen.value;
     const before = knowledge.memory.get(name);
-    const same = before?.pid === pid ? before : null;
-    const group = same?.group ?? (await kernel.memoryGroup(pid).catch(() => null));
+    const group = await kernel.memoryGroup(pid).catch(() => null);
     const counters = group === null ? null : await kernel.memoryCounters(group).catch(() => null);
     if (group === null || counters === null) continue;
     // One that died before it was looked at was in the cgroup of those before it, most likely.
-    const samples = same?.samples ?? (before?.group === group ? before.samples : []);
-    knowledge.memory.set(name, { pid, group, samples: [...samples, { at: clock.now(), counters }].slice(-KEPT_SAMPLES) });
+    const samples = before?.group === group ? before.samples : [];
+    knowledge.memory.set(name, { group, samples: [...samples, { at: clock.now(), counters }].slice(-KEPT_SAMPLES) });
   }
 }
 

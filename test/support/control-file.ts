@@ -26,7 +26,8 @@ export async function startLongJob(control: ControlFile, url: string | null): Pr
   });
 }
 
-async function submitJob(url: string | null): Promise<void> {
+/** Accepts it; what becomes of it is seen in the queue. */
+export async function submitJob(url: string | null): Promise<void> {
   const colour = Math.floor(Math.random() * 0xffffff);
   const prompt = {
     '1': { class_type: 'EmptyImage', inputs: { width: 8, height: 8, batch_size: 1, color: colour } },

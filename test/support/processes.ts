@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
 /** Of /proc/<pid>/stat; USER_HZ is 100 on every Linux that Node runs on. */
@@ -24,6 +25,16 @@ export async function processesOf(directory: string): Promise<readonly string[]>
   );
   return found.filter((each) => each !== null);
 }
+
+/** A zombie has ended, whoever should collect it. */
+export const isRunning = (pid: number | null): boolean => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !'ZX'.includes(stat[stat.lastIndexOf(')') + 2] ?? 'X');
+  } catch {
+    return false;
+  }
+};
 
 export interface ProcessRow {
   readonly pid: number;
