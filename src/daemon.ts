@@ -1,12 +1,13 @@
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
-import type { Config } from './domain/config.ts';
+import type { Config, Layout } from './domain/config.ts';
 import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
 import { endLeftChildren } from './engine/left-children.ts';
+import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
-import type { Files, Logger } from './ports.ts';
+import type { Files, Logger, Ports } from './ports.ts';
 
 export interface DaemonOptions {
   readonly request: ConfigurationRequest;
@@ -113,7 +114,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(config.health.drainTimeoutMs)]));
     silence();
     await core.close();
-    if (config.pm2.mode === 'owned') await ports.processes.shutdown();
+    if (config.pm2.mode === 'owned') await endHosted(ports, layout, config, log);
     else await ports.processes.disconnect();
   } finally {
     await api.close();
@@ -121,6 +122,16 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await lock.release();
     flush();
   }
+}
+
+/** The PM2 daemon with its instances; then, whatever became of that, each process with our mark. */
+async function endHosted(ports: Ports, layout: Layout, { pm2 }: Config, log: Logger): Promise<void> {
+  await ports.processes
+    .shutdown()
+    .catch((error: unknown) =>
+      log.error({ cause: error instanceof Error ? error.message : String(error) }, 'PM2 could not be ended in order'),
+    );
+  await endEveryInstance(ports, layout.root, pm2.killTimeoutMs, log);
 }
 
 async function connectPm2(processes: { connect(): Promise<void> }, log: Logger): Promise<void> {

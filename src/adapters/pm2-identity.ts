@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { AgentError } from '../domain/errors.ts';
 import { known, unknown } from '../domain/observed.ts';
 import { judgeOwnership, PM2_HOME_MARK, type ProcessIdentity } from '../domain/ownership.ts';
@@ -25,6 +25,7 @@ const POLL_MS = 20;
  * @throws AgentError PM2_UNAVAILABLE when the holder is not known to be the daemon, and is left alone, or does not end
  */
 export async function endDaemon(home: string): Promise<number | null> {
+  if (!existsSync(home)) return null;
   const inode = lockInode(home);
   if (inode === null) return null;
   const holder = holderOf(inode);

@@ -179,8 +179,9 @@ export function createProcesses(options: ProcessesOptions): Processes {
       bus = null;
     },
     async shutdown() {
-      // One that is there but hangs is an error: its processes would be left behind unseen.
-      const owner = options.mode === 'owned' ? await answering((error) => error.details['timedOut'] !== true) : null;
+      // One that is there but hangs is ended without its consent: what it hosts is for the caller to end.
+      const owner = options.mode === 'owned' ? await answering() : null;
+      if (options.mode === 'owned' && owner === null) await endDaemon(options.pm2Home);
       const longest = owner === null ? 0 : Math.max(0, ...(await rows()).map((row) => row.killTimeoutMs));
       wanted = false;
       bus?.close();

@@ -1,7 +1,7 @@
 import type { Incarnation, PortHolder, ProcessState } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import { INSTANCE_MARK, type Leftover } from '../domain/ownership.ts';
-import type { Ports } from '../ports.ts';
+import type { Logger, Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { endAll, instanceClaim, lookAtOwner, requireEnded, rootNames, withTheirTrees } from './ownership.ts';
 import { probeHost } from './probe-targets.ts';
@@ -92,6 +92,19 @@ const jobsAt = ({ comfy }: Pick<Ports, 'comfy'>, baseUrl: string): Promise<numbe
 export async function jobsOf(ports: Pick<Ports, 'comfy'>, knowledge: Knowledge, gpu: number): Promise<number | null> {
   const lease = knowledge.leases.find((candidate) => candidate.gpu === gpu);
   return lease === undefined ? null : jobsAt(ports, `http://${probeHost(knowledge.configuration.config.comfyui.listen)}:${lease.tcpPort}`);
+}
+
+/** The end of an owned PM2: no process of an instance of this root is to outlive the agent, whoever hosted it. Never rejects. */
+export async function endEveryInstance(ports: Outside, root: string, killTimeoutMs: number, log: Logger): Promise<void> {
+  try {
+    const found = await findUnhosted(ports, root, []);
+    if (found.length > 0) log.warn({ instances: found.map(({ name }) => name) }, 'ending what PM2 has left');
+    await Promise.all(
+      found.map(({ name }) => endLeftovers(ports, { root, name, hosted: [], tcpPort: null, killTimeoutMs, usesCard: false })),
+    );
+  } catch (error) {
+    log.error({ cause: error instanceof Error ? error.message : String(error) }, 'what PM2 has left could not be ended');
+  }
 }
 
 const PORT_FREE_WITHIN_MS = 5_000;

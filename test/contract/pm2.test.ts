@@ -219,11 +219,18 @@ describe('the daemon', () => {
     process.kill(pid, 'SIGSTOP');
     try {
       await expect(processes.list()).rejects.toMatchObject({ code: 'PM2_UNAVAILABLE', message: expect.stringContaining('2000 ms') });
-      await expect(processes.shutdown()).rejects.toMatchObject({ code: 'PM2_UNAVAILABLE' });
     } finally {
       process.kill(pid, 'SIGCONT');
     }
     expect(await processes.list()).toEqual([]);
+  });
+
+  it('that hangs is ended by a shutdown all the same', async () => {
+    await processes.connect();
+    const pid = (await processes.daemonPid()) ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    await processes.shutdown();
+    expect(harness.isAlive(pid)).toBe(false);
   });
 
   it('that hangs is left alone until it is to be replaced; then its instances run on, and a stranger is never ended', async () => {

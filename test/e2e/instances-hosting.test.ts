@@ -71,18 +71,20 @@ describe('a PM2 daemon of its own unit', () => {
     await untilHealthy(agent);
   });
 
-  it('that is killed leaves health unknown, and what it hosted is replaced once it is back', async () => {
+  it('that is killed leaves its instances serving, told as they are seen, and they are replaced once it is back', async () => {
     const root = await newRoot();
     const daemon = await startDaemon(root);
     const agent = await startAgent(options(root));
     await agent.untilReady([0, 1]);
     const pids = await pidsOf(agent);
     daemon.kill('SIGKILL');
-    await untilHeld(agent, 'instance 0', 'UNKNOWN');
-    // Never a second process because the first could not be seen.
-    for (const pid of pids) expect(isAlive(pid)).toBe(true);
-    for (const pid of pids) if (pid !== null) process.kill(pid, 'SIGKILL');
+    const hold = await untilHeld(agent, 'machine', 'PM2_GONE');
+    expect(hold.help).toContain('systemctl restart comfy-pm2');
+    // Never a second process because PM2 could not be asked.
+    expect(await pidsOf(agent)).toEqual(pids);
+    for (const gpu of [0, 1]) expect((await agent.instance(gpu)).ready).toBe(true);
     await startDaemon(root);
+    for (const gpu of [0, 1]) await untilInstance(agent, gpu, 'another process', ({ ready, pid }) => ready && pid !== pids[gpu]);
     await untilHealthy(agent);
     for (const pid of await pidsOf(agent)) expect(pids).not.toContain(pid);
   });

@@ -189,6 +189,8 @@ describe('SIGTERM under load', () => {
     const agent = await startAgent({ gpus: 2, environment: control.environment, config: { health: { drainTimeoutMs: 2_000 } } });
     await agent.untilReady([0, 1]);
     for (const gpu of [0, 1]) await startLongJob(control, (await agent.instance(gpu)).url);
+    // PM2 answers nothing while the agent ends.
+    process.kill(await daemonOf(agent.root), 'SIGSTOP');
     // As a node pack might: a daemon of its own.
     const { pid } = await agent.instance(0);
     const environment = Object.fromEntries(
