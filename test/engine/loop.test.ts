@@ -209,8 +209,9 @@ describe('the loop', () => {
       machine.world.pm2.exit('comfyui-gpu0', { signal: 'SIGKILL' });
       expect(machine.instance(0)).toMatchObject({ ready: false, pid: null, restarts: { total: 1, lastReason: 'exit signal SIGKILL' } });
       expect(machine.core.documents().discovery.instances.map((instance) => instance.ready)).toEqual([false, true]);
-      expect(machine.journal('instance.exit').at(-1)).toMatchObject({ level: 'warn', message: 'ended by itself: exit signal SIGKILL' });
       held.open();
+      await machine.world.clock.settle();
+      expect(machine.journal('instance.exit').at(-1)).toMatchObject({ level: 'warn', message: 'ended by itself: exit signal SIGKILL' });
       await machine.until('it is ready again', machine.isReady, 10_000);
     });
 
