@@ -59,6 +59,8 @@ describe('instances that a killed PM2 daemon left', () => {
     await machine.advance(3_000);
     expect(machine.world.kernel.signals).toEqual([`SIGINT ${other}`]);
     await machine.until('the limit is over', () => machine.world.kernel.signals.includes(`SIGINT ${before}`), 50_000);
+    await machine.until('it is replaced', () => machine.world.running().get('comfyui-gpu0')?.pid !== before, 10_000);
+    await machine.advance(5_000);
   });
 
   it('that have nothing to drain (pm2.leftovers: end) are ended at once', async () => {
@@ -67,6 +69,7 @@ describe('instances that a killed PM2 daemon left', () => {
     server().running.push('a job');
     machine.world.pm2.loseDaemon();
     await machine.until('it is ended', () => machine.world.kernel.signals.includes(`SIGINT ${before}`), 5_000);
+    await machine.advance(5_000);
   });
 
   it('are found by the next agent too, with what has made itself independent; what is deaf to SIGINT is killed', async () => {
