@@ -172,7 +172,8 @@ export function createProcesses(options: ProcessesOptions): Processes {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    daemonPid: async () => (await answering())?.pid ?? null,
+    // One that is deaf is there, and cannot tell.
+    daemonPid: async () => (await answering((error) => error.details['timedOut'] !== true))?.pid ?? null,
     async disconnect() {
       wanted = false;
       bus?.close();

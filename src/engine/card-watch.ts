@@ -8,8 +8,8 @@ import { parseXid, XID_WORDS, type XidEvent } from '../domain/xid.ts';
 import { datedConditions } from '../plan/card-conditions.ts';
 import { launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
-import type { Knowledge } from './knowledge.ts';
 import { ask } from './ask.ts';
+import type { Knowledge } from './knowledge.ts';
 import { probeHost } from './probe-targets.ts';
 
 const XIDS_KEPT = 50;

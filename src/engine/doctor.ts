@@ -18,6 +18,7 @@ import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { cardsOfLastStatus, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
+import { findUnhosted } from './unhosted.ts';
 
 /** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
 export type DoctorPorts = Pick<
@@ -54,7 +55,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     config.gpu.mode === 'actual' && config.comfyui.enabled
       ? await attempt(() => hardware.gpus())
       : { ok: true as const, value: { present: false, gpus: [] } };
-  const ownPids = await instancePids(ports);
+  const [ownPids, unhosted] = await Promise.all([instancePids(ports), unhostedInstances(ports, layout)]);
   const gitVersion = await attempt(() => git.version());
   const [
     rootWritable,
@@ -114,6 +115,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     agentPid: context.agentPid,
     pm2Pid,
     unfinishedReleases,
+    unhosted,
     now: clock.now(),
     lastSeen,
   };
@@ -148,6 +150,19 @@ async function instancePids({ processes, kernel }: DoctorPorts): Promise<DoctorF
   if (!states.known) return known(new Set());
   const roots = states.value.flatMap(({ pid }) => (pid === null ? [] : [pid]));
   return ask(async () => new Set((await Promise.all(roots.map((pid) => kernel.tree(pid)))).flat()));
+}
+
+/** Unknown while a daemon is there and does not tell what it hosts; without one it hosts nothing. */
+async function unhostedInstances({ processes, kernel, files }: DoctorPorts, { root }: Layout): Promise<DoctorFacts['unhosted']> {
+  return ask(async () => {
+    const hosted = (await processes.daemonPid()) === null ? [] : await processes.list();
+    const found = await findUnhosted(
+      { kernel, files },
+      root,
+      hosted.filter(({ pid }) => pid !== null),
+    );
+    return found.map(({ name, marked }) => ({ name, pids: marked.map(({ incarnation }) => incarnation.pid) }));
+  });
 }
 
 function portsToLookAt(config: Config, gpus: DoctorFacts['gpus']): number[] {

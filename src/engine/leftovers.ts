@@ -3,24 +3,17 @@ import type { Observed } from '../domain/observed.ts';
 import { INSTANCE_MARK, type Leftover } from '../domain/ownership.ts';
 import type { Logger, Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
-import { endAll, instanceClaim, lookAtOwner, requireEnded, rootNames, withTheirTrees } from './ownership.ts';
+import { endAll, instanceClaim, requireEnded, rootNames, withTheirTrees } from './ownership.ts';
 import { probeHost } from './probe-targets.ts';
+import { findUnhosted } from './unhosted.ts';
 
 type Outside = Pick<Ports, 'kernel' | 'clock' | 'comfy' | 'files' | 'hardware'>;
 
-const INSTANCE_NAME = /^comfyui-gpu(\d{1,3})$/;
 /** PM2's words for an entry whose process it will not start by itself. */
 const AT_REST: ReadonlySet<string> = new Set(['stopped', 'errored']);
 const QUEUE_LIMIT_MS = 1_000;
 /** How often a look goes through all processes while none is to be started: an instance that is stopped for days costs little. */
 const IDLE_PERIOD_MS = 15_000;
-
-/** What of the marked processes belongs to no entry that PM2 has. */
-interface Found {
-  readonly name: string;
-  readonly gpu: number;
-  readonly marked: readonly { readonly incarnation: Incarnation; readonly command: string | null }[];
-}
 
 /**
  * Processes of instances of this root that nobody hosts, by GPU: found by their mark alone. One that serves on a port is asked
@@ -57,29 +50,6 @@ export async function findLeftovers(
       }),
     ),
   );
-}
-
-async function findUnhosted(ports: Outside, root: string, hosted: readonly ProcessState[]): Promise<readonly Found[]> {
-  const { kernel } = ports;
-  const marked = await kernel.withEnvironment(INSTANCE_MARK, null);
-  if (marked.length === 0) return [];
-  const hostedPids = hosted.flatMap(({ pid }) => (pid === null ? [] : [pid]));
-  // A tree that cannot be walked is at least its root.
-  const spared = new Set((await Promise.all(hostedPids.map((pid) => kernel.tree(pid).catch(() => [pid])))).flat());
-  const unhosted = marked.filter((pid) => !spared.has(pid));
-  const roots = await rootNames(ports, root, unhosted);
-  const found = new Map<string, Found>();
-  for (const pid of unhosted) {
-    const name = (await kernel.environmentOf(pid, INSTANCE_MARK)) ?? '';
-    const gpu = INSTANCE_NAME.exec(name)?.[1];
-    // PM2 looks after this instance: what its processes have started apart from themselves is theirs.
-    if (gpu === undefined || hosted.some((process) => process.name === name)) continue;
-    const { ownership, identity } = await lookAtOwner(ports, pid, instanceClaim(roots, [name]));
-    if (ownership !== 'ours' || identity === null) continue;
-    const each = { incarnation: identity.incarnation, command: await kernel.command(pid) };
-    found.set(name, { name, gpu: Number(gpu), marked: [...(found.get(name)?.marked ?? []), each] });
-  }
-  return [...found.values()];
 }
 
 const jobsAt = ({ comfy }: Pick<Ports, 'comfy'>, baseUrl: string): Promise<number | null> =>

@@ -145,7 +145,19 @@ export const checkAgent = ({ agentPid, root }: DoctorFacts): Finding[] => [
   ok('agent', agentPid === null ? `no agent is running on ${root}` : `running (pid ${agentPid})`),
 ];
 
-export const checkLeftovers = ({ unfinishedReleases }: DoctorFacts): Finding[] =>
-  unfinishedReleases.length === 0
+export const checkLeftovers = ({ unfinishedReleases, unhosted, agentPid }: DoctorFacts): Finding[] => [
+  ...(unfinishedReleases.length === 0
     ? []
-    : [warn('leftovers', `half built: ${unfinishedReleases.join(', ')}`, 'nothing: the next installation removes it')];
+    : [warn('leftovers', `half built: ${unfinishedReleases.join(', ')}`, 'nothing: the next installation removes it')]),
+  ...(unhosted.known
+    ? unhosted.value.map(({ name, pids }) =>
+        warn(
+          'leftovers',
+          `pid ${pids.join(', ')} of ${name} ${pids.length === 1 ? 'runs' : 'run'} on, and no PM2 daemon hosts ${pids.length === 1 ? 'it' : 'them'}`,
+          agentPid === null
+            ? 'start the agent: it replaces them when their jobs are done'
+            : 'nothing: they are replaced when their jobs are done',
+        ),
+      )
+    : [cannotTell('leftovers', `whether instances run on without PM2 could not be seen: ${unhosted.reason}`, 'see the row "pm2"')]),
+];

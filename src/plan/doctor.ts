@@ -71,6 +71,8 @@ export interface DoctorFacts {
   readonly agentPid: number | null;
   readonly pm2Pid: Observed<number | null>;
   readonly unfinishedReleases: readonly string[];
+  /** Instances with processes that no PM2 daemon hosts, and their pids. */
+  readonly unhosted: Observed<readonly { readonly name: string; readonly pids: readonly number[] }[]>;
   readonly now: number;
   /** Newest time that this root has seen, epoch ms; null on a fresh one. */
   readonly lastSeen: number | null;

@@ -30,6 +30,7 @@ const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({
   agentPid: null,
   pm2Pid: known(null),
   unfinishedReleases: [],
+  unhosted: known([]),
   now: NOW,
   lastSeen: NOW - 1_000,
   ...change,
@@ -197,6 +198,12 @@ describe('diagnose', () => {
     ['PM2 of a dead agent', { pm2Pid: known(77) }, 'warn pm2', 'pid 77'],
     ['PM2 gone under a living agent', { agentPid: 5 }, 'fail pm2', 'although the agent'],
     ['PM2 silent', { pm2Pid: unknown('it hangs') }, 'unknown pm2', 'it hangs'],
+    [
+      'instances that nobody hosts',
+      { unhosted: known([{ name: 'comfyui-gpu0', pids: [7, 8] }]) },
+      'warn leftovers',
+      'pid 7, 8 of comfyui-gpu0 run on',
+    ],
     ['half built release', { unfinishedReleases: ['20261121-000000-aaaa'] }, 'warn leftovers', '20261121'],
   ];
 
