@@ -24,6 +24,7 @@ export async function findLeftovers(
   knowledge: Knowledge,
   processes: Observed<readonly ProcessState[]>,
   holders: Observed<readonly PortHolder[]>,
+  busy: ReadonlySet<string>,
 ): Promise<ReadonlyMap<number, Leftover>> {
   const now = ports.clock.now();
   const hosted = (processes.known ? processes.value : []).filter((process) => !AT_REST.has(process.status));
@@ -34,10 +35,18 @@ export async function findLeftovers(
   const isDue = now - knowledge.leftoversAt >= IDLE_PERIOD_MS;
   if (!isUrgent && knowledge.leftovers.size === 0 && (isSettled || !isDue)) return knowledge.leftovers;
   knowledge.leftoversAt = now;
-  const found = await findUnhosted(ports, knowledge.configuration.layout.root, hosted);
+  // What is being started just now may be there already, and was not yet when PM2 was asked.
+  const isActedOn = (gpu: number): boolean => busy.has(`instance ${gpu}`);
+  const kept = await Promise.all(
+    [...knowledge.leftovers]
+      .filter(([gpu]) => isActedOn(gpu))
+      .map(async ([gpu, left]): Promise<[number, Leftover]> => [gpu, { ...left, serving: await stillThere(ports, left.serving) }]),
+  );
+  const found = (await findUnhosted(ports, knowledge.configuration.layout.root, hosted)).filter(({ gpu }) => !isActedOn(gpu));
   const listen = knowledge.configuration.config.comfyui.listen;
-  return new Map(
-    await Promise.all(
+  return new Map([
+    ...kept,
+    ...(await Promise.all(
       found.map(async ({ name, gpu, marked }): Promise<[number, Leftover]> => {
         const holder = holders.known
           ? holders.value.find(({ pid }) => marked.some(({ incarnation }) => incarnation.pid === pid))
@@ -45,11 +54,18 @@ export async function findLeftovers(
         const serving = marked.find(({ incarnation }) => incarnation.pid === holder?.pid)?.incarnation ?? null;
         const jobs = holder === undefined ? null : await jobsAt(ports, `http://${probeHost(listen)}:${holder.tcpPort}`);
         const before = knowledge.leftovers.get(gpu);
+        // A drain begins once PM2 tells that it does not have them: until then they take work.
+        const since = processes.known ? (before?.since ?? now) : now;
         const silentSince = serving === null || jobs !== null ? null : (before?.silentSince ?? now);
-        return [gpu, { name, processes: [...marked], serving, jobs, since: before?.since ?? now, silentSince }];
+        return [gpu, { name, processes: [...marked], serving, jobs, since, silentSince }];
       }),
-    ),
-  );
+    )),
+  ]);
+}
+
+async function stillThere({ kernel }: Pick<Ports, 'kernel'>, process: Incarnation | null): Promise<Incarnation | null> {
+  const now = process === null ? null : await kernel.incarnation(process.pid);
+  return now?.startTicks === process?.startTicks ? process : null;
 }
 
 const jobsAt = ({ comfy }: Pick<Ports, 'comfy'>, baseUrl: string): Promise<number | null> =>

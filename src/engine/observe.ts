@@ -31,7 +31,7 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
   const strangersPossible =
     (portHolders.known && portHolders.value.length > 0) ||
     (knowledge.gpus.known && knowledge.gpus.value.gpus.some((gpu) => gpu.processes.length > 0));
-  const found = await ask(() => findLeftovers(ports, knowledge, processes, portHolders));
+  const found = await ask(() => findLeftovers(ports, knowledge, processes, portHolders, busy));
   // What cannot be looked for is as it was.
   const leftovers = found.known ? found.value : knowledge.leftovers;
   knowledge.leftovers = leftovers;

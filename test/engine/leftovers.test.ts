@@ -187,3 +187,28 @@ describe('a PM2 daemon that is deaf', () => {
     expect(holdOf('machine')).toMatchObject({ code: 'PM2_DEAF', help: expect.stringContaining('systemctl restart comfy-pm2') });
   });
 });
+
+describe('a process that is just being started', () => {
+  it('is never taken for one that was left, though PM2 was asked before it was there', async () => {
+    machine = await aReadyMachine();
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.core.agent.patchInstance('0', { desired: 'stopped' });
+    await machine.advance(3_000);
+    await machine.core.agent.patchInstance('0', { desired: 'running' });
+    await machine.until('the machine is healthy', machine.isReady, 10_000);
+    // A look that asks PM2, and goes through the processes once the start has begun and ended.
+    const starting = machine.wires.hold('processes.start');
+    await machine.core.agent.startOperation({ kind: 'restart', gpus: [0] });
+    await machine.until('it is being started', () => starting.waiting === 1, 5_000);
+    const looking = machine.wires.hold('kernel.portHolders');
+    void machine.core.reconciler.trigger();
+    await machine.world.clock.settle();
+    starting.open();
+    await machine.world.clock.settle();
+    looking.open();
+    await machine.until('the machine is healthy', machine.isReady, 10_000);
+    await machine.advance(5_000);
+    expect(machine.events('action.end-leftovers')).toEqual([]);
+    expect(machine.journal('fault.seen').filter(({ data }) => data['fault'] === 'leftover-process')).toEqual([]);
+  });
+});
