@@ -80,6 +80,26 @@ describe.each([
     expect(await kernel.withEnvironment('AGENT_TEST_ROOT', 'nobody')).toEqual([]);
   });
 
+  it('tells who a process is: which one, and what it was asked for of its environment', async () => {
+    const { pid } = await harness.start({ environment: { AGENT_TEST_ROOT: '/workspace', EMPTY: '' } });
+    expect(await kernel.identity(pid, ['AGENT_TEST_ROOT', 'EMPTY', 'AGENT_TEST_NONE'])).toEqual({
+      incarnation: await kernel.incarnation(pid),
+      environment: { AGENT_TEST_ROOT: '/workspace', EMPTY: '' },
+    });
+    await harness.kill(pid);
+    expect(await kernel.identity(pid, ['AGENT_TEST_ROOT'])).toBeNull();
+    expect(await kernel.identity(NO_SUCH_PID, [])).toBeNull();
+  });
+
+  it('finds processes by a variable of whatever value', async () => {
+    const variable = `AGENT_TEST_${crypto.randomUUID().replaceAll('-', '')}`;
+    const one = await harness.start({ environment: { [variable]: 'a' } });
+    const other = await harness.start({ environment: { [variable]: '' } });
+    await harness.start({ environment: { [`${variable}_LONGER`]: 'a' } });
+    expect([...(await kernel.withEnvironment(variable, null))].sort()).toEqual([one.pid, other.pid].sort());
+    expect(await kernel.withEnvironment(variable, 'a')).toEqual([one.pid]);
+  });
+
   it('lists a process with all below it', async () => {
     const { pid, child } = await harness.start({ child: {} });
     expect(await kernel.tree(pid)).toEqual([pid, child?.pid]);
