@@ -60,6 +60,23 @@ describe('assessInstance', () => {
     });
   });
 
+  it.each([
+    [1, 1, 'pass'],
+    [2, 1, 'fail'],
+    [2, 2, 'pass'],
+    [3, 2, 'fail'],
+  ])('a gate that was shut takes %i passes: after %i it says %s', (successThreshold, passes, expected) => {
+    const http = [...[1, 2, 3].map(() => fail('http')), ...Array.from({ length: passes }, () => pass('http'))];
+    const probes = records(pass('port'), pass('http'), ...http, pass('canary'));
+    const config = aConfig({ health: { http: { successThreshold } } });
+    expect(told({ config, probes }).runtime).toBe(expected);
+    // One lost answer did not shut it.
+    expect(
+      told({ config, probes: records(pass('port'), pass('http'), pass('http'), pass('http'), fail('http'), pass('http'), pass('canary')) })
+        .runtime,
+    ).toBe('pass');
+  });
+
   it('brackets an IPv6 host', () => expect(assessInstance(input({ advertiseHost: '::1' })).url).toBe('http://[::1]:8188'));
 
   it.each<[string, Partial<InstanceAssessment>, object]>([
