@@ -45,6 +45,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     level: config.log.level,
     file: `${layout.logs}/agent.log`,
     maxFileMb: config.log.maxFileMb,
+    keepFiles: config.log.keepFiles,
     stderr: options.stderr,
   });
   // Replaced by the engine's knowledge as soon as there is one.

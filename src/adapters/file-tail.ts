@@ -6,12 +6,14 @@ const CHUNK_BYTES = 64 * 1024;
 /** Of a huge log only this much from the end is looked through for the first lines. */
 const LOOKBACK_BYTES = 8 * 1024 * 1024;
 const POLL_MS = 200;
+/** Long enough that two places of a log hardly agree in it. */
+const FINGERPRINT_BYTES = 256;
 /** Characters; a longer line is handed on in parts. */
 const LINE_LIMIT = 64 * 1024;
 
 /**
  * The last lines, then each new one as soon as it is whole; `\n`, `\r\n` and `\r` end one. Looks a few times a second and
- * holds the file open, so that rename (log rotation) loses nothing and truncation begins anew; a file that is not there
+ * holds the file open, so that neither rename nor copy and truncation (log rotation) lose a line; a file that is not there
  * yet is waited for when following. Memory is bounded. Ends when the signal is aborted. @throws AgentError FILE_UNREADABLE
  */
 export async function* tailFile(
@@ -24,6 +26,8 @@ export async function* tailFile(
     if (source !== null) {
       const last = await source.seekLast(options.lines);
       const shown = options.follow ? last : [...last, ...source.remainder()];
+      const missing = options.lines - shown.length;
+      if (missing > 0) yield* await endOf(`${path}.1`, missing);
       if (options.lines > 0) yield* shown.slice(-options.lines);
     }
     while (options.follow && !signal.aborted) {
@@ -43,6 +47,17 @@ export async function* tailFile(
     }
   } finally {
     await source?.close();
+  }
+}
+
+/** Of the file before the last rotation, when there is one. */
+async function endOf(path: string, lines: number): Promise<readonly string[]> {
+  const source = await openSource(path).catch(() => null);
+  if (source === null) return [];
+  try {
+    return [...(await source.seekLast(lines)), ...source.remainder()].slice(-lines);
+  } finally {
+    await source.close();
   }
 }
 
@@ -66,6 +81,8 @@ class Source {
   #decoder = new TextDecoder();
   #position = 0;
   #rest = '';
+  /** The bytes before the position, by which a truncated file that has grown again is told. */
+  #before = Buffer.alloc(0);
 
   constructor(path: string, handle: FileHandle, inode: number) {
     this.#path = path;
@@ -77,6 +94,7 @@ class Source {
   async seekLast(wanted: number): Promise<readonly string[]> {
     const { size } = await this.#handle.stat();
     this.#position = size;
+    this.#remember((await this.#read(Math.max(0, size - FINGERPRINT_BYTES), Math.min(size, FINGERPRINT_BYTES))).bytesRead);
     if (wanted <= 0) return [];
     const chunks: Buffer[] = [];
     let from = size;
@@ -96,7 +114,8 @@ class Source {
 
   /** Whole lines up to the end of the file. */
   async *unread(signal: AbortSignal): AsyncGenerator<string> {
-    if ((await this.#handle.stat()).size < this.#position) {
+    if (await this.#isTruncated()) {
+      yield* this.#rotatedRest();
       this.#position = 0;
       this.#rest = '';
       this.#decoder = new TextDecoder();
@@ -105,9 +124,47 @@ class Source {
       const { bytesRead } = await this.#read(this.#position, CHUNK_BYTES);
       if (bytesRead === 0) return;
       this.#position += bytesRead;
+      this.#remember(bytesRead);
       yield* this.#split(this.#decoder.decode(this.#buffer.subarray(0, bytesRead), { stream: true }));
       if (this.#rest.length > LINE_LIMIT) yield* this.remainder();
     }
+  }
+
+  async #isTruncated(): Promise<boolean> {
+    if ((await this.#handle.stat()).size < this.#position) return true;
+    if (this.#before.length === 0) return false;
+    const { bytesRead } = await this.#read(this.#position - this.#before.length, this.#before.length);
+    return !this.#buffer.subarray(0, bytesRead).equals(this.#before);
+  }
+
+  /** What came between the last look and the truncation, when a copy of the file was made before it (log rotation). */
+  async *#rotatedRest(): AsyncGenerator<string> {
+    const copy = await open(`${this.#path}.1`, 'r').catch(() => null);
+    if (copy === null) return;
+    try {
+      const { length } = this.#before;
+      const known = Buffer.alloc(length);
+      const { bytesRead } = await copy.read(known, 0, length, this.#position - length);
+      // Another file, or one of an earlier rotation.
+      if (length === 0 || !known.subarray(0, bytesRead).equals(this.#before)) return;
+      for (let position = this.#position; ; ) {
+        const { bytesRead: more } = await copy.read(this.#buffer, 0, CHUNK_BYTES, position);
+        if (more === 0) break;
+        position += more;
+        yield* this.#split(this.#decoder.decode(this.#buffer.subarray(0, more), { stream: true }));
+      }
+      yield* this.remainder();
+    } catch {
+      // Rotated once more meanwhile: these lines are gone.
+    } finally {
+      await copy.close();
+    }
+  }
+
+  /** Of what is in the buffer, the end. */
+  #remember(bytesRead: number): void {
+    const chunk = this.#buffer.subarray(Math.max(0, bytesRead - FINGERPRINT_BYTES), bytesRead);
+    this.#before = Buffer.concat([this.#before, chunk]).subarray(-FINGERPRINT_BYTES);
   }
 
   /** The last line, when it has no end. */

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { writeFault } from './file-errors.ts';
 
 const MODE = 0o640;
@@ -11,10 +11,10 @@ export interface RotatingFile {
 }
 
 /**
- * Appends to a file; before it would grow past `maxBytes` it is renamed to `<path>.1` (which is replaced) and begun anew.
+ * Appends to a file; before it would grow past `maxBytes` it is renamed to `<path>.1` and begun anew; `keepFiles` older ones stay.
  * @throws AgentError ROOT_NOT_WRITABLE when it cannot be opened at first
  */
-export function openRotatingFile(path: string, maxBytes: number): RotatingFile {
+export function openRotatingFile(path: string, maxBytes: number, keepFiles = 1): RotatingFile {
   /** null while it could not be opened again: tried with each line. */
   let descriptor: number | null;
   let size = 0;
@@ -27,6 +27,8 @@ export function openRotatingFile(path: string, maxBytes: number): RotatingFile {
     descriptor = null;
     closeSync(current);
     try {
+      for (let index = keepFiles - 1; index >= 1; index -= 1)
+        if (existsSync(`${path}.${index}`)) renameSync(`${path}.${index}`, `${path}.${index + 1}`);
       renameSync(path, `${path}.1`);
     } finally {
       descriptor = open();

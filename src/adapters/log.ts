@@ -5,6 +5,7 @@ export interface LogOptions {
   readonly level: 'debug' | 'info' | 'warn' | 'error';
   readonly file: string;
   readonly maxFileMb: number;
+  readonly keepFiles: number;
   /** Readable lines on stderr beside the file. */
   readonly stderr: boolean;
 }
@@ -16,12 +17,12 @@ const DEPTH_LIMIT = 8;
 const LEVEL_NAMES: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };
 
 /**
- * The developer's record: JSON lines through pino in a file of bounded size (one older file is kept). `flush` brings what
+ * The developer's record: JSON lines through pino in a file of bounded size, with a few older ones. `flush` brings what
  * was logged to the disk. @throws AgentError ROOT_NOT_WRITABLE
  */
 export async function createLogger(options: LogOptions): Promise<{ readonly log: Logger; readonly flush: () => void }> {
   const { pino } = await import('pino');
-  const file = openRotatingFile(options.file, options.maxFileMb * 1024 * 1024);
+  const file = openRotatingFile(options.file, options.maxFileMb * 1024 * 1024, options.keepFiles);
   const destination = {
     write: (line: string): void => {
       file.write(line);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Cleanup, Disk, Instances, Log, Memory } from './config-upkeep.ts';
 import { HealthConfig } from './health-config.ts';
 
 /**
@@ -196,11 +197,6 @@ const Pm2 = z.strictObject({
   restartDelayMs: duration.default(250).describe('pause between the end of a process and its respawn'),
 });
 
-const Log = z.strictObject({
-  level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-  maxFileMb: z.int().min(1).default(50),
-});
-
 const Releases = z.strictObject({
   keep: z.int().min(1).default(3).describe('installations kept on disk; the current one and the last proved one before it always are'),
 });
@@ -223,6 +219,10 @@ export const Config = z.strictObject({
   health: HealthConfig.prefault({}),
   releases: Releases.prefault({}),
   log: Log.prefault({}),
+  cleanup: Cleanup.prefault({}),
+  disk: Disk.prefault({}),
+  memory: Memory.prefault({}),
+  instances: Instances.prefault({}),
 });
 export type Config = z.infer<typeof Config>;
 

@@ -121,4 +121,20 @@ describe('the journal on disk', () => {
     const path = root.at('no', 'such', 'directory', 'agent.db');
     expect(() => createJournalStore(path)).toThrow(`the journal ${path} cannot be used`);
   });
+
+  it('large entries do not let the file grow without end', async () => {
+    const path = root.at('agent.db');
+    const store = createJournalStore(path);
+    const data = { output: 'x'.repeat(30_000) };
+    for (let index = 0; index < 4_000; index++) store.append({ ...event(`entry ${index}`), data });
+    const kept = store.newest(5_000);
+    store.append({ ...event('too much'), message: 'm'.repeat(20_000), data: { output: 'x'.repeat(100_000) } });
+    const [last] = store.newest(1);
+    store.close();
+    expect((await stat(path)).size).toBeLessThan(80 * 1024 * 1024);
+    expect(kept.at(-1)?.message).toBe('entry 3999');
+    expect(kept.length).toBeGreaterThan(500);
+    expect(last?.data).toEqual({ tooLarge: 100_013 });
+    expect(last?.message.length).toBe(8_192);
+  });
 });

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLogger } from '../../src/adapters/log.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
@@ -19,7 +19,7 @@ describe('the log of the agent', () => {
       .map((line) => JSON.parse(line) as Record<string, unknown>);
 
   it('writes one line of JSON each, from its level on, children with their facts', async () => {
-    const { log, flush } = await createLogger({ level: 'info', file, maxFileMb: 1, stderr: false });
+    const { log, flush } = await createLogger({ level: 'info', file, maxFileMb: 1, keepFiles: 1, stderr: false });
     log.debug({ secretly: 1 }, 'too quiet');
     log.info({ gpu: 0 }, 'started');
     log.child({ part: 'git' }).warn({ url: 'u' }, 'slow');
@@ -34,7 +34,7 @@ describe('the log of the agent', () => {
   });
 
   it('never writes secrets, however deep and in whatever spelling', async () => {
-    const { log } = await createLogger({ level: 'debug', file, maxFileMb: 1, stderr: false });
+    const { log } = await createLogger({ level: 'debug', file, maxFileMb: 1, keepFiles: 1, stderr: false });
     const facts = {
       token: 'hunter2',
       headers: { Authorization: 'Bearer hunter2', accept: 'json' },
@@ -54,7 +54,7 @@ describe('the log of the agent', () => {
   });
 
   it('tells what an error was, under whatever name, and takes circles', async () => {
-    const { log } = await createLogger({ level: 'info', file, maxFileMb: 1, stderr: false });
+    const { log } = await createLogger({ level: 'info', file, maxFileMb: 1, keepFiles: 1, stderr: false });
     const circle: Record<string, unknown> = {};
     circle['self'] = circle;
     log.error({ cause: new TypeError('outer', { cause: new Error('inner') }), circle }, 'failed');
@@ -62,7 +62,7 @@ describe('the log of the agent', () => {
   });
 
   it('keeps the file and one older within the size', async () => {
-    const { log } = await createLogger({ level: 'info', file, maxFileMb: 0.01, stderr: false });
+    const { log } = await createLogger({ level: 'info', file, maxFileMb: 0.01, keepFiles: 1, stderr: false });
     for (let n = 0; n < 400; n += 1) log.info({ n }, 'x'.repeat(60));
     for (const path of [file, `${file}.1`]) expect((await stat(path)).size).toBeLessThanOrEqual(0.01 * 1024 * 1024);
     const kept = [...(await lines(`${file}.1`)), ...(await lines())].map((line) => Number(line['n']));
@@ -72,7 +72,7 @@ describe('the log of the agent', () => {
   });
 
   it('goes on where it stopped, and over a rotation that fails', async () => {
-    const options = { level: 'info', file, maxFileMb: 0.001, stderr: false } as const;
+    const options = { level: 'info', file, maxFileMb: 0.001, keepFiles: 1, stderr: false } as const;
     (await createLogger(options)).log.info({}, 'first run');
     await mkdir(`${file}.1`);
     const { log } = await createLogger(options);
@@ -91,14 +91,25 @@ describe('the log of the agent', () => {
   it('writes readable lines to stderr when asked', () => {
     const module = new URL('../../src/adapters/log.ts', import.meta.url).href;
     const script = `import(${JSON.stringify(module)}).then(async ({ createLogger }) => {
-      const { log } = await createLogger({ level: 'info', file: ${JSON.stringify(file)}, maxFileMb: 1, stderr: true });
+      const { log } = await createLogger({ level: 'info', file: ${JSON.stringify(file)}, maxFileMb: 1, keepFiles: 1, stderr: true });
       log.warn({ gpu: 1, token: 'hunter2', list: [1] }, 'a card is hot'); log.debug({}, 'quiet'); });`;
     const { stderr } = spawnSync(process.execPath, ['--no-warnings', '-e', script], { encoding: 'utf8' });
     expect(stderr).toMatch(/^\d\d:\d\d:\d\d warn {2}a card is hot {2}gpu=1 token=\*\*\*\n$/);
   });
 
   it('names the file that cannot be opened', async () => {
-    const opened = createLogger({ level: 'info', file: root.at('none', 'agent.log'), maxFileMb: 1, stderr: false });
+    const opened = createLogger({ level: 'info', file: root.at('none', 'agent.log'), maxFileMb: 1, keepFiles: 1, stderr: false });
     await expect(opened).rejects.toMatchObject({ code: 'ROOT_NOT_WRITABLE', message: expect.stringContaining(root.at('none')) });
+  });
+
+  it('keeps as many older files as asked', async () => {
+    const file = root.at('agent.log');
+    const { log } = await createLogger({ level: 'info', file, maxFileMb: 0.001, keepFiles: 3, stderr: false });
+    for (let index = 0; index < 100; index++) log.info({ index }, 'x'.repeat(200));
+    expect((await readdir(root.path)).sort()).toEqual(['agent.log', 'agent.log.1', 'agent.log.2', 'agent.log.3']);
+    const index = async (name: string) =>
+      (JSON.parse((await readFile(root.at(name), 'utf8')).split('\n')[0] ?? '') as { index: number }).index;
+    expect(await index('agent.log.2')).toBeLessThan(await index('agent.log.1'));
+    expect(await index('agent.log.1')).toBeLessThan(await index('agent.log'));
   });
 });

@@ -71,7 +71,7 @@ describe('environment', () => {
       extraIndexUrls: ['https://a.example', 'https://b.example'],
       findLinks: ['/w1', '/w2'],
     });
-    expect(config.log).toEqual({ level: 'warn', maxFileMb: 20 });
+    expect(config.log).toMatchObject({ level: 'warn', maxFileMb: 20 });
     expect(config).toMatchObject({ api: { port: 9191 }, ports: { first: 3188 } });
   });
 
