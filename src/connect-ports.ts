@@ -14,6 +14,7 @@ import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
 import { createShell } from './adapters/shell.ts';
 import { createSources } from './adapters/sources/sources.ts';
+import { createUpkeep } from './adapters/upkeep.ts';
 import type { Config, Layout, Secrets } from './domain/config.ts';
 import { CHILD_MARK, childMark } from './engine/left-children.ts';
 import type { Logger, Ports } from './ports.ts';
@@ -105,6 +106,7 @@ export async function connectPorts({
     comfy: createComfy(),
     journal: createJournalStore(readOnly ? ':memory:' : layout.database),
     metrics: createMetrics(),
+    upkeep: createUpkeep(),
   };
   return { ports, close: () => git.close() };
 }

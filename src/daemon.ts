@@ -104,6 +104,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await inputs.start();
     await core.refreshInputs();
     core.surveys.start();
+    core.resources.start();
+    core.caretaker.start();
     await core.surveys.gpus();
     reconciler.start();
 

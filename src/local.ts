@@ -83,7 +83,7 @@ export async function startInProcess(
   });
   await ports.processes.connect().catch(() => undefined);
   await core.refreshInputs();
-  await Promise.all([core.surveys.gpus(), core.surveys.machine(), core.surveys.models()]);
+  await Promise.all([core.surveys.gpus(), core.surveys.machine(), core.surveys.models(), core.resources.look()]);
   await core.reconciler.trigger();
   return {
     agent: core.agent,

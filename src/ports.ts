@@ -11,6 +11,7 @@ import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
 import type { MemoryCounters } from './domain/memory-group.ts';
 import type { ProcessIdentity } from './domain/ownership.ts';
 import type { RegistryRequest, RegistryVersion } from './domain/registry.ts';
+import type { Upkeep } from './domain/upkeep.ts';
 
 /** Structured logging, the shape of pino: facts first, static message second. */
 export interface Logger {
@@ -506,4 +507,5 @@ export interface Ports {
   readonly journal: JournalStore;
   readonly assets: Assets;
   readonly metrics: Metrics;
+  readonly upkeep: Upkeep;
 }

@@ -169,6 +169,13 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./commands/cordon.ts')).unquarantine,
   },
   {
+    name: 'cleanup',
+    group: ACT,
+    about: 'delete temporary files, outputs, old releases and caches as `cleanup` in the configuration says',
+    options: [{ flags: '--dry-run', about: 'show what would be deleted, and delete nothing' }, noWait, timeout],
+    load: async () => (await import('./commands/cleanup.ts')).cleanup,
+  },
+  {
     name: 'install',
     group: INSTALL,
     about: 'bring the installation to what the configuration asks for',

@@ -17,8 +17,7 @@ export const Log = z.strictObject({
   keepInstallLogs: z.int().min(1).default(20).describe('installation logs kept, the newest ones'),
 });
 
-export const CleanupArea = z.enum(['outputs', 'temp', 'caches', 'releases']);
-export type CleanupArea = z.infer<typeof CleanupArea>;
+const CleanupArea = z.enum(['outputs', 'temp', 'caches', 'releases']);
 
 const Limits = (maxAgeMs: number | null) =>
   z

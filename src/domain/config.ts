@@ -225,6 +225,7 @@ export const Config = z.strictObject({
   instances: Instances.prefault({}),
 });
 export type Config = z.infer<typeof Config>;
+export type CleanupArea = Config['cleanup']['whenLow'][number];
 
 /** What the operator may write: every key optional. */
 export type ConfigInput = z.input<typeof Config>;

@@ -1,9 +1,21 @@
 import { z } from 'zod';
+import { CleanupDocument } from './cleanup.ts';
 import { Moves } from './lock.ts';
 import { Time } from './observed.ts';
 import { InstallProgress } from './release.ts';
 
-export const OperationKind = z.enum(['install', 'reinstall', 'update', 'rollback', 'bundle', 'start', 'stop', 'restart', 'drain']);
+export const OperationKind = z.enum([
+  'install',
+  'reinstall',
+  'update',
+  'rollback',
+  'bundle',
+  'cleanup',
+  'start',
+  'stop',
+  'restart',
+  'drain',
+]);
 export type OperationKind = z.infer<typeof OperationKind>;
 
 /** POST /v1/operations */
@@ -17,7 +29,7 @@ export const OperationRequest = z.strictObject({
   clean: z.boolean().optional(),
   /** Refuse what agent.lock.json does not say (install, reinstall). */
   locked: z.boolean().optional(),
-  /** Only find out what would change (update, rollback). */
+  /** Only find out what would change (update, rollback, cleanup). */
   dryRun: z.boolean().optional(),
   /** Pins to let go (update). */
   moves: Moves.optional(),
@@ -47,6 +59,8 @@ export const OperationDocument = z.object({
   message: z.string(),
   progress: z.number().min(0).max(1).nullable(),
   install: InstallProgress.nullable(),
+  /** What was deleted, or would be (cleanup). */
+  cleanup: CleanupDocument.optional(),
   error: z
     .object({
       code: z.string(),

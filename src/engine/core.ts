@@ -3,6 +3,9 @@ import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import { INHERITED_NAMES } from '../plan/launch.ts';
 import type { Logger, Ports } from '../ports.ts';
 import { Broadcast } from './broadcast.ts';
+import { Caretaker } from './caretaker.ts';
+import { noteClockJump } from './clock-shift.ts';
+import { watchClock } from './clock-watch.ts';
 import { DiscoveryPublisher } from './discovery.ts';
 import type { Documents } from './documents.ts';
 import type { Execution } from './execute.ts';
@@ -17,6 +20,7 @@ import { Operations } from './operations.ts';
 import { recallProofs } from './proofs.ts';
 import { Reconciler } from './reconciler.ts';
 import { recallExits } from './records.ts';
+import { ResourceSurvey } from './resource-survey.ts';
 import type { RolloutContext } from './rollout.ts';
 import { setUpShared } from './shared-setup.ts';
 import { createStateFiles } from './state-files.ts';
@@ -43,6 +47,8 @@ export interface Core {
   readonly knowledge: Knowledge;
   readonly reconciler: Reconciler;
   readonly surveys: Surveys;
+  readonly resources: ResourceSurvey;
+  readonly caretaker: Caretaker;
   readonly operations: Operations;
   readonly journal: Journal;
   readonly documents: () => Documents;
@@ -57,8 +63,10 @@ export interface Core {
 }
 
 export async function createCore(options: CoreOptions): Promise<Core> {
-  const { ports, log, configuration } = options;
+  const { log, configuration } = options;
   const { layout } = configuration;
+  let onJump = (_byMs: number): void => undefined;
+  const ports: Ports = { ...options.ports, clock: watchClock(options.ports.clock, (byMs) => onJump(byMs)) };
   const journal = new Journal(ports.journal, ports.clock, log);
   const state = createStateFiles(ports.files, layout, (path) =>
     journal.record({
@@ -80,6 +88,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const operations = new Operations(ports.clock, (operation) => {
     if (operation.target === 'installation') reconciler.refresh();
   });
+  const resources = new ResourceSurvey(ports, knowledge, () => void reconciler.trigger());
+  const caretaker = new Caretaker({ ports, knowledge, journal, operations });
   const surveys = new Surveys(ports, knowledge, () => void reconciler.trigger());
   const inherited = () => inheritedEnvironment(knowledge.configuration);
   // One after the other: an edit and an installation may ask for it at the same time.
@@ -134,6 +144,10 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   };
   const startedAt = ports.clock.now();
   const process = { pid: options.pid, startedAt, running: options.isDaemon, url: options.url };
+  onJump = (byMs) => {
+    process.startedAt += byMs;
+    noteClockJump({ knowledge, state, journal }, byMs, options.ports.clock.now());
+  };
   const lastStatus = new LastStatus(ports, layout, log);
   const reconciler: Reconciler = new Reconciler({
     ports,
@@ -172,6 +186,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     journal,
     discovery,
     instanceOperations,
+    caretaker,
     version: options.version,
     process,
   });
@@ -180,6 +195,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     knowledge,
     reconciler,
     surveys,
+    resources,
+    caretaker,
     operations,
     journal,
     documents: () => reconciler.documents,
@@ -196,8 +213,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       }
     },
     close: async () => {
+      await caretaker.stop();
       await operations.stop();
-      await surveys.stop();
+      await Promise.all([surveys.stop(), resources.stop()]);
       await reconciler.stop();
       changes.close();
       await discovery.close();

@@ -102,7 +102,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     models,
     ...summary,
     configuration: configurationHealth,
-    discovery: discoveryOf(summary.instances, release.known ? release.value : null, context),
+    discovery: discoveryOf(summary.instances, release.known ? release.value : null, context, knowledge.clockShiftMs),
   };
 }
 
@@ -114,7 +114,7 @@ function advertiseHost(knowledge: Knowledge, machineName: string): string {
   return listen === '0.0.0.0' || listen === '::' ? machineName : listen;
 }
 
-function discoveryOf(instances: InstancesDocument, release: Release | null, context: DocumentContext): DiscoveryDocument {
+function discoveryOf(instances: InstancesDocument, release: Release | null, context: DocumentContext, shiftMs: number): DiscoveryDocument {
   const { before, now, machineName } = context;
   const found = instances.instances.flatMap((instance) => {
     if (instance.host === null || instance.port === null || instance.url === null || instance.wsUrl === null) return [];
@@ -132,7 +132,7 @@ function discoveryOf(instances: InstancesDocument, release: Release | null, cont
         wsUrl,
         protocol: release?.validated?.protocol ?? ('unknown' as const),
         comfyuiVersion: release?.comfyuiVersion ?? null,
-        since: old !== undefined && old.ready === ready ? old.since : toTime(now),
+        since: old !== undefined && old.ready === ready ? toTime(Date.parse(old.since) + shiftMs) : toTime(now),
       },
     ];
   });

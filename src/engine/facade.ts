@@ -6,6 +6,7 @@ import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state.ts';
 import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
+import type { Caretaker } from './caretaker.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
 import { examineDrift } from './drift.ts';
@@ -31,6 +32,7 @@ export interface FacadeParts {
   readonly journal: Journal;
   readonly discovery: DiscoveryPublisher;
   readonly instanceOperations: InstanceOperations;
+  readonly caretaker: Caretaker;
   readonly version: VersionDocument;
   readonly process: { readonly pid: number; readonly startedAt: number; readonly running: boolean; readonly url: () => string | null };
 }
@@ -87,6 +89,7 @@ export function createFacade(parts: FacadeParts): Agent {
     startOperation: async (request) => {
       const { kind } = request;
       if (kind === 'bundle') return requestBundle(parts.installations, ports, parts.version.agent, request);
+      if (kind === 'cleanup') return parts.caretaker.request(request);
       if (kind === 'rollback') return requestRollback(parts.installations, request);
       return kind === 'install' || kind === 'reinstall' || kind === 'update'
         ? requestInstallation(parts.installations, kind, request)
@@ -184,7 +187,7 @@ export function statusOf({
   version,
   process,
   ports,
-}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations'>): StatusDocument {
+}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations' | 'caretaker'>): StatusDocument {
   const { installation, health } = reconciler.documents;
   const failed = installation.packs.filter((pack) => pack.state === 'failed').length;
   const source = installation.release;

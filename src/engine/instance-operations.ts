@@ -8,7 +8,7 @@ import type { Journal } from './journal.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import { forgiveExits } from './records.ts';
 
-type InstanceVerb = Exclude<OperationKind, 'install' | 'reinstall' | 'update' | 'rollback' | 'bundle'>;
+type InstanceVerb = Exclude<OperationKind, 'install' | 'reinstall' | 'update' | 'rollback' | 'bundle' | 'cleanup'>;
 
 export interface InstanceOperations {
   readonly execution: Pick<Execution, 'knowledge' | 'state'>;

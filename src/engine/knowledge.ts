@@ -9,6 +9,7 @@ import type { Lock } from '../domain/lock.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { Leftover, Pm2State } from '../domain/ownership.ts';
 import type { InstallProgress, PackSpec } from '../domain/release.ts';
+import { type MachineResources, NO_MACHINE_RESOURCES, type ResourceFacts } from '../domain/resources.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { XidEvent } from '../domain/xid.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
@@ -117,6 +118,17 @@ export interface Knowledge {
   pm2: Pm2State;
   /** Last time the log of an instance moved, epoch ms, while it starts. */
   readonly logMovedAt: Map<string, number>;
+  /** Time of change of that log as its filesystem tells it: only ever compared with itself. */
+  readonly logChanges: Map<string, number>;
+  /** By GPU, as last looked. */
+  readonly resources: Map<number, ResourceFacts>;
+  machineResources: MachineResources;
+  /** What the cleanings of this agent removed, by area. */
+  readonly cleaned: Map<string, { readonly files: number; readonly bytes: number }>;
+  /** By card: CPUs near it, as last known. */
+  readonly cpuLists: Map<string, string>;
+  /** By how much the wall clock jumped since the documents were last made. */
+  clockShiftMs: number;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
   stopping: boolean;
   installProgress: InstallProgress | null;
@@ -167,6 +179,12 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     leftoversAt: Number.NEGATIVE_INFINITY,
     pm2: { state: 'answers', since: 0, reason: null },
     logMovedAt: new Map(),
+    logChanges: new Map(),
+    resources: new Map(),
+    machineResources: NO_MACHINE_RESOURCES,
+    cleaned: new Map(),
+    cpuLists: new Map(),
+    clockShiftMs: 0,
     stopping: false,
     installProgress: null,
     failedInstallation: null,

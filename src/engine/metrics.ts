@@ -2,6 +2,7 @@ import type { MetricSample } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
 import { cardSamples } from './metrics-cards.ts';
+import { resourceSamples } from './resource-metrics.ts';
 import { supervisionSamples } from './supervision-metrics.ts';
 
 /** What /metrics tells, from the same documents as health. */
@@ -80,5 +81,5 @@ export function metricSamples(knowledge: Knowledge, documents: Documents): reado
       );
     }
   }
-  return [...samples, ...cardSamples(knowledge), ...supervisionSamples(knowledge, documents)];
+  return [...samples, ...cardSamples(knowledge), ...resourceSamples(knowledge), ...supervisionSamples(knowledge, documents)];
 }

@@ -1,4 +1,4 @@
-import type { PortHolder, ProcessState } from '../domain/instance.ts';
+import type { Incarnation, PortHolder, ProcessState } from '../domain/instance.ts';
 import { known, type Observed } from '../domain/observed.ts';
 import type { Leftover } from '../domain/ownership.ts';
 import type { ObservedState } from '../domain/state.ts';
@@ -11,14 +11,21 @@ import { findLeftovers } from './leftovers.ts';
 import { askPm2 } from './pm2-state.ts';
 import { readCurrent } from './releases.ts';
 
+/** Further apart than PM2 and the kernel ever are about one start. */
+const CLOCK_STEP_MS = 5_000;
+
 /**
  * Looks at everything once, side by side. A part that cannot be seen is unknown and never fails the whole. What is slow
  * to ask (cards, machine, models) is read at its own pace by `engine/surveys.ts` and taken from knowledge here.
  */
 export async function observe(ports: Ports, knowledge: Knowledge, busy: ReadonlySet<string>): Promise<ObservedState> {
   const { layout, config } = knowledge.configuration;
-  const [{ processes, pm2 }, current] = await Promise.all([askPm2(ports, knowledge.pm2), ask(() => readCurrent(ports.files, layout))]);
-  const hosted = await hostedIncarnations(ports, processes, knowledge.observed?.incarnations ?? new Map());
+  const [{ processes: seen, pm2 }, current] = await Promise.all([
+    askPm2(ports, knowledge.pm2),
+    ask(() => readCurrent(ports.files, layout)),
+  ]);
+  const hosted = await hostedIncarnations(ports, seen, knowledge.observed?.incarnations ?? new Map());
+  const processes = withRealStarts(seen, hosted);
   const gpuCount = knowledge.desired?.instances.length ?? 0;
   const running = new Set([...hosted].flatMap(([name, seen]) => (seen.known && seen.value !== null ? [name] : [])));
   const settled = gpuCount > 0 && knowledge.desired?.instances.every((instance) => running.has(instance.name));
@@ -53,6 +60,22 @@ export async function observe(ports: Ports, knowledge: Knowledge, busy: Readonly
     pm2,
     busy,
   };
+}
+
+/** PM2 noted the start by the wall clock of that moment; when that was set since, the kernel knows better. */
+function withRealStarts(
+  processes: Observed<readonly ProcessState[]>,
+  incarnations: ReadonlyMap<string, Observed<Incarnation | null>>,
+): Observed<readonly ProcessState[]> {
+  if (!processes.known) return processes;
+  return known(
+    processes.value.map((process) => {
+      const incarnation = incarnations.get(process.name);
+      if (process.startedAt === null || incarnation?.known !== true || incarnation.value === null) return process;
+      const startedAt = Date.parse(incarnation.value.startedAt);
+      return Math.abs(startedAt - process.startedAt) < CLOCK_STEP_MS ? process : { ...process, startedAt };
+    }),
+  );
 }
 
 /** The process trees of our instances, and what is left of them: whoever is in none of them is a stranger. */

@@ -1,3 +1,4 @@
+import type { CleanupDocument } from '../domain/cleanup.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
 import type { OperationDocument, OperationKind } from '../domain/operation.ts';
@@ -12,7 +13,7 @@ export interface OperationHandle {
   readonly signal: AbortSignal;
   /** Those of its subjects that something later took over, and what that was. The last one to go aborts the signal. */
   readonly superseded: ReadonlyMap<string, string>;
-  update(change: { message?: string; progress?: number | null; install?: InstallProgress }): void;
+  update(change: { message?: string; progress?: number | null; install?: InstallProgress; cleanup?: CleanupDocument }): void;
 }
 
 interface Entry {

@@ -195,7 +195,7 @@ export class Reconciler {
     recordHolds(this.#options.journal, knowledge.holds, holds);
     knowledge.holds = holds;
     this.#probes.setTargets(probeTargets(knowledge, canary));
-    await watchStartingLogs(ports.files, knowledge);
+    await watchStartingLogs(ports.files, knowledge, ports.clock.now());
     await watchMemory(ports, knowledge);
     this.refresh();
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
@@ -280,6 +280,7 @@ export class Reconciler {
   refresh(): void {
     const before = this.#documents;
     this.#documents = this.#build(before);
+    this.#options.knowledge.clockShiftMs = 0;
     this.#options.onDocuments(this.#documents, before);
   }
 

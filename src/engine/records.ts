@@ -10,6 +10,7 @@ import type { Knowledge } from './knowledge.ts';
 const PASSING: ReadonlySet<string> = new Set(['WAITING', 'ROLLING', 'DRAINING']);
 /** Exits kept for each instance: more than any window counts. */
 const KEPT_EXITS = 200;
+const CLOCK_SLACK_MS = 60_000;
 const EXIT_EVENT = 'instance.exit';
 const RECOUNT_EVENT = 'instance.recount';
 
@@ -130,7 +131,15 @@ export function recallExits(journal: Journal, knowledge: Knowledge, now: number)
     const { name, reason, wanted, fault } = event.data;
     const at = Date.parse(event.at);
     if (event.type === RECOUNT_EVENT && typeof name === 'string') forget(knowledge, name);
-    if (event.type !== EXIT_EVENT || now - at > restartWindowMs || typeof name !== 'string' || typeof reason !== 'string') continue;
+    // One of the future was written before the clock was set back: when it was cannot be told.
+    if (
+      event.type !== EXIT_EVENT ||
+      now - at > restartWindowMs ||
+      at > now + CLOCK_SLACK_MS ||
+      typeof name !== 'string' ||
+      typeof reason !== 'string'
+    )
+      continue;
     addExit(knowledge, name, { at, reason, wanted: wanted === true, ...(typeof fault === 'string' ? { fault } : {}) });
   }
 }

@@ -125,16 +125,21 @@ export async function chooseEarlier(files: Files, layout: Layout, named: string 
 }
 
 /**
- * Removes old releases beyond `keep`; never the current one, the last proved one before it, or one that an instance runs
- * from. Of those that failed the newest stays, for whoever looks into it.
+ * Old releases beyond `keep`; never the current one, the last proved one before it, or one that an instance runs from. Of those
+ * that failed the newest stays, for whoever looks into it.
  */
-export async function collectReleases(files: Files, layout: Layout, keep: number, inUse: ReadonlySet<string>): Promise<readonly string[]> {
+export async function surplusReleases(files: Files, layout: Layout, keep: number, inUse: ReadonlySet<string>): Promise<readonly string[]> {
   const { current, releases } = await listReleases(files, layout, false);
   const whole = releases.filter((release) => release.complete && release.failed === null);
   const failed = releases.filter((release) => release.failed !== null);
   const before = whole.findLast((release) => release.proved && current !== null && release.id < current);
   const kept = new Set([...inUse, current, before?.id, failed.at(-1)?.id, ...whole.slice(-keep).map((release) => release.id)]);
-  const surplus = [...whole, ...failed].map((release) => release.id).filter((id) => !kept.has(id));
+  return [...whole, ...failed].map((release) => release.id).filter((id) => !kept.has(id));
+}
+
+/** Removes them. */
+export async function collectReleases(files: Files, layout: Layout, keep: number, inUse: ReadonlySet<string>): Promise<readonly string[]> {
+  const surplus = await surplusReleases(files, layout, keep, inUse);
   for (const id of surplus) await removeRelease(files, layout, id);
   return surplus;
 }

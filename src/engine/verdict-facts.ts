@@ -27,6 +27,7 @@ export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, no
     queue: typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null,
     startMovedAt: knowledge.logMovedAt.get(instance.name) ?? null,
     card: cardFactsOf(knowledge, instance, incarnation),
+    resources: knowledge.resources.get(instance.gpu) ?? null,
     now,
   };
 }
@@ -41,6 +42,7 @@ export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineV
     machine: knowledge.machine,
     pm2: knowledge.pm2,
     processes: knowledge.observed?.processes ?? unknown(NOT_LOOKED_YET),
+    resources: knowledge.machineResources,
     now,
   };
 }

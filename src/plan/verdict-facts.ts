@@ -4,6 +4,7 @@ import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { OwnerFacts, Pm2State } from '../domain/ownership.ts';
+import type { MachineResources, ResourceFacts } from '../domain/resources.ts';
 import type { ProbeRecord } from './assess.ts';
 import type { Exit } from './restart-policy.ts';
 
@@ -25,6 +26,8 @@ export interface VerdictFacts {
   /** null: it has no card, or nothing is known of it yet. */
   readonly card: CardFacts | null;
   readonly owner: OwnerFacts;
+  /** Memory and log; null: not looked yet. */
+  readonly resources: ResourceFacts | null;
   readonly now: number;
 }
 
@@ -39,5 +42,6 @@ export interface MachineVerdictFacts {
   readonly machine: Observed<MachineFacts>;
   readonly processes: Observed<readonly ProcessState[]>;
   readonly pm2: Pm2State;
+  readonly resources: MachineResources;
   readonly now: number;
 }

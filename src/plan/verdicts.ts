@@ -1,4 +1,5 @@
 import type { Verdict } from '../domain/verdict.ts';
+import { machineResourceVerdicts } from './machine-resources.ts';
 import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
 import { cardFaults, cardTroubles } from './verdicts/card.ts';
 import { crashLoop } from './verdicts/crash-loop.ts';
@@ -9,6 +10,7 @@ import { hang } from './verdicts/hang.ts';
 import { leftoverProcess } from './verdicts/leftover-process.ts';
 import { pm2Daemon } from './verdicts/pm2.ts';
 import { portTaken } from './verdicts/port-taken.ts';
+import { resourceVerdicts } from './verdicts/resources.ts';
 import { websocketGone } from './verdicts/websocket.ts';
 import { jobWithoutProgress, workerDead } from './verdicts/worker.ts';
 
@@ -29,10 +31,11 @@ const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] 
   jobOutOfMemory,
   cardTroubles,
   exits,
+  resourceVerdicts,
 ];
 
 /** The same for the machine as a whole. */
-const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone, pm2Daemon];
+const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone, pm2Daemon, machineResourceVerdicts];
 
 export const instanceVerdicts = (facts: VerdictFacts): Verdict[] => instanceSources.flatMap((source) => source(facts));
 

@@ -42,7 +42,17 @@ const CHANGES: Readonly<Record<string, readonly string[]>> = {
   shell: ['run', 'spawn'],
 };
 /** Answered at once, so that they can be neither held nor broken. */
-const IMMEDIATE = ['clock.now', 'clock.monotonic', 'processes.onEvent', 'files.tail', 'journal.append', 'journal.newest', 'journal.close'];
+const IMMEDIATE = [
+  'clock.now',
+  'clock.monotonic',
+  'processes.onEvent',
+  'files.tail',
+  'upkeep.keepLogs',
+  'upkeep.walk',
+  'journal.append',
+  'journal.newest',
+  'journal.close',
+];
 const never = new Promise<never>(() => undefined);
 
 export function createWires(ports: Ports): Wires {

@@ -16,6 +16,7 @@ import { createFakePython, type FakePython } from '../fakes/python.ts';
 import { createFakeShell, type FakeChild, type FakeShell } from '../fakes/shell.ts';
 import { createFakeSources, type FakeSourcesOptions } from '../fakes/sources.ts';
 import { createFakeTemplate, type FakeTemplate } from '../fakes/template.ts';
+import { createFakeUpkeep, type FakeUpkeep } from '../fakes/upkeep.ts';
 
 export const SIMULATOR_TREE = '/assets/simulator';
 
@@ -37,6 +38,7 @@ export interface World {
   readonly comfy: FakeComfy;
   readonly hardware: FakeHardware;
   readonly kernelLog: FakeKernelLog;
+  readonly upkeep: FakeUpkeep;
   readonly shell: FakeShell;
   readonly python: FakePython;
   readonly template: FakeTemplate;
@@ -76,6 +78,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const kernelLog = createFakeKernelLog({ now });
   const pm2 = createFakePm2({ now, later: (delayMs, work) => void clock.sleep(delayMs).then(work) });
   const running = new Map<string, { readonly pid: number; readonly tcpPort: number }>();
+  const upkeep = createFakeUpkeep();
   const shell = createFakeShell((child) => comfy.stop(urlOf(portOf(child.args))));
   const template = createFakeTemplate();
   const repositories = options.repositories ?? {};
@@ -149,6 +152,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     comfy,
     hardware,
     kernelLog,
+    upkeep,
     shell,
     python,
     template,
@@ -178,6 +182,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       journal,
       assets: createFakeAssets(SIMULATOR_TREE),
       metrics: fakeMetrics,
+      upkeep: upkeep.upkeep,
     }),
   };
   return world;

@@ -25,6 +25,7 @@ const facts = (probes: ReadonlyMap<string, ProbeRecord>, change: Partial<Verdict
   queue: null,
   startMovedAt: null,
   card: null,
+  resources: null,
   owner: NO_OWNER_FACTS,
   now: NOW,
   ...change,
