@@ -7,6 +7,8 @@ export interface ResourceFacts {
 }
 
 export interface InstanceMemory {
+  /** Key of the incarnation that was looked at: of another one it says nothing. */
+  readonly incarnation: string;
   /** Resident memory of its process and all its descendants. */
   readonly residentBytes: number;
   readonly processes: number;

@@ -47,7 +47,9 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
       exits.map((exit) => ({ ...exit, at: moved(exit.at) })),
     );
   for (const records of knowledge.probes.values())
-    for (const [probe, record] of records) records.set(probe, { ...record, latest: { ...record.latest, at: moved(record.latest.at) } });
+    for (const [probe, record] of records)
+      records.set(probe, { ...record, since: moved(record.since), latest: { ...record.latest, at: moved(record.latest.at) } });
+  for (const [gpu, since] of knowledge.freedFor) knowledge.freedFor.set(gpu, movedTime(since));
   for (const [name, at] of knowledge.logMovedAt) knowledge.logMovedAt.set(name, moved(at));
   for (const [gpu, at] of knowledge.turnsSince) knowledge.turnsSince.set(gpu, moved(at));
   for (const [gpu, watch] of knowledge.watches)

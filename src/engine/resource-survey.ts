@@ -106,6 +106,7 @@ export class ResourceSurvey {
     const { budgetMb } = configuration.config.memory;
     const isOver = budgetMb !== null && residentBytes > budgetMb * MEBIBYTE;
     return {
+      incarnation,
       residentBytes,
       processes: tree.length,
       overSince: isOver ? ((isSame ? resources.get(gpu)?.memory?.overSince : null) ?? clock.now()) : null,

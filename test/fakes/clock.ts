@@ -6,6 +6,10 @@ export interface FakeClock extends Clock {
   advance(ms: number): Promise<void>;
   /** Waits for everything that can happen without time. */
   settle(): Promise<void>;
+  /** The wall clock is set: forwards, or back when negative. No time passes. */
+  jump(ms: number): void;
+  /** By how much in all. */
+  readonly jumped: number;
   /** Sleeps that have not ended. */
   readonly sleepers: number;
 }
@@ -22,8 +26,9 @@ const settle = (): Promise<void> => new Promise((done) => setImmediate(done));
 export function createFakeClock(start = NOW): FakeClock {
   const sleepers = new Set<Sleeper>();
   let elapsed = 0;
+  let jumped = 0;
   return {
-    now: () => start + elapsed,
+    now: () => start + elapsed + jumped,
     monotonic: () => elapsed,
     sleep: (ms, signal) =>
       new Promise((wake, cut) => {
@@ -57,6 +62,12 @@ export function createFakeClock(start = NOW): FakeClock {
       await settle();
     },
     settle,
+    jump: (ms) => {
+      jumped += ms;
+    },
+    get jumped() {
+      return jumped;
+    },
     get sleepers() {
       return sleepers.size;
     },

@@ -35,6 +35,8 @@ export interface FakeKernel {
   activity(pid: number, state: string, cpuMs: number): void;
   /** From now on it listens on exactly these ports. */
   listen(pid: number, tcpPorts: readonly number[]): void;
+  /** From now on it holds so much memory. */
+  resident(pid: number, bytes: number): void;
   /** A port held by somebody who cannot be seen. */
   hold(tcpPort: number): void;
   /** All calls but `end` reject until it is called with false. */
@@ -49,8 +51,11 @@ export interface FakeKernel {
   onEnd(listener: (pid: number) => void): void;
 }
 
-interface Entry extends FakeProcess {
+interface Entry extends Omit<FakeProcess, 'residentBytes'> {
   readonly incarnation: Incarnation;
+  /** By how much the clock had jumped then. */
+  readonly addedAfter: number;
+  residentBytes: number;
   parent: number;
   zombie: boolean;
   state: string;
@@ -59,8 +64,9 @@ interface Entry extends FakeProcess {
 }
 
 /** Processes and ports in memory. */
-export function createFakeKernel(options: { readonly now?: () => number } = {}): FakeKernel {
+export function createFakeKernel(options: { readonly now?: () => number; readonly jumped?: () => number } = {}): FakeKernel {
   const now = options.now ?? Date.now;
+  const jumped = options.jumped ?? (() => 0);
   const processes = new Map<number, Entry>();
   const heldByOthers = new Set<number>();
   const signals: string[] = [];
@@ -82,7 +88,13 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
   };
 
   const kernel: Kernel = {
-    incarnation: async (pid) => living(pid)?.incarnation ?? null,
+    // The kernel counts from the boot, whose moment moves with the wall clock.
+    incarnation: async (pid) => {
+      const entry = living(pid);
+      if (entry === null) return null;
+      const { incarnation, addedAfter } = entry;
+      return { ...incarnation, startedAt: toTime(Date.parse(incarnation.startedAt) + jumped() - addedAfter) };
+    },
     command: async (pid) => living(pid)?.command ?? null,
     environmentOf: async (pid, name) => {
       const entry = living(pid);
@@ -135,7 +147,7 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
     outOfMemoryLine: async (pid) => kernelLog.get(pid) ?? null,
     residentBytes: async (pid) => {
       const entry = living(pid);
-      return entry === null ? null : (entry.residentBytes ?? 64 * 1024 * 1024);
+      return entry?.residentBytes ?? null;
     },
     activity: async (pid) => {
       const entry = living(pid);
@@ -163,6 +175,8 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
         zombie: false,
         state: 'S',
         cpuMs: 0,
+        residentBytes: process.residentBytes ?? 64 * 1024 * 1024,
+        addedAfter: jumped(),
         listens: process.listens ?? [],
       });
       return incarnation;
@@ -179,6 +193,10 @@ export function createFakeKernel(options: { readonly now?: () => number } = {}):
     listen: (pid, tcpPorts) => {
       const entry = processes.get(pid);
       if (entry !== undefined) entry.listens = tcpPorts;
+    },
+    resident: (pid, bytes) => {
+      const entry = processes.get(pid);
+      if (entry !== undefined) entry.residentBytes = bytes;
     },
     hold: (tcpPort) => void heldByOthers.add(tcpPort),
     blind: (value) => {

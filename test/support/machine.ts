@@ -100,6 +100,8 @@ export async function aMachine(options: MachineOptions = {}): Promise<Machine> {
       await world.clock.settle();
     },
     start: async () => {
+      core.resources.start();
+      core.caretaker.start();
       reconciler.start();
       await world.clock.settle();
     },

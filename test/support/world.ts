@@ -72,7 +72,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   files.put(`${SIMULATOR_TREE}/main.py`, 'print("simulator")');
   files.put(`${SIMULATOR_TREE}/comfyui_version.py`, '__version__ = "0.3.12"');
   const journal = createFakeJournal();
-  const kernel = createFakeKernel({ now });
+  const kernel = createFakeKernel({ now, jumped: () => clock.jumped });
   const comfy = createFakeComfy({ wait: (ms) => clock.sleep(ms) });
   const hardware = createFakeHardware(options.gpus ?? null);
   const kernelLog = createFakeKernelLog({ now });

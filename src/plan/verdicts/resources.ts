@@ -1,6 +1,6 @@
 import type { Config } from '../../domain/config.ts';
-import type { DesiredInstance } from '../../domain/instance.ts';
-import { toTime } from '../../domain/observed.ts';
+import { type DesiredInstance, type Incarnation, incarnationKey } from '../../domain/instance.ts';
+import { type Observed, toTime } from '../../domain/observed.ts';
 import type { InstanceLog, InstanceMemory, ResourceFacts } from '../../domain/resources.ts';
 import type { Verdict } from '../../domain/verdict.ts';
 import { mebibytes } from '../disk.ts';
@@ -14,14 +14,17 @@ const AHEAD_HOURS = 1;
 interface ResourceVerdictFacts {
   readonly config: Pick<Config, 'memory' | 'log'>;
   readonly instance: Pick<DesiredInstance, 'gpu'>;
+  readonly incarnation: Observed<Incarnation | null>;
   readonly resources: ResourceFacts | null;
   readonly now: number;
 }
 
 /** Memory beyond its budget and a log that floods: told; only memory has a remedy, between jobs. */
-export function resourceVerdicts({ config, instance, resources, now }: ResourceVerdictFacts): readonly Verdict[] {
+export function resourceVerdicts({ config, instance, incarnation, resources, now }: ResourceVerdictFacts): readonly Verdict[] {
   if (resources === null) return [];
-  const { memory, log } = resources;
+  const { log } = resources;
+  const present = incarnation.known && incarnation.value !== null ? incarnationKey(incarnation.value) : null;
+  const memory = resources.memory?.incarnation === present ? resources.memory : null;
   return [
     ...(memory === null || config.memory.budgetMb === null ? [] : memoryGrowth(memory, config.memory.budgetMb, now)),
     ...(log === null || log.floodingSince === null ? [] : [logFlood(log, log.floodingSince, instance.gpu, config.log.floodMbPerSecond)]),

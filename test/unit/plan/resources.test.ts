@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { incarnationKey } from '../../../src/domain/instance.ts';
+import { known } from '../../../src/domain/observed.ts';
 import type { DiskFacts, MachineResources, ResourceFacts } from '../../../src/domain/resources.ts';
 import { NO_MACHINE_RESOURCES } from '../../../src/domain/resources.ts';
 import { Verdict } from '../../../src/domain/verdict.ts';
 import { bytesToFree, judgeDisk, machineResourceVerdicts } from '../../../src/plan/machine-resources.ts';
 import { slope, withSample } from '../../../src/plan/trend.ts';
 import { resourceVerdicts } from '../../../src/plan/verdicts/resources.ts';
-import { aConfig, anInstance, at, NOW } from '../../support/builders.ts';
+import { aConfig, anIncarnation, anInstance, at, NOW } from '../../support/builders.ts';
 
 const MEBIBYTE = 1024 * 1024;
 const config = aConfig({ memory: { budgetMb: 1_000 }, disk: { warnFreeMb: 2_000, minFreeMb: 500 } });
@@ -26,11 +28,20 @@ describe('trend', () => {
 });
 
 const memory = (change: Partial<NonNullable<ResourceFacts['memory']>> = {}): ResourceFacts => ({
-  memory: { residentBytes: 100 * MEBIBYTE, processes: 1, overSince: null, bytesPerHour: null, ...change },
+  memory: {
+    incarnation: incarnationKey(anIncarnation(0)),
+    residentBytes: 100 * MEBIBYTE,
+    processes: 1,
+    overSince: null,
+    bytesPerHour: null,
+    ...change,
+  },
   log: null,
 });
 const judged = (resources: ResourceFacts | null, of = config) =>
-  resourceVerdicts({ config: of, instance: anInstance(0), resources, now: NOW }).map((verdict) => Verdict.parse(verdict));
+  resourceVerdicts({ config: of, instance: anInstance(0), incarnation: known(anIncarnation(0)), resources, now: NOW }).map((verdict) =>
+    Verdict.parse(verdict),
+  );
 
 describe('verdicts on the resources of an instance', () => {
   it('nothing is wrong with what is not known, or within its budget', () => {
@@ -51,6 +62,10 @@ describe('verdicts on the resources of an instance', () => {
       reason: 'its memory (1200 MiB) is above the budget of 1000 MiB',
     });
     expect(verdict?.evidence[0]).toBe('resident 1200 MiB in 3 processes, budget 1000 MiB');
+  });
+
+  it('memory of an earlier process says nothing of this one', () => {
+    expect(judged(memory({ incarnation: 'another', residentBytes: 1_200 * MEBIBYTE, overSince: NOW - 60_000 }))).toEqual([]);
   });
 
   it('memory that will soon be above its budget is told, and nothing is done', () => {
