@@ -17,6 +17,28 @@ const PM2_VARIABLES = `
  */
 const RUN = `exec >>"$AGENT_LOG_FILE" 2>&1 </dev/null 3>&-; echo "[agent] $0 starts: pid $$"; unset ${PM2_VARIABLES.trim().split(/\s+/).join(' ')}; exec "$@"`;
 
+/**
+ * Sets CPUs and niceness, then becomes the command that follows (same pid). Python does it, which is there anyway, while taskset
+ * may not be. What the machine does not allow is said in the log, and the instance starts all the same.
+ */
+const SCHEDULE = `
+import os, sys
+def cpus(text):
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+try:
+    if sys.argv[1]:
+        allowed = set(cpus(sys.argv[1])) & os.sched_getaffinity(0)
+        if not allowed:
+            raise OSError("none of the CPUs " + sys.argv[1] + " may be used here")
+        os.sched_setaffinity(0, allowed)
+    if int(sys.argv[2]):
+        os.nice(int(sys.argv[2]))
+except OSError as error:
+    print("[agent] CPUs and niceness stay as they are:", error, flush=True)
+os.execv(sys.argv[3], sys.argv[3:])`;
+
 /** PM2 would give up after this many short lives. Giving up is the agent's decision, so it is never reached. */
 const NEVER = 1_000_000_000;
 
@@ -30,7 +52,7 @@ export function toPm2Entry(launch) {
   return {
     name: launch.name,
     script: '/bin/sh',
-    args: ['-c', RUN, launch.name, launch.python, '-u', 'main.py', ...launch.arguments],
+    args: ['-c', RUN, launch.name, ...scheduled(launch), launch.python, '-u', 'main.py', ...launch.arguments],
     interpreter: 'none',
     cwd: launch.checkout,
     // The whole environment: nothing of the agent's own gets through.
@@ -49,4 +71,12 @@ export function toPm2Entry(launch) {
     pmx: false,
     vizion: false,
   };
+}
+
+/**
+ * @param {import('./src/domain/instance.ts').InstanceLaunch} launch
+ * @returns {string[]}
+ */
+function scheduled({ python, scheduling }) {
+  return scheduling === undefined ? [] : [python, '-I', '-S', '-c', SCHEDULE, scheduling.cpus ?? '', String(scheduling.nice)];
 }

@@ -34,7 +34,7 @@ SWITCHES = {
     "job_error": (None, "oom, cuda (sticky) or value"),
     "job_hang_seconds": (None, "the first node of each job blocks so long, deaf to /interrupt; true: for ever"),
     "leak_mb_per_job": (0, "memory kept after each job"),
-    "log_lines_per_second": (0, "log flood"),
+    "log_lines_per_second": (0, "log flood; true: as fast as it can"),
     "spawn_child": (None, "leave a sleeping child process behind; true or seconds"),
 }
 

@@ -11,6 +11,7 @@ import time
 from .misbehaviour import as_seconds, same
 
 FLOOD_BATCHES_PER_SECOND = 20
+FLOOD_LINES = b"[simulator] flood: the quick brown fox jumps over the lazy dog\n" * 64
 
 
 def die(switches):
@@ -78,6 +79,9 @@ class ProcessFaults:
 
     def _write_flood(self):
         number, owed = 0, 0.0
+        # true: as fast as the stream takes them, as a pack does that logs within a loop
+        while self.switches.get("log_lines_per_second") is True:
+            os.write(2, FLOOD_LINES)
         while self.switches.number("log_lines_per_second"):
             owed += self.switches.number("log_lines_per_second") / FLOOD_BATCHES_PER_SECOND
             while owed >= 1:

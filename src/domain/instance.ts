@@ -80,6 +80,8 @@ export interface InstanceLaunch {
   readonly killTimeoutMs: number;
   readonly restartDelayMs: number;
   readonly release: string;
+  /** How the kernel is to schedule it; absent: like the PM2 daemon. */
+  readonly scheduling?: { readonly cpus: string | null; readonly nice: number };
 }
 
 /** The part of a PM2 app declaration that an entry may use; checked for the built-in and for a user's template alike. */

@@ -12,10 +12,21 @@ export function launchesOf(knowledge: Knowledge, inherited: Readonly<Record<stri
       const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
       if (lease === undefined) return [];
       const { config, layout } = configuration;
+      const localCpus = (instance.uuid === null ? undefined : knowledge.cpuLists.get(instance.uuid)) ?? null;
       return [
         [
           instance.gpu,
-          instanceLaunch({ config, layout, instance, release, tcpPort: lease.tcpPort, modelPathsFile, modelPathsDigest, inherited }),
+          instanceLaunch({
+            config,
+            layout,
+            instance,
+            release,
+            tcpPort: lease.tcpPort,
+            modelPathsFile,
+            modelPathsDigest,
+            inherited,
+            localCpus,
+          }),
         ],
       ];
     }),

@@ -73,6 +73,18 @@ export class Surveys {
       }
     }
     await this.#cards.look();
+    await this.#cpuLists();
+  }
+
+  /** Known before the first launch, and kept: an instance must not be restarted because the driver is silent. */
+  async #cpuLists(): Promise<void> {
+    const { configuration, cards, cpuLists } = this.#knowledge;
+    if (configuration.config.instances.cpuAffinity !== 'auto' || !cards.known) return;
+    for (const { uuid } of cards.value.gpus) {
+      if (cpuLists.has(uuid)) continue;
+      const cpus = await this.#ports.upkeep.localCpus(uuid).catch(() => null);
+      if (cpus !== null) cpuLists.set(uuid, cpus);
+    }
   }
 
   async machine(): Promise<void> {

@@ -15,6 +15,8 @@ export interface LaunchInput {
   readonly modelPathsDigest: string;
   /** Variables of the agent that an instance may have: PATH, HOME, LANG, proxies. Never secrets. */
   readonly inherited: Readonly<Record<string, string>>;
+  /** CPUs near the card, as a list of the kernel; null: not known, or all are. */
+  readonly localCpus?: string | null;
   /** Replaces the instance's own directories; used by the trial start. */
   readonly directory?: string;
   readonly logFile?: string;
@@ -113,7 +115,22 @@ export function instanceLaunch(input: LaunchInput): InstanceLaunch {
     killTimeoutMs: config.pm2.killTimeoutMs,
     restartDelayMs: config.pm2.restartDelayMs,
     release: release.id,
+    ...scheduling(input),
   };
+}
+
+/** Left out when nothing is asked for, so that a launch without it keeps its identity. */
+function scheduling({ config, instance, localCpus = null }: LaunchInput): Pick<InstanceLaunch, 'scheduling'> {
+  const { cpuAffinity, nice } = config.instances;
+  const cpus =
+    cpuAffinity === 'off'
+      ? null
+      : cpuAffinity === 'auto'
+        ? instance.mode === 'gpu'
+          ? localCpus
+          : null
+        : (cpuAffinity[String(instance.gpu)] ?? null);
+  return cpus === null && nice === 0 ? {} : { scheduling: { cpus, nice } };
 }
 
 /** Identity of a launch: an instance that runs another one is to be replaced. */

@@ -52,6 +52,36 @@ describe('an entry', () => {
     expect(exits()[0]).toMatchObject({ exitCode: 0, signal: null, requested: true });
   });
 
+  it('runs on the CPUs and with the niceness that its launch names, in the same process', async () => {
+    const status = async (pid: number, name: string) =>
+      new RegExp(`^${name}:\\s+(\\S+)$`, 'm').exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1];
+    // The 19th field of the line, the 17th after the name.
+    const nice = async (pid: number) => Number((await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ')[16]);
+    const mine = (await status(process.pid, 'Cpus_allowed_list')) ?? '';
+    const cpu = /\d+$/.exec(mine)?.[0] ?? '0';
+    await processes.start(harness.entry(NAME, { arguments: ['two words'], scheduling: { cpus: `${cpu},4000-4001`, nice: 7 } }));
+    const facts = await harness.facts(NAME);
+    expect((await processes.list())[0]?.pid).toBe(facts.pid);
+    expect(await status(facts.pid, 'Cpus_allowed_list')).toBe(cpu);
+    expect(await nice(facts.pid)).toBe((await nice(process.pid)) + 7);
+    expect((await readFile(`/proc/${facts.pid}/cmdline`, 'utf8')).split('\0').slice(0, -1)).toEqual([
+      '/usr/bin/python3',
+      '-u',
+      'main.py',
+      'two words',
+    ]);
+  });
+
+  it('starts although none of its CPUs is here, and says so in its log', async () => {
+    await processes.start(harness.entry(NAME, { scheduling: { cpus: '4000-4003', nice: 0 } }));
+    const facts = await harness.facts(NAME);
+    const [state] = await processes.list();
+    expect(state?.pid).toBe(facts.pid);
+    expect(await readFile(join(harness.root, `${NAME}.log`), 'utf8')).toContain(
+      '[agent] CPUs and niceness stay as they are: none of the CPUs 4000-4003',
+    );
+  });
+
   it('that ignores SIGINT is killed after its kill timeout, children included', async () => {
     await processes.start(harness.entry(NAME, { environment: { IGNORE_SIGINT: '1', WITH_CHILD: '1' } }));
     const facts = await harness.facts(NAME);

@@ -15,10 +15,17 @@ interface Serving {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+interface EntryChanges {
+  readonly environment?: Record<string, string>;
+  readonly cwd?: string;
+  readonly arguments?: string[];
+  readonly scheduling?: { readonly cpus: string | null; readonly nice: number };
+}
+
 /** The outside of the port under test: the same for the fake and for PM2. */
 export interface ProcessesHarness {
   readonly client: () => Processes;
-  readonly entry: (name: string, changes?: { environment?: Record<string, string>; cwd?: string; arguments?: string[] }) => Pm2Entry;
+  readonly entry: (name: string, changes?: EntryChanges) => Pm2Entry;
   /** Waits until the workload of that name serves, with a pid other than `not`. */
   readonly serving: (name: string, not?: number) => Promise<Serving>;
   readonly kill: (name: string, signal: 'SIGKILL') => Promise<void>;
@@ -76,12 +83,7 @@ export interface RealHarness extends ProcessesHarness {
   readonly daemonLog: string;
 }
 
-const launchEntry = (
-  name: string,
-  cwd: string,
-  root: string,
-  changes: { environment?: Record<string, string>; arguments?: string[] },
-): Pm2Entry =>
+const launchEntry = (name: string, cwd: string, root: string, changes: EntryChanges): Pm2Entry =>
   toPm2Entry({
     name,
     gpu: Number(name.replace('comfyui-gpu', '')),
@@ -98,6 +100,7 @@ const launchEntry = (
     killTimeoutMs: 2_000,
     restartDelayMs: RESTART_DELAY_MS,
     release: 'r1',
+    ...(changes.scheduling === undefined ? {} : { scheduling: changes.scheduling }),
   });
 
 /** PM2 with a home of its own and small Python servers. All processes it started are ended by `close`. */
