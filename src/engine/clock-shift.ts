@@ -1,3 +1,4 @@
+import { movedResult } from '../domain/probe-times.ts';
 import type { InstanceIntent, Intents } from '../domain/state.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -48,7 +49,7 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
     );
   for (const records of knowledge.probes.values())
     for (const [probe, record] of records)
-      records.set(probe, { ...record, since: moved(record.since), latest: { ...record.latest, at: moved(record.latest.at) } });
+      records.set(probe, { ...record, since: moved(record.since), latest: movedResult(record.latest, byMs) });
   for (const [gpu, since] of knowledge.freedFor) knowledge.freedFor.set(gpu, movedTime(since));
   for (const [name, at] of knowledge.logMovedAt) knowledge.logMovedAt.set(name, moved(at));
   for (const [gpu, at] of knowledge.turnsSince) knowledge.turnsSince.set(gpu, moved(at));

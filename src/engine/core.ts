@@ -146,6 +146,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const process = { pid: options.pid, startedAt, running: options.isDaemon, url: options.url };
   onJump = (byMs) => {
     process.startedAt += byMs;
+    reconciler.clockJumped(byMs);
     noteClockJump({ knowledge, state, journal }, byMs, options.ports.clock.now());
   };
   const lastStatus = new LastStatus(ports, layout, log);

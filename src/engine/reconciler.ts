@@ -100,6 +100,10 @@ export class Reconciler {
     return this.#turn;
   }
 
+  clockJumped(byMs: number): void {
+    this.#probes.clockJumped(byMs);
+  }
+
   /** Ends the loop; actions that have begun are waited for. */
   async stop(): Promise<void> {
     this.#acting = false;

@@ -1,4 +1,5 @@
 import type { ProbeResult } from '../domain/health.ts';
+import { hasMoments, movedResult } from '../domain/probe-times.ts';
 import { instanceProbes } from './index.ts';
 import type { Outcome, Probe, ProbeHistory, ProbePorts, ProbeTarget } from './probe.ts';
 
@@ -33,6 +34,8 @@ export class ProbeScheduler {
   /** Probes under way, those of earlier incarnations too. */
   readonly #running = new Set<Promise<void>>();
   #stopped = false;
+  /** How often the wall clock was set. */
+  #jumps = 0;
 
   constructor(ports: ProbePorts, onResult: (target: ProbeTarget, result: ProbeResult) => void, probes: readonly Probe[] = instanceProbes) {
     this.#ports = ports;
@@ -78,6 +81,12 @@ export class ProbeScheduler {
     else if (track?.active.has(probe)) track.hastened.add(probe);
   }
 
+  /** The wall clock was set: what was seen is as long ago as it was, and probes under way are asked again. */
+  clockJumped(byMs: number): void {
+    this.#jumps += 1;
+    for (const { results } of this.#tracks.values()) for (const [name, result] of results) results.set(name, movedResult(result, byMs));
+  }
+
   /** For good; probes that run are waited for. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -115,13 +124,16 @@ export class ProbeScheduler {
       }
       if (signal.aborted) return;
       const startedAt = clock.monotonic();
+      const jumps = this.#jumps;
       const outcome = await this.#observe(track, probe);
-      if (signal.aborted) return;
+      // Asked for first: it is then that a jump of the clock is noticed.
+      const at = clock.now();
+      if (signal.aborted || (jumps !== this.#jumps && hasMoments(outcome.facts))) return;
       const result: ProbeResult = {
         probe: probe.name,
         layer: probe.layer,
         incarnation: track.target.incarnation,
-        at: clock.now(),
+        at,
         durationMs: Math.round(clock.monotonic() - startedAt),
         ...outcome,
       };

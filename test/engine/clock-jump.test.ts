@@ -90,6 +90,17 @@ describe.each([
     expect(machine.events('action.restart-instance')).toHaveLength(1);
   });
 
+  it('a job that runs has not run for hours', async () => {
+    machine = await aReadyMachine();
+    server().running.push('job');
+    await machine.advance(10_000);
+    const before = calls();
+    machine.world.clock.jump(byMs);
+    await machine.advance(60_000);
+    expect(machine.instance(0)).toMatchObject({ ready: true, verdicts: [] });
+    expect(calls()).toBe(before);
+  });
+
   it('does not release a quarantine, and a restart asked for after it is carried out', async () => {
     machine = await aReadyMachine({ config: { health: { maxRestartsInWindow: 1 } } });
     await crash();
