@@ -32,6 +32,7 @@ const FIXED_KEYS = [
   'pm2.mode',
   'log.level',
   'log.maxFileMb',
+  'log.keepFiles',
 ];
 const TOKEN_LIMIT_BYTES = 4_096;
 
