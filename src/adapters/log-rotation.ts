@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { appendFile, type FileHandle, open, rename, rm } from 'node:fs/promises';
 import type { LogBounds, LogGrowth, LogWatch } from '../domain/upkeep.ts';
 import { isAbsent } from './file-errors.ts';
 
@@ -12,7 +12,9 @@ const RATE_WINDOW_MS = 5_000;
 const SAMPLE_EVERY_MS = 250;
 const CHUNK_BYTES = 1024 * 1024;
 /** What came while the file was copied is still copied, up to this much. */
-const CATCH_UP_BYTES = 1024 * 1024;
+const CATCH_UP_BYTES = 64 * 1024;
+/** Of its bound: at this size a log is cut although its copy is not made yet. */
+const OVERTAKEN_AT = 1.3;
 /** The newest part of a flood that stays. */
 const KEPT_OF_FLOOD_BYTES = 256 * 1024;
 
@@ -26,6 +28,8 @@ interface Track {
   rotatedAt: number;
   /** Its rotation is under way. */
   rotation: Promise<void> | null;
+  /** It grew so fast meanwhile that it was cut before the copy was made. */
+  overtaken: boolean;
 }
 
 /**
@@ -71,21 +75,38 @@ export function keepLogs(bounds: () => LogBounds): LogWatch {
 function lookAt(tracks: Map<string, Track>, path: string, { maxBytes, keepFiles }: LogBounds): boolean {
   const size = sizeOf(path);
   const known = tracks.get(path);
-  // Sizes mean nothing while it is being cut.
-  if (size === null || (known !== undefined && known.rotation !== null)) return known !== undefined;
+  if (size === null) return false;
+  if (known !== undefined && known.rotation !== null) {
+    // A copy may be slow (a busy disk): the log does not wait for it.
+    if (size > maxBytes * OVERTAKEN_AT) {
+      known.overtaken = true;
+      const cut = tryCut(path);
+      known.cutBytes += cut?.lost ?? 0;
+      known.written += cut?.before ?? 0;
+    }
+    return true;
+  }
   const now = performance.now();
   const track = known ?? newTrack(size, now);
   tracks.set(path, track);
   const grown = size >= track.size ? size - track.size : size;
   note(track, now, grown);
   track.size = size;
-  if (size < maxBytes) return grown > maxBytes / 16;
   const isFlood = now - track.rotatedAt < ROTATE_EVERY_MS;
+  // Of a flood half is enough, and leaves room for what comes while the machine is too busy to look.
+  if (size < (isFlood ? maxBytes / 2 : maxBytes)) return grown > maxBytes / 16;
   if (!isFlood) track.rotatedAt = now;
-  track.rotation = (isFlood ? cutFlood(path) : rotate(path, maxBytes, keepFiles))
+  if (isFlood) {
+    const cut = tryCut(path);
+    track.cutBytes += cut?.lost ?? 0;
+    track.size = cut?.after ?? size;
+    return true;
+  }
+  track.overtaken = false;
+  track.rotation = rotate(path, maxBytes, keepFiles, () => track.overtaken)
     .then(
       (cut) => {
-        note(track, performance.now(), Math.max(0, cut.before - size));
+        if (!track.overtaken) note(track, performance.now(), Math.max(0, cut.before - size));
         track.cutBytes += cut.lost;
         track.size = cut.after;
       },
@@ -96,6 +117,14 @@ function lookAt(tracks: Map<string, Track>, path: string, { maxBytes, keepFiles 
       track.rotation = null;
     });
   return true;
+}
+
+function tryCut(path: string): Cut | null {
+  try {
+    return cutFlood(path);
+  } catch {
+    return null;
+  }
 }
 
 /** Asked without the thread pool: a few microseconds, and never behind a slow copy. */
@@ -116,6 +145,7 @@ const newTrack = (size: number, now: number): Track => ({
   cutBytes: 0,
   rotatedAt: Number.NEGATIVE_INFINITY,
   rotation: null,
+  overtaken: false,
 });
 
 function note(track: Track, now: number, bytes: number): void {
@@ -135,7 +165,7 @@ interface Cut {
   readonly lost: number;
 }
 
-async function rotate(path: string, maxBytes: number, keepFiles: number): Promise<Cut> {
+async function rotate(path: string, maxBytes: number, keepFiles: number, isOvertaken: () => boolean): Promise<Cut> {
   await rm(`${path}.${keepFiles}`, { force: true });
   for (let index = keepFiles - 1; index >= 1; index -= 1) await renameIfThere(`${path}.${index}`, `${path}.${index + 1}`);
   const source = await open(path, 'r+');
@@ -144,7 +174,8 @@ async function rotate(path: string, maxBytes: number, keepFiles: number): Promis
     const target = await open(part, 'w', (await source.stat()).mode & 0o777);
     let cut: Cut;
     try {
-      cut = catchUpAndTruncate(source.fd, target.fd, await copy(source, target, maxBytes));
+      const copied = await copy(source, target, maxBytes + CHUNK_BYTES, isOvertaken);
+      cut = catchUpAndTruncate(source.fd, target.fd, copied, isOvertaken());
     } finally {
       await target.close();
     }
@@ -153,20 +184,21 @@ async function rotate(path: string, maxBytes: number, keepFiles: number): Promis
   } catch (error) {
     // A full disk has no room for a copy; its room is what the log must give.
     await rm(part, { force: true });
-    return await cutFlood(path).catch(() => {
-      throw error;
-    });
+    const cut = tryCut(path);
+    if (cut === null) throw error;
+    return cut;
   } finally {
     await source.close();
   }
 }
 
-async function copy(source: FileHandle, target: FileHandle, limit: number): Promise<number> {
+/** @returns how much was copied: up to the end as far as it can be caught up with, or to the limit */
+async function copy(source: FileHandle, target: FileHandle, limit: number, isOvertaken: () => boolean): Promise<number> {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   let copied = 0;
-  while (copied < limit) {
+  while (copied < limit && !isOvertaken()) {
     const { bytesRead } = await source.read(buffer, 0, Math.min(CHUNK_BYTES, limit - copied), copied);
-    if (bytesRead === 0) break;
+    if (bytesRead === 0 || isOvertaken()) break;
     await target.write(buffer, 0, bytesRead);
     copied += bytesRead;
   }
@@ -174,21 +206,19 @@ async function copy(source: FileHandle, target: FileHandle, limit: number): Prom
 }
 
 /** Without a wait: nothing of this program comes between the last read and the truncation. */
-function catchUpAndTruncate(source: number, target: number, from: number): Cut {
-  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
-  let copied = from;
-  while (copied < from + CATCH_UP_BYTES) {
-    const bytesRead = readSync(source, buffer, 0, buffer.length, copied);
-    if (bytesRead === 0) break;
-    writeSync(target, buffer, 0, bytesRead);
-    copied += bytesRead;
-  }
+function catchUpAndTruncate(source: number, target: number, from: number, isCut: boolean): Cut {
+  const { size: seen } = fstatSync(source);
+  if (isCut) return { before: seen, after: seen, lost: 0 };
+  const buffer = Buffer.allocUnsafe(CATCH_UP_BYTES);
+  const bytesRead = readSync(source, buffer, 0, buffer.length, from);
+  if (bytesRead > 0) writeSync(target, buffer, 0, bytesRead);
   const { size } = fstatSync(source);
   ftruncateSync(source, 0);
-  return { before: size, after: 0, lost: Math.max(0, size - copied) };
+  return { before: size, after: 0, lost: Math.max(0, size - from - bytesRead) };
 }
 
-async function cutFlood(path: string): Promise<Cut> {
+/** Truncates at once, and puts the newest part back behind what came meanwhile. */
+function cutFlood(path: string): Cut {
   const file = openSync(path, 'a+');
   try {
     const { size } = fstatSync(file);
@@ -197,20 +227,13 @@ async function cutFlood(path: string): Promise<Cut> {
     ftruncateSync(file, 0);
     const newest = tail.subarray(0, read);
     const from = newest.indexOf(0x0a) + 1;
-    const text = Buffer.concat([Buffer.from(`[agent] ${size - read + from} bytes of a log flood were cut here\n`), newest.subarray(from)]);
-    // The disk may be full: then the whole flood is gone.
-    const written = tryWrite(file, text);
-    return { before: size, after: written, lost: size - read + from };
+    const lost = size - read + from;
+    const text = Buffer.concat([Buffer.from(`[agent] ${lost} bytes of a log flood were cut here\n`), newest.subarray(from)]);
+    // Not waited for: a busy disk must not hold up anything. On a full one the whole flood is gone.
+    void appendFile(path, text).catch(() => undefined);
+    return { before: size, after: 0, lost };
   } finally {
     closeSync(file);
-  }
-}
-
-function tryWrite(file: number, text: Buffer): number {
-  try {
-    return writeSync(file, text);
-  } catch {
-    return 0;
   }
 }
 

@@ -49,7 +49,7 @@ export class Caretaker {
   }
 
   async #repeat(): Promise<void> {
-    const { ports, knowledge } = this.#options;
+    const { ports, knowledge, operations } = this.#options;
     const { signal } = this.#abort;
     let lastLow = Number.NEGATIVE_INFINITY;
     let last = ports.clock.monotonic() - Number.MAX_SAFE_INTEGER;
@@ -64,7 +64,8 @@ export class Caretaker {
       // Ages are not what they seem.
       const jumped = clockJumps.some((jump) => ports.clock.now() - jump.at < CLOCK_JUMP_TOLD_MS);
       const { periodMs } = config.cleanup;
-      const isDue = periodMs > 0 && !jumped && at - last >= periodMs && at - began >= Math.min(FIRST_AFTER_MS, periodMs);
+      const waits = jumped || operations.running('installation') !== null;
+      const isDue = periodMs > 0 && !waits && at - last >= periodMs && at - began >= Math.min(FIRST_AFTER_MS, periodMs);
       if (isLow && at - lastLow >= LOW_AGAIN_MS) {
         lastLow = at;
         this.#begin('the disk is low');
