@@ -16,6 +16,8 @@ export default defineConfig({
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000, false),
       // Long, and only with --all or by name: installations that are killed.
       project('kills', ['test/kills/**/*.test.ts'], 180_000, false),
+      // Long as well: every fault of docs/faults.md, and a storm of them. Each file minds its own agents side by side.
+      project('faults', ['test/faults/**/*.test.ts'], 600_000, false),
       // Only by name: they need a real ComfyUI, or a GPU, and are skipped with the reason where there is none.
       project('real', ['test/real/**/*.test.ts'], 1_200_000, false),
       project('gpu', ['test/gpu/**/*.test.ts'], 1_800_000, false),

@@ -74,7 +74,8 @@ class Switches:
         self._values = dict(self._base)
         self._changed = threading.Condition()
         self._listeners = {}
-        self._control_file = os.environ.get("SIM_CONTROL_FILE")
+        # several instances get one environment: $AGENT_INSTANCE tells their files apart
+        self._control_file = os.path.expandvars(os.environ.get("SIM_CONTROL_FILE", ""))
         self._seen = None
         self._watcher = None
         self._read_control_file()

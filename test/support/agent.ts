@@ -62,6 +62,14 @@ export async function stopAgents(): Promise<void> {
   roots.clear();
 }
 
+/** Ends what runs on one root, and removes it: for tests that have several agents at once. */
+export async function closeRoot(root: string): Promise<void> {
+  await Promise.all([...started].filter((agent) => agent.root === root).map(stopOrKill));
+  await endLeftPm2(root);
+  await rm(root, { recursive: true, force: true, maxRetries: 5 });
+  roots.delete(root);
+}
+
 async function stopOrKill(agent: TestAgent): Promise<void> {
   const timer = setTimeout(() => void agent.kill(), STOP_LIMIT_MS);
   await agent.stop();

@@ -1,0 +1,50 @@
+/** Jobs as a worker submits them: straight to the instance that discovery names. */
+
+export interface Job {
+  readonly url: string;
+  readonly promptId: string;
+}
+
+export type JobEnd = 'success' | 'error' | 'lost';
+
+const LIMIT_MS = 2_000;
+
+async function call(url: string, init?: RequestInit): Promise<unknown> {
+  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
+  if (!response.ok) throw new Error(`${url} answers ${response.status}: ${(await response.text()).slice(0, 200)}`);
+  return response.json();
+}
+
+/** Of a colour of its own, so that no cache answers it. With `device`, a node that uses the card is in it. */
+export async function submitJob(url: string, options: { readonly device?: boolean } = {}): Promise<Job> {
+  const color = Math.floor(Math.random() * 0xffffff);
+  const prompt = {
+    '1': { class_type: 'EmptyImage', inputs: { width: 8, height: 8, batch_size: 1, color } },
+    ...(options.device === true ? { '3': { class_type: 'ImageBlur', inputs: { image: ['1', 0], blur_radius: 1, sigma: 1 } } } : {}),
+    '2': { class_type: 'PreviewImage', inputs: { images: [options.device === true ? '3' : '1', 0] } },
+  };
+  const { prompt_id } = (await call(`${url}/prompt`, { method: 'POST', body: JSON.stringify({ prompt }) })) as { prompt_id: string };
+  return { url, promptId: prompt_id };
+}
+
+/** null while it waits or runs. @throws when the instance does not answer */
+export async function lookAtJob({ url, promptId }: Job): Promise<JobEnd | null> {
+  const history = (await call(`${url}/history/${promptId}`)) as Record<string, { status?: { status_str?: string } }>;
+  const entry = history[promptId];
+  if (entry !== undefined) return entry.status?.status_str === 'success' ? 'success' : 'error';
+  const { queue_running, queue_pending } = (await call(`${url}/queue`)) as Record<string, readonly (readonly unknown[])[]>;
+  if ([...(queue_running ?? []), ...(queue_pending ?? [])].some((row) => row[1] === promptId)) return null;
+  // It may have ended between the two questions.
+  const again = (await call(`${url}/history/${promptId}`)) as Record<string, { status?: { status_str?: string } }>;
+  return again[promptId] === undefined ? 'lost' : again[promptId].status?.status_str === 'success' ? 'success' : 'error';
+}
+
+export async function jobEnd(job: Job, limitMs = 10_000): Promise<JobEnd | 'endless'> {
+  const end = performance.now() + limitMs;
+  while (performance.now() < end) {
+    const seen = await lookAtJob(job);
+    if (seen !== null) return seen;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return 'endless';
+}

@@ -1,0 +1,65 @@
+import { availableParallelism } from 'node:os';
+import type { FaultRow, RowReport } from './row.ts';
+import { runRow } from './run-row.ts';
+import type { Scene } from './scene.ts';
+import { openStage } from './stages.ts';
+
+/** Rows mostly wait, so that more agents than cores can be looked after. */
+const LANES = Number(process.env['FAULTS_LANES'] ?? Math.max(2, availableParallelism() + 1));
+/** Rows that share one agent, before another is started for those after them. */
+const ROWS_PER_STAGE = 9;
+
+/** Runs all rows, those of one stage one after the other on one agent, several agents side by side. One promise for each row. */
+export function runRows(rows: readonly FaultRow[]): ReadonlyMap<string, Promise<RowReport>> {
+  const results = new Map(rows.map((row) => [row.id, Promise.withResolvers<RowReport>()]));
+  const groups = chunks(rows);
+  const lane = async (): Promise<void> => {
+    for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
+      await runGroup(group, (report) => results.get(report.id)?.resolve(report));
+    }
+  };
+  for (let index = 0; index < LANES; index++) void lane();
+  return new Map([...results].map(([id, { promise }]) => [id, promise]));
+}
+
+function chunks(rows: readonly FaultRow[]): FaultRow[][] {
+  const byStage = new Map<string, FaultRow[]>();
+  for (const row of rows) byStage.set(row.stage, [...(byStage.get(row.stage) ?? []), row]);
+  const all = [...byStage.values()].flatMap((group) => {
+    const parts = Math.ceil(group.length / ROWS_PER_STAGE);
+    return Array.from({ length: parts }, (_, part) => group.filter((_, index) => index % parts === part));
+  });
+  // The longest first, so that no lane ends alone.
+  return all.sort((a, b) => b.length - a.length);
+}
+
+async function runGroup(rows: readonly FaultRow[], onReport: (report: RowReport) => void): Promise<void> {
+  let scene: Scene | null = null;
+  for (const row of rows) {
+    try {
+      scene ??= await openStage(row.stage);
+    } catch (error) {
+      onReport({
+        id: row.id,
+        ok: false,
+        seenMs: [],
+        backMs: null,
+        tookMs: 0,
+        error: `the stage ${row.stage} does not start: ${String(error)}`,
+      });
+      continue;
+    }
+    const report = await runRow(row, scene);
+    const ended = await scene.endRow().then(
+      () => null,
+      (error: unknown) => String(error),
+    );
+    onReport(report.ok && ended !== null ? { ...report, ok: false, error: `the row could not be ended: ${ended}` } : report);
+    // What a failed row leaves is nobody's ground.
+    if (!report.ok || ended !== null) {
+      await scene.close().catch(() => undefined);
+      scene = null;
+    }
+  }
+  await scene?.close().catch(() => undefined);
+}

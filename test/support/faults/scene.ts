@@ -1,0 +1,176 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { HealthDocument } from '../../../src/domain/health.ts';
+import type { InstanceDocument } from '../../../src/domain/instance.ts';
+import type { JournalEvent } from '../../../src/domain/journal.ts';
+import { AGENT, type AgentOptions, baseEnvironment, closeRoot, newRoot, startAgent, type TestAgent } from '../agent.ts';
+import { eventually } from '../eventually.ts';
+import type { FakeNvidiaSmi } from '../nvidia-smi.ts';
+import { healthOf, replaceFile } from '../scene.ts';
+import { type Job, submitJob } from './jobs.ts';
+import { readJournal } from './journal.ts';
+import type { Stranger } from './stranger.ts';
+
+export interface Snapshot {
+  readonly instances: readonly InstanceDocument[];
+  readonly journalId: number;
+}
+
+export interface SceneOptions extends AgentOptions {
+  readonly external?: boolean;
+  readonly smi?: FakeNvidiaSmi;
+  /** Ends what the stage brought along. */
+  readonly close?: () => Promise<void>;
+}
+
+/** A running agent, and the means to harm what belongs to it. Rows follow each other on one scene. */
+export interface Scene {
+  /** The present one: rows may replace it. */
+  readonly agent: TestAgent;
+  readonly root: string;
+  readonly options: SceneOptions;
+  readonly smi: FakeNvidiaSmi;
+  /** The moment of the fault, on the clock of `performance.now()`. */
+  struckAt: number;
+  /** Names now as the moment of the fault. */
+  strike(): void;
+  /** Replaces the switches of one instance's simulator. */
+  switches(gpu: number, values: Readonly<Record<string, unknown>>): Promise<void>;
+  instance(gpu: number): Promise<InstanceDocument>;
+  /** pid of an instance that has one. */
+  pid(gpu: number): Promise<number>;
+  health(): Promise<HealthDocument>;
+  /** What the agent has written down since the snapshot of the row. */
+  journal(): readonly JournalEvent[];
+  snapshot(): Promise<Snapshot>;
+  /** Submits a job to an instance; kept, so that `jobs` can be looked at afterwards. */
+  job(gpu: number, options?: { readonly device?: boolean }): Promise<Job>;
+  readonly jobs: Job[];
+  /** To be left alone by the agent, and ended after the row. */
+  stranger(who: Promise<Stranger>): Promise<Stranger>;
+  readonly strangers: readonly Stranger[];
+  /** SIGSTOP, with SIGCONT at the end of the row whatever happens. */
+  freeze(pid: number): void;
+  /** To be done at the end of the row, also when it fails. */
+  after(what: () => unknown): void;
+  pm2Pid(): Promise<number>;
+  /** As its systemd unit does (external mode). */
+  startPm2(): Promise<void>;
+  killAgent(): Promise<void>;
+  startAgentAgain(): Promise<void>;
+  /** Ends what the row left. */
+  endRow(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openScene(options: SceneOptions): Promise<Scene> {
+  const root = options.root ?? (await newRoot());
+  const control = `${root}.control`;
+  const daemons: ChildProcess[] = [];
+  let strangers: Stranger[] = [];
+  const cleanups: (() => unknown)[] = [];
+  let snapshotId = 0;
+  const startOptions: SceneOptions = {
+    ...options,
+    root,
+    environment: { SIM_STARTUP_MS: '100', SIM_CONTROL_FILE: join(control, '$AGENT_INSTANCE.json'), ...options.environment },
+  };
+  const startPm2 = async (): Promise<void> => {
+    const home = join(root, 'state/pm2');
+    await mkdir(home, { recursive: true, mode: 0o700 });
+    const daemon = spawn(process.execPath, [AGENT, '__pm2-daemon'], {
+      env: { PATH: baseEnvironment()['PATH'], PM2_HOME: home },
+      stdio: 'ignore',
+    });
+    daemons.push(daemon);
+    await eventually('the PM2 daemon is there', async () => (await readFile(join(home, 'pm2.pid'), 'utf8')) === String(daemon.pid));
+  };
+  if (options.external === true) await startPm2();
+  let agent = await startAgent(startOptions);
+  const endRow = async (): Promise<void> => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+    await Promise.all(strangers.map((stranger) => stranger.end()));
+    strangers = [];
+    scene.jobs.length = 0;
+    for (let gpu = 0; gpu < (options.gpus ?? 2); gpu++) await scene.switches(gpu, {});
+  };
+  const scene: Scene = {
+    get agent() {
+      return agent;
+    },
+    root,
+    options: startOptions,
+    get smi() {
+      if (options.smi === undefined) throw new Error('this stage has no cards');
+      return options.smi;
+    },
+    struckAt: 0,
+    strike: () => {
+      scene.struckAt = performance.now();
+    },
+    switches: (gpu, values) => replaceFile(join(control, `comfyui-gpu${gpu}.json`), JSON.stringify(values)),
+    instance: (gpu) => agent.instance(gpu),
+    pid: async (gpu) => {
+      const { pid } = await agent.instance(gpu);
+      if (pid === null) throw new Error(`instance ${gpu} has no process`);
+      return pid;
+    },
+    health: () => healthOf(agent),
+    journal: () => readJournal(root, snapshotId),
+    snapshot: async () => {
+      const { instances } = await healthOf(agent);
+      snapshotId = readJournal(root).at(-1)?.id ?? 0;
+      return { instances, journalId: snapshotId };
+    },
+    job: async (gpu, jobOptions) => {
+      const { url } = await agent.instance(gpu);
+      const job = await submitJob(url ?? '', jobOptions);
+      scene.jobs.push(job);
+      return job;
+    },
+    jobs: [],
+    stranger: async (who) => {
+      const stranger = await who;
+      strangers = [...strangers, stranger];
+      return stranger;
+    },
+    get strangers() {
+      return strangers;
+    },
+    freeze: (pid) => {
+      process.kill(pid, 'SIGSTOP');
+      scene.after(() => signal(pid, 'SIGCONT'));
+    },
+    after: (what) => void cleanups.push(what),
+    pm2Pid: async () => Number(await readFile(join(root, 'state/pm2/pm2.pid'), 'utf8')),
+    startPm2,
+    killAgent: () => agent.kill(),
+    startAgentAgain: async () => {
+      agent = await startAgent({ ...startOptions, firstPort: agent.firstPort });
+    },
+    endRow,
+    close: async () => {
+      await endRow();
+      await agent.stop();
+      for (const daemon of daemons) {
+        if (daemon.exitCode !== null || daemon.signalCode !== null) continue;
+        daemon.kill('SIGTERM');
+        await once(daemon, 'exit');
+      }
+      await closeRoot(root);
+      await options.close?.();
+    },
+  };
+  return scene;
+}
+
+/** False: there is no such process any more. */
+export function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch {
+    return false;
+  }
+}

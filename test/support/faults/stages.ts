@@ -1,0 +1,66 @@
+import { delimiter } from 'node:path';
+import { baseEnvironment } from '../agent.ts';
+import { installFakeNvidiaSmi } from '../nvidia-smi.ts';
+import { openScene, type Scene, type SceneOptions } from './scene.ts';
+
+/** Short timers: what matters to a row is the order of things, and that its figure follows from the timers. */
+export const SHORT = {
+  http: { periodMs: 300, timeoutMs: 600 },
+  canary: { timeoutMs: 3_000 },
+  startupNoProgressMs: 4_000,
+  // Rows follow each other on one agent.
+  maxRestartsInWindow: 1_000,
+};
+
+const owned: SceneOptions = { gpus: 2, config: { health: SHORT, pm2: { killTimeoutMs: 2_000 } } };
+
+async function withCards(): Promise<SceneOptions> {
+  const smi = await installFakeNvidiaSmi({});
+  return {
+    gpus: 2,
+    smi,
+    environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}` },
+    config: { health: SHORT, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500 } },
+    close: () => smi.remove(),
+  };
+}
+
+const SECRETS = {
+  AGENT_TOKEN: 'token-3f1c9a',
+  HF_TOKEN: 'hf-77aa01',
+  AWS_SECRET_ACCESS_KEY_ENCODED: 'aws-1d_SLASH_9c',
+  DATABASE_PASSWORD: 'db-90ef12',
+  CUDA_VISIBLE_DEVICES: '77',
+};
+
+/** Kinds of machine that rows run on. */
+const stages = {
+  /** PM2's daemon is the agent's own, timers are short. */
+  owned: async () => owned,
+  /** Timers as the configuration's defaults have them. */
+  patient: async (): Promise<SceneOptions> => ({ gpus: 2 }),
+  /** PM2's daemon is another unit. */
+  external: async (): Promise<SceneOptions> => ({
+    ...owned,
+    external: true,
+    config: { ...owned.config, pm2: { mode: 'external', killTimeoutMs: 2_000 } },
+  }),
+  /** Two cards by a recorded nvidia-smi. */
+  cards: withCards,
+  /** Few ends are enough for quarantine. */
+  strict: async (): Promise<SceneOptions> => ({
+    gpus: 2,
+    config: { health: { ...SHORT, maxRestartsInWindow: 2 }, pm2: { restartDelayMs: 50, killTimeoutMs: 2_000 } },
+  }),
+  /** The agent's environment is full of what no instance may see. */
+  secrets: async (): Promise<SceneOptions> => ({ ...owned, environment: SECRETS }),
+} as const;
+export type StageName = keyof typeof stages;
+
+export const secretValues = (): readonly string[] => Object.values(SECRETS).filter((value) => value.length > 2);
+
+export async function openStage(name: StageName): Promise<Scene> {
+  const scene = await openScene(await stages[name]());
+  await scene.agent.untilReady([0, 1]);
+  return scene;
+}
