@@ -25,7 +25,13 @@ export interface Execution {
   readonly rollouts: RolloutContext;
 }
 
-type Handlers = { readonly [Kind in ActionKind]: (action: Extract<Action, { kind: Kind }>, execution: Execution) => Promise<void> };
+/** One action under way. */
+interface ActionExecution extends Execution {
+  /** From now on the instance leaves: to be called just before its process is ended. */
+  readonly onEnding: () => void;
+}
+
+type Handlers = { readonly [Kind in ActionKind]: (action: Extract<Action, { kind: Kind }>, execution: ActionExecution) => Promise<void> };
 
 /** One row for each kind of action; every row can be cut anywhere and repeated. */
 const handlers: Handlers = {
@@ -55,7 +61,10 @@ const handlers: Handlers = {
     knowledge.freedFor.set(gpu, since);
     knowledge.freedAt.set(gpu, ports.clock.now());
   },
-  'stop-instance': ({ name }, { ports }) => ports.processes.stop(name),
+  'stop-instance': ({ name }, { ports, onEnding }) => {
+    onEnding();
+    return ports.processes.stop(name);
+  },
   'end-leftovers': async ({ gpu, name }, execution) => {
     const { knowledge, ports } = execution;
     const leftover = knowledge.leftovers.get(gpu);
@@ -77,6 +86,7 @@ const handlers: Handlers = {
     await changeIntent(execution, gpu, { quarantined: null, quarantine });
   },
   'quarantine-instance': async ({ gpu, name, reason, fault }, execution) => {
+    execution.onEnding();
     const { knowledge, ports } = execution;
     const before = knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
     const settings = knowledge.configuration.config.health.quarantine;
@@ -85,13 +95,13 @@ const handlers: Handlers = {
   },
 };
 
-export function execute(action: Action, execution: Execution): Promise<void> {
+export function execute(action: Action, execution: ActionExecution): Promise<void> {
   // The table is exhaustive by type; the cast only rejoins the kind with its own handler.
-  const handler = handlers[action.kind] as (action: Action, execution: Execution) => Promise<void>;
+  const handler = handlers[action.kind] as (action: Action, execution: ActionExecution) => Promise<void>;
   return handler(action, execution);
 }
 
-async function startInstance(execution: Execution, gpu: number, name: string): Promise<void> {
+async function startInstance(execution: ActionExecution, gpu: number, name: string): Promise<void> {
   const { ports, knowledge } = execution;
   const launch = knowledge.launches.get(gpu);
   if (launch === undefined) throw new AgentError('HELD', `${name} has no release or no port yet`);
@@ -101,8 +111,10 @@ async function startInstance(execution: Execution, gpu: number, name: string): P
     [directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)),
   );
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
-  await endLeft(execution, gpu, name);
+  // A template that gives nothing usable must not cost the process that is there.
   const entry = await ports.template.toEntry(launch, config.pm2.template);
+  execution.onEnding();
+  await endLeft(execution, gpu, name);
   // A template may leave out what it does not know; without these marks its process would be a stranger to us.
   const env = {
     ...entry.env,

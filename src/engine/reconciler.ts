@@ -55,6 +55,8 @@ export class Reconciler {
   readonly #lanes = new Map<string, Promise<void>>();
   /** Targets with an action that ends the instance: it is not ready from its begin on. */
   readonly #ending = new Set<string>();
+  /** Targets of actions that ended after the last look began: what they did was not seen yet. */
+  readonly #unseen = new Set<string>();
   readonly #abort = new AbortController();
   #documents: Documents;
   #planned: Planned = { actions: [], holds: [] };
@@ -186,7 +188,9 @@ export class Reconciler {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
     knowledge.desired = this.#desired();
     this.#ended.clear();
+    const unseen = [...this.#unseen];
     knowledge.observed = this.#withoutEnded(await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()])));
+    for (const target of unseen) this.#unseen.delete(target);
     if (!knowledge.observed.processes.known && this.#acting) this.#reconnect();
     knowledge.launches = launchesOf(knowledge, inherited);
     const rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
@@ -250,9 +254,16 @@ export class Reconciler {
       record(`action.${action.kind}`, 'info', `${action.kind.replaceAll('-', ' ')}: ${action.reason}`);
     if ((action.kind === 'restart-instance' || action.kind === 'stop-instance') && action.fault !== null)
       recordRemedy(journal, this.#options.knowledge, { ...action, fault: action.fault }, this.#options.ports.clock.now());
-    const lane = execute(action, execution)
+    // What leaves is given no more work; an action that fails before that point has ended nothing.
+    const onEnding = (): void => {
+      if (!ENDING.has(action.kind)) return;
+      this.#ending.add(target);
+      this.refresh();
+    };
+    const lane = execute(action, { ...execution, onEnding })
       .catch((thrown: unknown) => {
         const { code, message } = asAgentError(thrown);
+        this.#ending.delete(target);
         if (action.kind !== 'install') record('action.failed', 'warn', `${action.kind} failed: ${message} [${code}]`);
         // A failing action is tried again by a later look, not at once.
         return this.#options.ports.clock.sleep(PERIOD_MS, this.#abort.signal).catch(() => undefined);
@@ -260,12 +271,10 @@ export class Reconciler {
       .finally(() => {
         this.#lanes.delete(target);
         this.#ending.delete(target);
+        this.#unseen.add(target);
         if (!this.#abort.signal.aborted) void this.trigger();
       });
     this.#lanes.set(target, lane);
-    if (!ENDING.has(action.kind)) return;
-    this.#ending.add(target);
-    this.refresh();
   }
 
   #onProbe(target: ProbeTarget, result: ProbeResult): void {
@@ -294,7 +303,7 @@ export class Reconciler {
       now: ports.clock.now(),
       machineName,
       installing: busyOperations().includes('installation'),
-      acting: new Set(this.#lanes.keys()),
+      acting: new Set([...this.#lanes.keys(), ...this.#unseen]),
       ending: this.#ending,
       before,
     });
