@@ -102,6 +102,7 @@ export function parseRows(answer: unknown): readonly Pm2Row[] {
         respawns: row.pm2_env.restart_time,
         entryDigest: textOrNull(env['AGENT_ENTRY_DIGEST']),
         release: textOrNull(env['AGENT_RELEASE']),
+        tcpPort: /^\d{1,5}$/.test(String(env['AGENT_PORT'])) ? Number(env['AGENT_PORT']) : null,
         startedAt: row.pm2_env.pm_uptime ?? null,
       },
     };

@@ -119,6 +119,8 @@ export const ProcessState = z.object({
   /** Digest of the entry the process was started from (environment variable AGENT_ENTRY_DIGEST). */
   entryDigest: z.string().nullable(),
   release: z.string().nullable(),
+  /** Port it was told to listen on (AGENT_PORT): its lease may name another by now. */
+  tcpPort: z.int().nullable(),
   /** Time of the last start by PM2, epoch ms. */
   startedAt: z.number().nullable(),
 });

@@ -11,6 +11,7 @@ import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
 import type { Release } from '../domain/release.ts';
 import { assessInstance } from '../plan/assess.ts';
+import { portInUse } from '../plan/leases.ts';
 import { judgeRestarts, restartPolicy } from '../plan/restart-policy.ts';
 import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/summary.ts';
 import { instanceVerdicts, machineVerdicts } from '../plan/verdicts.ts';
@@ -64,7 +65,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       ...layers,
       installing: context.installing,
       release: release.known ? (release.value?.id ?? null) : null,
-      tcpPort: knowledge.leases.find((lease) => lease.gpu === instance.gpu)?.tcpPort ?? null,
+      tcpPort: portInUse(process.known ? process.value : null, instance.gpu, knowledge.leases),
       advertiseHost: advertiseHost(knowledge, context.machineName),
       process: facts.process,
       incarnation: facts.incarnation,

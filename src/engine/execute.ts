@@ -3,7 +3,7 @@ import { AgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
 import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
 import { InstanceIntent, type Intents } from '../domain/state.ts';
-import { instanceDirectories, launchDigest } from '../plan/launch.ts';
+import { instanceDirectories, launchDigest, launchPort } from '../plan/launch.ts';
 import { nextQuarantine } from '../plan/quarantine.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
@@ -115,13 +115,14 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
   const entry = await ports.template.toEntry(launch, config.pm2.template);
   execution.onEnding();
   await endLeft(execution, gpu, name);
-  // A template may leave out what it does not know; without these marks its process would be a stranger to us.
+  // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was started with is told by its entry: release and lease may be others by the time it is asked.
   const env = {
     ...entry.env,
     [ROOT_MARK]: layout.root,
     [INSTANCE_MARK]: name,
     AGENT_ENTRY_DIGEST: launchDigest(launch),
     AGENT_RELEASE: launch.release,
+    AGENT_PORT: launchPort(launch),
   };
   await ports.processes.start({ ...entry, env });
 }

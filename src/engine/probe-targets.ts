@@ -1,6 +1,7 @@
 import type { ProbeResult } from '../domain/health.ts';
 import { incarnationKey } from '../domain/instance.ts';
 import { instanceLogFile } from '../plan/launch.ts';
+import { portInUse } from '../plan/leases.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import type { Knowledge } from './knowledge.ts';
 
@@ -14,14 +15,15 @@ export function probeTargets(knowledge: Knowledge, canary: object): readonly Pro
   return desired.instances.flatMap((instance): ProbeTarget[] => {
     const seen = observed.incarnations.get(instance.name);
     const incarnation = seen?.known === true ? seen.value : null;
-    const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
-    if (incarnation === null || lease === undefined) return [];
+    const process = observed.processes.known ? observed.processes.value.find((candidate) => candidate.name === instance.name) : null;
+    const tcpPort = portInUse(process ?? null, instance.gpu, leases);
+    if (incarnation === null || tcpPort === null) return [];
     return [
       {
         gpu: instance.gpu,
         name: instance.name,
-        baseUrl: `http://${probeHost(config.comfyui.listen)}:${lease.tcpPort}`,
-        tcpPort: lease.tcpPort,
+        baseUrl: `http://${probeHost(config.comfyui.listen)}:${tcpPort}`,
+        tcpPort,
         pid: incarnation.pid,
         incarnation: incarnationKey(incarnation),
         logFile: instanceLogFile(layout, instance.gpu),

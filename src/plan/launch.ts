@@ -133,5 +133,8 @@ function scheduling({ config, instance, localCpus = null }: LaunchInput): Pick<I
   return cpus === null && nice === 0 ? {} : { scheduling: { cpus, nice } };
 }
 
+/** The port it is told to listen on. */
+export const launchPort = ({ arguments: words }: InstanceLaunch): string => words[words.indexOf('--port') + 1] ?? '';
+
 /** Identity of a launch: an instance that runs another one is to be replaced. */
 export const launchDigest = (launch: InstanceLaunch): string => digestOf(launch).slice(0, 16);

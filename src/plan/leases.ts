@@ -1,6 +1,6 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
-import type { DesiredInstance, PortHolder, PortLease } from '../domain/instance.ts';
+import type { DesiredInstance, PortHolder, PortLease, ProcessState } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { NewHold } from './hold.ts';
 import { hold } from './hold.ts';
@@ -26,6 +26,12 @@ export function portsOfInterest(setting: Config['ports'], gpus: readonly number[
   // Room to move to when strangers sit on the first choices.
   if (setting.onConflict === 'next') for (let i = 0; i < gpus.length + 16; i++) ports.add(setting.first + gpus.length + i);
   return [...ports].filter((tcpPort) => tcpPort <= HIGHEST_PORT).sort((a, b) => a - b);
+}
+
+/** Where an instance is to be asked: the port its process was started with, else the leased one. */
+export function portInUse(process: ProcessState | null, gpu: number, leases: readonly PortLease[]): number | null {
+  const started = process === null || process.pid === null ? null : process.tcpPort;
+  return started ?? leases.find((lease) => lease.gpu === gpu)?.tcpPort ?? null;
 }
 
 /** Gives every instance a port and keeps it; names the stranger where one sits on it. */

@@ -38,6 +38,7 @@ describe.each([
         respawns: 0,
         entryDigest: expect.stringMatching(/^[0-9a-f]{16}$/),
         release: 'r1',
+        tcpPort: 8190,
         startedAt: expect.any(Number),
       },
     ]);
@@ -62,6 +63,7 @@ describe.each([
         'SERVING_FILE',
         'CUDA_VISIBLE_DEVICES',
         'AGENT_RELEASE',
+        'AGENT_PORT',
         'AGENT_INSTANCE',
         'AGENT_LOG_FILE',
         'AGENT_ENTRY_DIGEST',

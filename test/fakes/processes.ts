@@ -135,6 +135,7 @@ export function createFakePm2(options: FakePm2Options = {}): FakePm2 {
           respawns: 0,
           entryDigest: env.AGENT_ENTRY_DIGEST,
           release: entry.env['AGENT_RELEASE'] ?? null,
+          tcpPort: entry.env['AGENT_PORT'] === undefined ? null : Number(entry.env['AGENT_PORT']),
           startedAt: null,
         };
         const found = { entry: { ...entry, env }, state };

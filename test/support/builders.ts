@@ -71,6 +71,7 @@ export const aProcess = (gpu: number, change: Partial<ProcessState> = {}): Proce
   respawns: 0,
   entryDigest: null,
   release: 'r1',
+  tcpPort: null,
   startedAt: NOW - 60_000,
   ...change,
 });

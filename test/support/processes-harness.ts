@@ -94,6 +94,7 @@ const launchEntry = (name: string, cwd: string, root: string, changes: EntryChan
       PATH: '/usr/local/bin:/usr/bin:/bin',
       SERVING_FILE: join(root, `${name}.json`),
       AGENT_RELEASE: 'r1',
+      AGENT_PORT: '8190',
       ...changes.environment,
     },
     logFile: join(root, `${name}.log`),

@@ -54,7 +54,13 @@ describe('parseRows', () => {
     ...(pid === undefined ? {} : { pid }),
     name: 'comfyui-gpu0',
     pm_id: 4,
-    pm2_env: { status, restart_time: 2, pm_uptime: 5, kill_timeout: 9, env: { AGENT_ENTRY_DIGEST: 'd', AGENT_RELEASE: 'r' } },
+    pm2_env: {
+      status,
+      restart_time: 2,
+      pm_uptime: 5,
+      kill_timeout: 9,
+      env: { AGENT_ENTRY_DIGEST: 'd', AGENT_RELEASE: 'r', AGENT_PORT: '8190' },
+    },
   });
 
   it.each([
@@ -74,7 +80,16 @@ describe('parseRows', () => {
       {
         id: 4,
         killTimeoutMs: 9,
-        state: { name: 'comfyui-gpu0', status: shown, pid: shownPid, respawns: 2, entryDigest: 'd', release: 'r', startedAt: 5 },
+        state: {
+          name: 'comfyui-gpu0',
+          status: shown,
+          pid: shownPid,
+          respawns: 2,
+          entryDigest: 'd',
+          release: 'r',
+          tcpPort: 8190,
+          startedAt: 5,
+        },
       },
     ]);
   });
