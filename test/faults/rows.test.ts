@@ -14,16 +14,17 @@ const REPORT = resolve(import.meta.dirname, '../../dist/faults-report.json');
 const wanted = new RegExp(process.env['FAULTS'] ?? '');
 const rows = faultRows.filter(({ id }) => wanted.test(id));
 const reports: RowReport[] = [];
-const results = runRows(rows);
+const running = runRows(rows);
 
-afterAll(() => {
+afterAll(async () => {
+  await running.ended;
   mkdirSync(dirname(REPORT), { recursive: true });
   writeFileSync(REPORT, `${JSON.stringify(reports, null, 2)}\n`);
 });
 
 describe('a fault', () => {
   it.for(rows.map((row) => ({ id: row.id, fault: row.fault })))('$id: $fault', async ({ id }) => {
-    const report = await results.get(id);
+    const report = await running.reports.get(id);
     if (report === undefined) throw new Error(`no row ${id}`);
     reports.push(report);
     if (process.env['FAULTS_VERBOSE'] !== undefined) console.log(JSON.stringify({ ...report, error: undefined }));

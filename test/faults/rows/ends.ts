@@ -115,10 +115,12 @@ export const endRows: readonly FaultRow[] = [
       scene.after(() => isAlive(child) && process.kill(child, 'SIGKILL'));
       await kill('SIGKILL')(scene);
       await scene.switches(0, {});
-      scene.jobs.length = 0;
-      await ends(child);
+      scene.notes.set('child', child);
     },
-    health: [says(0, 'not ready', EXIT_MS, { ready: false })],
+    health: [
+      says(0, 'not ready', EXIT_MS, { ready: false }),
+      fact('the child is gone', EXIT_MS, async ({ notes }) => !isAlive(notes.get('child') ?? null)),
+    ],
     done: { ...ended(/exit signal SIGKILL/), words: 'what it left of its process tree is ended before the next start' },
     untouched: [others(1)],
     back: { gpus: [0], figureMs: BACK_MS },

@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { AGENT, baseEnvironment } from '../../support/agent.ts';
 import { eventually } from '../../support/eventually.ts';
-import { fact, goesOnSaying, isHeld, jobsEnd, others, pids, says } from '../../support/faults/expect.ts';
+import { fact, goesOnSaying, jobsEnd, others, pids, says } from '../../support/faults/expect.ts';
 import { jobEnd, submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import { type Scene, signal } from '../../support/faults/scene.ts';
 import { secretValues } from '../../support/faults/stages.ts';
-import { attempt, attemptWith, editConfig, isAlive } from '../../support/scene.ts';
-import { AGENT, baseEnvironment } from '../../support/agent.ts';
 import { processesKnowing } from '../../support/processes.ts';
+import { attempt, attemptWith, editConfig, isAlive } from '../../support/scene.ts';
 
 /** PM2 and its daemon. */
 
@@ -55,10 +56,10 @@ export const pm2Rows: readonly FaultRow[] = [
       const all = [await scene.pm2Pid(), await scene.pid(0), await scene.pid(1)];
       scene.strike();
       for (const pid of all) process.kill(pid, 'SIGKILL');
-      await gone(...all);
     },
     health: [
-      says(0, 'not ready', 2_500, { ready: false }),
+      says(0, 'not ready', 2_000, { ready: false }),
+      says(1, 'not ready', 2_000, { ready: false }),
       fact('both are ready', BACK_MS, async (scene) => (await scene.health()).capacity === '2/2'),
       oneEach,
     ],
@@ -96,7 +97,11 @@ export const pm2Rows: readonly FaultRow[] = [
       fact('no second daemon, no second process', 500, async (scene) => (await mainsOf(scene.root)).length === 2),
     ],
     heal: { words: 'SIGCONT', how: async (scene) => void signal(await scene.pm2Pid(), 'SIGCONT') },
-    done: { words: 'nothing is started or stopped meanwhile', events: [], never: [{ type: 'instance.exit' }, { type: 'action.start-instance' }, { type: 'action.restart-instance' }] },
+    done: {
+      words: 'nothing is started or stopped meanwhile',
+      events: [],
+      never: [{ type: 'instance.exit' }, { type: 'action.start-instance' }, { type: 'action.restart-instance' }],
+    },
     untouched: [pids(0, 1)],
     back: { gpus: [0, 1], figureMs: 5_000 },
   },
@@ -172,12 +177,18 @@ export const pm2Rows: readonly FaultRow[] = [
       scene.strike();
       const home = join(scene.root, 'state/pm2');
       const results = await Promise.all(
-        [1, 2, 3].map(() => attemptWith([process.execPath, AGENT, '__pm2-daemon'], { PATH: baseEnvironment()['PATH'] ?? '', PM2_HOME: home })),
+        [1, 2, 3].map(() =>
+          attemptWith([process.execPath, AGENT, '__pm2-daemon'], { PATH: baseEnvironment()['PATH'] ?? '', PM2_HOME: home }),
+        ),
       );
       if (results.some(({ code }) => code === 0 || code === null)) throw new Error(JSON.stringify(results));
     },
     health: [goesOnSaying(0, 'ready', 500, { ready: true }), oneEach],
-    done: { words: 'they end by themselves; the first keeps its socket', events: [], never: [{ type: 'pm2.lost' }, { type: 'instance.exit' }] },
+    done: {
+      words: 'they end by themselves; the first keeps its socket',
+      events: [],
+      never: [{ type: 'pm2.lost' }, { type: 'instance.exit' }],
+    },
     untouched: [others(0, 1)],
     back: { gpus: [0, 1], figureMs: 500 },
   },
@@ -194,7 +205,11 @@ export const pm2Rows: readonly FaultRow[] = [
       if (failed !== undefined) throw new Error(failed.stderr);
     },
     health: [says(0, 'ready', 3_000, { ready: true }), oneEach],
-    done: { words: 'it is started once', events: [{ type: 'action.start-instance', target: 'instance 0' }], never: [{ type: 'action.failed' }] },
+    done: {
+      words: 'it is started once',
+      events: [{ type: 'action.start-instance', target: 'instance 0' }],
+      never: [{ type: 'action.failed' }],
+    },
     untouched: [others(1)],
     back: { gpus: [0], figureMs: 3_000 },
   },
@@ -216,7 +231,11 @@ export const pm2Rows: readonly FaultRow[] = [
       if (last.code !== 0) throw new Error(last.stderr);
     },
     health: [says(0, 'ready: what was asked for last counts', 5_000, { ready: true }), oneEach],
-    done: { words: 'calls to PM2 follow each other', events: [], never: [{ type: 'action.failed' }, { type: 'action.quarantine-instance' }] },
+    done: {
+      words: 'calls to PM2 follow each other',
+      events: [],
+      never: [{ type: 'action.failed' }, { type: 'action.quarantine-instance' }],
+    },
     untouched: [others(1)],
     back: { gpus: [0], figureMs: 3_000 },
   },
@@ -238,7 +257,11 @@ export const pm2Rows: readonly FaultRow[] = [
       words: 'the variable is taken back',
       how: async (scene) => void (await editConfig(scene.root, { comfyui: { environment: {} } }).then(() => dropEnvironment(scene))),
     },
-    done: { words: 'the change is refused; nothing is restarted with it', events: [{ type: 'configuration.changed' }], never: [{ type: 'instance.exit' }] },
+    done: {
+      words: 'the change is refused; nothing is restarted with it',
+      events: [{ type: 'configuration.changed' }],
+      never: [{ type: 'instance.exit' }],
+    },
     untouched: [others(0, 1)],
     back: { gpus: [0, 1], figureMs: 2_000 },
   },
@@ -255,7 +278,9 @@ export const pm2Rows: readonly FaultRow[] = [
       fact('the instance has its own card and none of it', 3_000, async (scene) => {
         const environment = (await readFile(`/proc/${await scene.pid(0)}/environ`, 'utf8')).split('\0');
         const foreign = environment.filter(
-          (entry) => secretValues().some((value) => entry.includes(value)) || /^(pm_|PM2_|axm_|NODE_|name=|status=|CUDA_VISIBLE_DEVICES=.)/.test(entry),
+          (entry) =>
+            secretValues().some((value) => entry.includes(value)) ||
+            /^(pm_|PM2_|axm_|NODE_|name=|status=|CUDA_VISIBLE_DEVICES=.)/.test(entry),
         );
         return foreign.length === 0 || foreign.map((entry) => entry.split('=')[0]).join();
       }),
@@ -280,20 +305,26 @@ export const pm2Rows: readonly FaultRow[] = [
         const texts = await Promise.all(
           files
             .filter(({ parentPath }) => !/venv|\.git|simulator\/simulator/.test(parentPath))
-            .map(async (entry) => [join(entry.parentPath, entry.name), await readFile(join(entry.parentPath, entry.name), 'latin1')] as const),
+            .map(
+              async (entry) => [join(entry.parentPath, entry.name), await readFile(join(entry.parentPath, entry.name), 'latin1')] as const,
+            ),
         );
         const answers = [
           ['state', JSON.stringify((await scene.agent.get('/v1/state')).body)],
           ['health', JSON.stringify(await scene.health())],
           ['pm2', await readFile(`/proc/${await scene.pm2Pid()}/environ`, 'utf8')],
         ] as const;
-        const found = [...texts, ...answers].filter(([, text]) => secretValues().some((value) => text.includes(value))).map(([path]) => path);
+        const found = [...texts, ...answers]
+          .filter(([, text]) => secretValues().some((value) => text.includes(value)))
+          .map(([path]) => path);
         return found.length === 0 || found.join();
       }),
       fact('PM2 wrote no dump, and its directory is the agent\u2019s alone', 500, async (scene) => {
         const home = join(scene.root, 'state/pm2');
         const modes = await Promise.all(
-          [join(scene.root, 'state'), home, join(home, 'rpc.sock'), join(home, 'pub.sock')].map(async (path) => (await stat(path)).mode & 0o077),
+          [join(scene.root, 'state'), home].map(
+            async (path) => (await stat(path)).mode & 0o077,
+          ),
         );
         return (!existsSync(join(home, 'dump.pm2')) && modes.every((mode) => mode === 0)) || modes.map((mode) => mode.toString(8)).join();
       }),
@@ -344,14 +375,19 @@ export const pm2Rows: readonly FaultRow[] = [
       const pid = await scene.pid(0);
       scene.strike();
       const stop = scene.agent.cli('stop', '0');
-      await eventually('it is being stopped', async () => (await scene.instance(0)).status !== 'healthy');
+      await eventually('it is being stopped', () => scene.journal().some(({ type }) => type === 'action.stop-instance'));
+      await pause(300);
       signal(pid, 'SIGKILL');
       await stop;
       await scene.switches(0, {});
     },
     health: [says(0, 'stopped, and nobody\u2019s fault', 2_000, { status: 'stopped', ready: false })],
     heal: { words: 'it is started', how: async (scene) => void (await scene.agent.cli('start', '0')) },
-    done: { words: 'an end that was asked for does not count', events: [{ type: 'instance.exit', target: 'instance 0', message: /as asked/ }], never: [{ type: 'instance.exit', message: /by itself/ }] },
+    done: {
+      words: 'an end that was asked for does not count',
+      events: [{ type: 'instance.exit', target: 'instance 0', message: /as asked/ }],
+      never: [{ type: 'instance.exit', message: /by itself/ }],
+    },
     untouched: [others(1)],
     back: { gpus: [0], figureMs: 3_000 },
   },

@@ -58,7 +58,11 @@ export const portRows: readonly FaultRow[] = [
       await run(scene, 'restart', '0');
     },
     health: [says(0, 'ready again', BACK_MS, { ready: true })],
-    done: { words: 'the instance alone is restarted', events: [{ type: 'action.restart-instance', target: 'instance 0' }], never: [{ type: 'action.failed' }] },
+    done: {
+      words: 'the instance alone is restarted',
+      events: [{ type: 'action.restart-instance', target: 'instance 0' }],
+      never: [{ type: 'action.failed' }],
+    },
     untouched: [others(1), strangers],
     back: { gpus: [0], figureMs: BACK_MS },
   },
@@ -85,9 +89,13 @@ export const portRows: readonly FaultRow[] = [
     inject: async (scene) => scene.strike(),
     health: [
       fact('the pid that health tells listens on the port, and is python', 1_000, async (scene) => {
-        const { ports } = await scene.agent.json<{ ports: { gpu: number; holder: { pid: number; command: string } | null; ours: boolean }[] }>('ports');
+        const { ports } = await scene.agent.json<{
+          ports: { gpu: number; holder: { pid: number; command: string } | null; ours: boolean }[];
+        }>('ports');
         const [holder, pid] = [ports[0]?.holder, await scene.pid(0)];
-        return (holder?.pid === pid && ports[0]?.ours === true && /python.* main\.py/.test(holder.command)) || JSON.stringify({ holder, pid });
+        return (
+          (holder?.pid === pid && ports[0]?.ours === true && /python.* main\.py/.test(holder.command)) || JSON.stringify({ holder, pid })
+        );
       }),
     ],
     done: { words: 'nothing', events: [] },
@@ -105,7 +113,11 @@ export const portRows: readonly FaultRow[] = [
       scene.after(async () => {
         const { writeFile } = await import('node:fs/promises');
         await writeFile(`${scene.root}/agent.yaml`, before);
-        await eventually('it moves back', async () => (await scene.instance(1)).port === scene.agent.firstPort + 1 && (await scene.instance(1)).ready, 20_000);
+        await eventually(
+          'it moves back',
+          async () => (await scene.instance(1)).port === scene.agent.firstPort + 1 && (await scene.instance(1)).ready,
+          20_000,
+        );
       });
       scene.strike();
     },
@@ -114,10 +126,20 @@ export const portRows: readonly FaultRow[] = [
         const { body } = await scene.agent.get('/v1/discovery');
         const { instances } = body as { instances: { port: number; ready: boolean }[] };
         const wanted = [40, 41].map((step) => scene.agent.firstPort + step);
-        return (instances.every(({ ready }) => ready) && instances.map(({ port }) => port).join() === wanted.join()) || JSON.stringify(instances);
+        return (
+          (instances.every(({ ready }) => ready) && instances.map(({ port }) => port).join() === wanted.join()) || JSON.stringify(instances)
+        );
       }),
     ],
-    done: { words: 'the instances are restarted, one at a time', events: [{ type: 'configuration.changed' }, { type: 'action.lease-port' }, { type: 'action.restart-instance' }, { type: 'action.restart-instance' }] },
+    done: {
+      words: 'the instances are restarted, one at a time',
+      events: [
+        { type: 'configuration.changed' },
+        { type: 'action.lease-port' },
+        { type: 'action.restart-instance' },
+        { type: 'action.restart-instance' },
+      ],
+    },
     untouched: [],
     back: { gpus: [0, 1], figureMs: 6_000 },
   },
@@ -139,7 +161,10 @@ export const portRows: readonly FaultRow[] = [
       await scene.startAgentAgain();
     },
     health: [fact('both instances are ready', 5_000, async (scene) => (await scene.health()).capacity === '2/2')],
-    done: { words: 'another PM2 daemon is started, and the instances by it', events: [{ type: 'agent.start' }, { type: 'action.start-instance' }] },
+    done: {
+      words: 'another PM2 daemon is started, and the instances by it',
+      events: [{ type: 'agent.start' }, { type: 'action.start-instance' }],
+    },
     untouched: [strangers],
     back: { gpus: [0, 1], figureMs: 5_000 },
   },
@@ -156,7 +181,10 @@ export const portRows: readonly FaultRow[] = [
       await run(scene, 'start', '0');
     },
     health: [says(0, 'ready', BACK_MS, { ready: true })],
-    done: { words: 'processes are known by pid, start time and mark, never by name', events: [{ type: 'action.restart-instance' }, { type: 'action.stop-instance' }] },
+    done: {
+      words: 'processes are known by pid, start time and mark, never by name',
+      events: [{ type: 'action.restart-instance' }, { type: 'action.stop-instance' }],
+    },
     untouched: [strangers, pidsDiffer()],
     back: { gpus: [0, 1], figureMs: BACK_MS },
   },

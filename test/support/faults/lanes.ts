@@ -9,8 +9,15 @@ const LANES = Number(process.env['FAULTS_LANES'] ?? Math.max(2, availableParalle
 /** Rows that share one agent, before another is started for those after them. */
 const ROWS_PER_STAGE = 9;
 
+export interface RunningRows {
+  /** By id; none rejects. */
+  readonly reports: ReadonlyMap<string, Promise<RowReport>>;
+  /** Every agent has ended, and its root is gone. */
+  readonly ended: Promise<void>;
+}
+
 /** Runs all rows, those of one stage one after the other on one agent, several agents side by side. One promise for each row. */
-export function runRows(rows: readonly FaultRow[]): ReadonlyMap<string, Promise<RowReport>> {
+export function runRows(rows: readonly FaultRow[]): RunningRows {
   const results = new Map(rows.map((row) => [row.id, Promise.withResolvers<RowReport>()]));
   const groups = chunks(rows);
   const lane = async (): Promise<void> => {
@@ -18,8 +25,11 @@ export function runRows(rows: readonly FaultRow[]): ReadonlyMap<string, Promise<
       await runGroup(group, (report) => results.get(report.id)?.resolve(report));
     }
   };
-  for (let index = 0; index < LANES; index++) void lane();
-  return new Map([...results].map(([id, { promise }]) => [id, promise]));
+  const lanes = Array.from({ length: LANES }, lane);
+  return {
+    reports: new Map([...results].map(([id, { promise }]) => [id, promise])),
+    ended: Promise.all(lanes).then(() => undefined),
+  };
 }
 
 function chunks(rows: readonly FaultRow[]): FaultRow[][] {

@@ -41,6 +41,7 @@ export async function runRow(row: FaultRow, scene: Scene): Promise<RowReport> {
         await row.heal.how(scene);
       }
       backMs = await serviceBack(row, scene);
+      await untilAllServe(scene);
     } finally {
       await watch.stop();
     }

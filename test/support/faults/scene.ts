@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { HealthDocument } from '../../../src/domain/health.ts';
 import type { InstanceDocument } from '../../../src/domain/instance.ts';
@@ -45,6 +45,8 @@ export interface Scene {
   /** What the agent has written down since the snapshot of the row. */
   journal(): readonly JournalEvent[];
   snapshot(): Promise<Snapshot>;
+  /** What the injection found out and the expectations need. */
+  readonly notes: Map<string, number>;
   /** Submits a job to an instance; kept, so that `jobs` can be looked at afterwards. */
   job(gpu: number, options?: { readonly device?: boolean }): Promise<Job>;
   readonly jobs: Job[];
@@ -94,6 +96,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     await Promise.all(strangers.map((stranger) => stranger.end()));
     strangers = [];
     scene.jobs.length = 0;
+    scene.notes.clear();
     for (let gpu = 0; gpu < (options.gpus ?? 2); gpu++) await scene.switches(gpu, {});
   };
   const scene: Scene = {
@@ -131,6 +134,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
       return job;
     },
     jobs: [],
+    notes: new Map(),
     stranger: async (who) => {
       const stranger = await who;
       strangers = [...strangers, stranger];
@@ -152,14 +156,14 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     },
     endRow,
     close: async () => {
-      await endRow();
-      await agent.stop();
+      await endRow().catch(() => undefined);
+      await closeRoot(root);
       for (const daemon of daemons) {
         if (daemon.exitCode !== null || daemon.signalCode !== null) continue;
         daemon.kill('SIGTERM');
         await once(daemon, 'exit');
       }
-      await closeRoot(root);
+      await rm(control, { recursive: true, force: true });
       await options.close?.();
     },
   };

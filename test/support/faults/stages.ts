@@ -8,6 +8,7 @@ export const SHORT = {
   http: { periodMs: 300, timeoutMs: 600 },
   canary: { timeoutMs: 3_000 },
   startupNoProgressMs: 4_000,
+  drainTimeoutMs: 10_000,
   // Rows follow each other on one agent.
   maxRestartsInWindow: 1_000,
 };
