@@ -321,11 +321,7 @@ export const pm2Rows: readonly FaultRow[] = [
       }),
       fact('PM2 wrote no dump, and its directory is the agent\u2019s alone', 500, async (scene) => {
         const home = join(scene.root, 'state/pm2');
-        const modes = await Promise.all(
-          [join(scene.root, 'state'), home].map(
-            async (path) => (await stat(path)).mode & 0o077,
-          ),
-        );
+        const modes = await Promise.all([join(scene.root, 'state'), home].map(async (path) => (await stat(path)).mode & 0o077));
         return (!existsSync(join(home, 'dump.pm2')) && modes.every((mode) => mode === 0)) || modes.map((mode) => mode.toString(8)).join();
       }),
     ],

@@ -1,0 +1,161 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { DiscoveryDocument } from '../../../src/domain/discovery.ts';
+import { eventually } from '../eventually.ts';
+import { seededRandom } from '../kill-round.ts';
+import { processesKnowing } from '../processes.ts';
+import { jobEnd, submitJob } from './jobs.ts';
+import { openScene, type Scene } from './scene.ts';
+import { drawFault, type StormScene, stormFaults } from './storm-faults.ts';
+import { type StreamReport, startStream } from './stream.ts';
+import { startWitness, type Witness } from './witness.ts';
+import type { WitnessReport } from './witness-tally.ts';
+
+export interface StormOptions {
+  readonly durationMs: number;
+  readonly seed: number;
+  readonly onFault?: (line: string) => void;
+}
+
+export interface StormReport {
+  readonly seed: number;
+  readonly seconds: number;
+  /** How often each fault was made. */
+  readonly faults: Readonly<Record<string, number>>;
+  /** What went wrong with the making or the healing of a fault. */
+  readonly problems: readonly string[];
+  readonly stream: StreamReport;
+  readonly witness: WitnessReport;
+  /** Until every instance was healthy after the last fault. */
+  readonly settledMs: number;
+  /** Instances that ran a job afterwards. */
+  readonly serving: number;
+  /** Files below the logs directory that are larger than their bound. */
+  readonly oversized: readonly string[];
+  /** Processes that knew the root after the agent had ended. */
+  readonly leftOver: readonly string[];
+}
+
+const GPUS = 4;
+/** Time between faults, and how many may last at once: some instance must be left to serve. */
+const PAUSE_MS = 3_000;
+const AT_ONCE = 2;
+const BACK_MS = 60_000;
+const LOG_BOUND_BYTES = 2 * 50 * 1024 * 1024;
+
+/** Random faults on four instances under load, and what a witness saw of it. */
+export async function runStorm({ durationMs, seed, onFault = () => undefined }: StormOptions): Promise<StormReport> {
+  const began = performance.now();
+  const scene = await openScene({
+    gpus: GPUS,
+    // Timers of the defaults: the limits of the witness are the figures. What is asked of one machine in years must not quarantine it here.
+    config: { health: { maxRestartsInWindow: 1_000, drainTimeoutMs: 10_000, canary: { timeoutMs: 10_000 } } },
+  });
+  try {
+    await scene.agent.untilReady([0, 1, 2, 3]);
+    const ports = (await scene.health()).instances.map(({ port }) => port ?? 0);
+    const witness = startWitness();
+    witness.order({ kind: 'watch', ports });
+    witness.order({ kind: 'agent', url: scene.agent.url });
+    const stream = startStream(async () => (await scene.agent.get('/v1/discovery')).body as DiscoveryDocument);
+    const storm: StormScene = { scene, witness, ports, random: seededRandom(seed) };
+    const { faults, problems } = await rage(storm, durationMs, onFault);
+    const calmAt = performance.now();
+    const settled = await allHealthy(scene).catch((error: unknown) => void problems.push(`not healthy afterwards: ${describe(error)}`));
+    const settledMs = Math.round(performance.now() - calmAt);
+    // The last of the stream, then a job of our own on each.
+    const streamed = await stream.stop();
+    const serving = settled === undefined ? 0 : await serve(scene);
+    const seen = await stopWatching(witness);
+    const oversized = await largeFiles(join(scene.root, 'logs'));
+    const leftOver = await endAndLook(scene);
+    return {
+      seed,
+      seconds: Math.round((performance.now() - began) / 1_000),
+      faults,
+      problems,
+      stream: streamed,
+      witness: seen,
+      settledMs,
+      serving,
+      oversized,
+      leftOver,
+    };
+  } finally {
+    await scene.close();
+  }
+}
+
+async function rage(storm: StormScene, durationMs: number, onFault: (line: string) => void) {
+  const { scene, random } = storm;
+  const end = performance.now() + durationMs;
+  const faults: Record<string, number> = {};
+  const problems: string[] = [];
+  const running = new Map<number, Promise<void>>();
+  while (performance.now() < end) {
+    const fault = drawFault(random, stormFaults);
+    const gpu = Math.floor(random() * GPUS);
+    if (fault.whole) await Promise.all(running.values());
+    else if (running.has(gpu) || running.size >= AT_ONCE) {
+      await pause(100);
+      continue;
+    }
+    faults[fault.name] = (faults[fault.name] ?? 0) + 1;
+    onFault(`${fault.name} ${fault.whole ? 'machine' : `instance ${gpu}`}`);
+    const made = fault
+      .make(storm, gpu)
+      .then(() => eventually(`service after ${fault.name}`, () => isBack(scene, fault.whole ? [0, 1, 2, 3] : [gpu]), BACK_MS))
+      .then(
+        () => undefined,
+        (error: unknown) => void problems.push(`${fault.name} on ${gpu}: ${describe(error)}`),
+      )
+      .finally(() => running.delete(gpu));
+    running.set(gpu, made);
+    if (fault.whole) await made;
+    await pause(PAUSE_MS * (0.5 + random()));
+  }
+  await Promise.all(running.values());
+  return { faults, problems };
+}
+
+const describe = (error: unknown): string =>
+  error instanceof Error ? `${error.message}${error.cause instanceof Error ? `: ${error.cause.message}` : ''}` : String(error);
+
+async function isBack(scene: Scene, gpus: readonly number[]): Promise<boolean> {
+  const { instances } = await scene.health();
+  const away = instances.filter(({ gpu, ready }) => gpus.includes(gpu) && !ready);
+  if (away.length > 0) throw new Error(JSON.stringify(away));
+  return true;
+}
+
+const allHealthy = (scene: Scene): Promise<true> =>
+  eventually(
+    'the machine is healthy',
+    async () => {
+      const { status, reasons, instances } = await scene.health();
+      if (status === 'healthy') return true as const;
+      throw new Error(`${status}: ${JSON.stringify(reasons)} ${JSON.stringify(instances)}`);
+    },
+    BACK_MS,
+  );
+
+async function serve(scene: Scene): Promise<number> {
+  const { instances } = await scene.health();
+  const ends = await Promise.all(instances.map(async ({ url }) => jobEnd(await submitJob(url ?? '')).catch(() => 'lost')));
+  return ends.filter((end) => end === 'success').length;
+}
+
+const stopWatching = (witness: Witness): Promise<WitnessReport> => witness.report();
+
+async function largeFiles(directory: string): Promise<readonly string[]> {
+  const names = await readdir(directory);
+  const sizes = await Promise.all(names.map(async (name) => [name, (await stat(join(directory, name))).size] as const));
+  return sizes.filter(([, size]) => size > LOG_BOUND_BYTES).map(([name, size]) => `${name}: ${size}`);
+}
+
+async function endAndLook(scene: Scene): Promise<readonly string[]> {
+  await scene.endRow();
+  await scene.agent.stop();
+  return (await processesKnowing(scene.root)).map(({ pid, command }) => `${pid} ${command}`);
+}
