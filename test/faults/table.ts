@@ -2,9 +2,20 @@ import type { FaultRow } from '../support/faults/row.ts';
 import { agentRows } from './rows/agent.ts';
 import { cardRows } from './rows/cards.ts';
 import { endRows } from './rows/ends.ts';
+import { fileRows } from './rows/files.ts';
+import { installRows } from './rows/installs.ts';
 import { pm2Rows } from './rows/pm2.ts';
 import { portRows } from './rows/ports.ts';
 import { silenceRows } from './rows/silence.ts';
 
 /** Every fault that is tested, in the order of docs/faults.md. */
-export const faultRows: readonly FaultRow[] = [...endRows, ...silenceRows, ...portRows, ...pm2Rows, ...agentRows, ...cardRows];
+export const faultRows: readonly FaultRow[] = [
+  ...endRows,
+  ...silenceRows,
+  ...portRows,
+  ...pm2Rows,
+  ...agentRows,
+  ...cardRows,
+  ...fileRows,
+  ...installRows,
+];

@@ -2,12 +2,13 @@ import { availableParallelism } from 'node:os';
 import type { FaultRow, RowReport } from './row.ts';
 import { runRow } from './run-row.ts';
 import type { Scene } from './scene.ts';
-import { openStage } from './stages.ts';
+import { openStage, type StageName } from './stages.ts';
 
 /** Rows mostly wait, so that more agents than cores can be looked after. */
 const LANES = Number(process.env['FAULTS_LANES'] ?? Math.max(2, availableParallelism() + 1));
-/** Rows that share one agent, before another is started for those after them. */
-const ROWS_PER_STAGE = 9;
+/** Rows that share one agent, before another is started for those after them: fewer where each waits for long. */
+const ROWS_PER_STAGE: Partial<Record<StageName, number>> = { cards: 2, patient: 1 };
+const ROWS_PER_OTHER_STAGE = 9;
 
 export interface RunningRows {
   /** By id; none rejects. */
@@ -33,10 +34,10 @@ export function runRows(rows: readonly FaultRow[]): RunningRows {
 }
 
 function chunks(rows: readonly FaultRow[]): FaultRow[][] {
-  const byStage = new Map<string, FaultRow[]>();
+  const byStage = new Map<StageName, FaultRow[]>();
   for (const row of rows) byStage.set(row.stage, [...(byStage.get(row.stage) ?? []), row]);
-  const all = [...byStage.values()].flatMap((group) => {
-    const parts = Math.ceil(group.length / ROWS_PER_STAGE);
+  const all = [...byStage].flatMap(([stage, group]) => {
+    const parts = Math.ceil(group.length / (ROWS_PER_STAGE[stage] ?? ROWS_PER_OTHER_STAGE));
     return Array.from({ length: parts }, (_, part) => group.filter((_, index) => index % parts === part));
   });
   // The longest first, so that no lane ends alone.

@@ -21,6 +21,8 @@ export interface Snapshot {
 export interface SceneOptions extends AgentOptions {
   readonly external?: boolean;
   readonly smi?: FakeNvidiaSmi;
+  /** Its state lies where only the agent sees it. */
+  readonly hidden?: boolean;
   /** Ends what the stage brought along. */
   readonly close?: () => Promise<void>;
 }
@@ -74,6 +76,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   let strangers: Stranger[] = [];
   const cleanups: (() => unknown)[] = [];
   let snapshotId = 0;
+  const place = (): string => (options.hidden === true ? `/proc/${agent.pid}/root${root}` : root);
   const startOptions: SceneOptions = {
     ...options,
     root,
@@ -121,10 +124,10 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
       return pid;
     },
     health: () => healthOf(agent),
-    journal: () => readJournal(root, snapshotId),
+    journal: () => readJournal(place(), snapshotId),
     snapshot: async () => {
       const { instances } = await healthOf(agent);
-      snapshotId = readJournal(root).at(-1)?.id ?? 0;
+      snapshotId = readJournal(place()).at(-1)?.id ?? 0;
       return { instances, journalId: snapshotId };
     },
     job: async (gpu, jobOptions) => {

@@ -1,5 +1,7 @@
-import { delimiter } from 'node:path';
-import { baseEnvironment } from '../agent.ts';
+import { spawnSync } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { baseEnvironment, newRoot } from '../agent.ts';
 import { installFakeNvidiaSmi } from '../nvidia-smi.ts';
 import { openScene, type Scene, type SceneOptions } from './scene.ts';
 
@@ -55,10 +57,24 @@ const stages = {
   }),
   /** The agent's environment is full of what no instance may see. */
   secrets: async (): Promise<SceneOptions> => ({ ...owned, environment: SECRETS }),
+  /** State, logs and outputs lie on small disks that only the agent and its children see. */
+  smallDisks: async (): Promise<SceneOptions> => {
+    const root = await newRoot();
+    const disks = ['state', 'logs', 'shared/outputs'].map((path) => join(root, path));
+    await Promise.all(disks.map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
+    const mounts = 'for disk in "$1" "$2" "$3"; do mount -t tmpfs -o size=4m,mode=700 tmpfs "$disk" || exit 1; done; shift 3; exec "$@"';
+    return { ...owned, root, prefix: ['unshare', '-m', 'sh', '-c', mounts, 'sh', ...disks], hidden: true };
+  },
 } as const;
 export type StageName = keyof typeof stages;
 
 export const secretValues = (): readonly string[] => Object.values(SECRETS).filter((value) => value.length > 2);
+
+/** Why a stage cannot be had on this machine; null: it can. */
+export const whyNot = (name: StageName): string | null =>
+  name === 'smallDisks' && (process.getuid?.() !== 0 || spawnSync('unshare', ['-m', 'true']).status !== 0)
+    ? 'a small disk needs root and the right to mount'
+    : null;
 
 export async function openStage(name: StageName): Promise<Scene> {
   const scene = await openScene(await stages[name]());

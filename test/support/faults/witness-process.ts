@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { get } from 'node:http';
+import { Agent, get } from 'node:http';
 import { createTally, type Sample, type WitnessOrder, type WitnessReport } from './witness-tally.ts';
 
 /**
@@ -17,10 +17,10 @@ interface Answer {
 }
 
 /** null: nobody answered within the limit. */
-const ask = (url: string): Promise<Answer | null> =>
+const ask = (url: string, connections?: Agent): Promise<Answer | null> =>
   new Promise((done) => {
     const began = performance.now();
-    const request = get(url, { timeout: HTTP_LIMIT_MS, agent: false }, (response) => {
+    const request = get(url, { timeout: HTTP_LIMIT_MS, agent: connections ?? false }, (response) => {
       let text = '';
       response.on('data', (chunk) => (text += String(chunk)));
       response.once('error', () => done(null));
@@ -40,6 +40,8 @@ async function runs(pid: number | null): Promise<boolean> {
 /** ComfyUI's own answer: whoever else has the port says something else. */
 const isComfyui = (answer: Answer | null): boolean => answer?.status === 200 && answer.text.includes('exec_info');
 
+/** Health is asked as load balancers ask it, over connections that stay; the instance itself over a new one each time. */
+const probing = new Agent({ keepAlive: true, maxSockets: 8 });
 const tally = createTally();
 let agentUrl: string | null = null;
 let ports: readonly number[] = [];
@@ -49,7 +51,7 @@ async function look(gpu: number, tcpPort: number): Promise<void> {
   const url = agentUrl;
   const [direct, claimed] = await Promise.all([
     ask(`http://127.0.0.1:${tcpPort}/prompt`),
-    url === null ? null : ask(`${url}/health/comfyui/instances/${gpu}`),
+    url === null ? null : ask(`${url}/health/comfyui/instances/${gpu}`, probing),
   ]);
   const claim = claimed === null ? null : (JSON.parse(claimed.text) as { ready: boolean; status: string; pid: number | null });
   const sample: Sample = {
@@ -62,7 +64,20 @@ async function look(gpu: number, tcpPort: number): Promise<void> {
   tally.add(gpu, sample);
 }
 
-const timer = setInterval(() => ports.forEach((tcpPort, gpu) => void look(gpu, tcpPort)), PERIOD_MS);
+/** The instances one after the other, so that the looks do not wait for each other. */
+let turn = 0;
+let due = performance.now();
+let timer = setTimeout(next, 0);
+
+function next(): void {
+  const now = performance.now();
+  tally.late(now - due);
+  const tcpPort = ports[turn % Math.max(1, ports.length)];
+  if (tcpPort !== undefined) void look(turn % ports.length, tcpPort);
+  turn += 1;
+  due = Math.max(now, due + PERIOD_MS / Math.max(1, ports.length));
+  timer = setTimeout(next, due - now);
+}
 
 process.on('message', (order: WitnessOrder) => {
   if (order.kind === 'watch') ports = order.ports;
@@ -73,7 +88,7 @@ process.on('message', (order: WitnessOrder) => {
   if (order.kind === 'fault') tally.fault(order.gpu, order.fault, order.limitMs);
   if (order.kind === 'worker') tally.worker(order.gpu, order.dead, order.limitMs);
   if (order.kind === 'stop') {
-    clearInterval(timer);
+    clearTimeout(timer);
     const report: WitnessReport = tally.report();
     process.send?.(report, () => process.disconnect());
   }

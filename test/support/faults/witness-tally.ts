@@ -46,6 +46,8 @@ export interface WitnessReport {
   readonly unknownMs: number;
   readonly lies: readonly Lie[];
   readonly health: { readonly requests: number; readonly errors: number; readonly p50Ms: number; readonly p99Ms: number };
+  /** How late the witness's own timers were: what a busy machine adds to every answer. */
+  readonly lateP99Ms: number;
 }
 
 /** A fault that nobody announced: what follows from another one. */
@@ -65,6 +67,8 @@ interface State {
 }
 
 export interface Tally {
+  /** The witness itself came so much too late: what the machine does to everybody. */
+  late(ms: number): void;
   add(gpu: number, sample: Sample): void;
   fault(gpu: number, fault: string, limitMs: number): void;
   worker(gpu: number, dead: boolean, limitMs: number): void;
@@ -77,6 +81,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
   const states = new Map<number, State>();
   const sums = { samples: 0, faultMs: 0, falseGreenMs: 0, greenWithinLimitsMs: 0, falseRedMs: 0, unknownMs: 0, errors: 0 };
   const latencies: number[] = [];
+  const lateness: number[] = [];
   const lies: Lie[] = [];
   let agentSince = began;
   const stateOf = (gpu: number): State => {
@@ -101,6 +106,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
     else lies.push({ gpu, kind, fault: state.fault, status, fromMs: Math.round(from), ms: Math.round(ms) });
   };
   return {
+    late: (ms) => void lateness.push(Math.max(0, ms)),
     add: (gpu, sample) => {
       const state = stateOf(gpu);
       // Looks are side by side: one that came back late tells nothing new.
@@ -157,9 +163,10 @@ export function createTally(now: () => number = () => performance.now()): Tally 
       agentSince = now();
     },
     report: () => {
-      const sorted = latencies.sort((a, b) => a - b);
-      const quantile = (share: number): number =>
-        Number((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0).toFixed(2));
+      const quantile = (values: number[], share: number): number => {
+        const sorted = values.sort((a, b) => a - b);
+        return Number((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0).toFixed(2));
+      };
       const round = (value: number): number => Math.round(value);
       return {
         samples: sums.samples,
@@ -169,7 +176,8 @@ export function createTally(now: () => number = () => performance.now()): Tally 
         falseRedMs: round(sums.falseRedMs),
         unknownMs: round(sums.unknownMs),
         lies: lies.slice(0, 200),
-        health: { requests: latencies.length, errors: sums.errors, p50Ms: quantile(0.5), p99Ms: quantile(0.99) },
+        health: { requests: latencies.length, errors: sums.errors, p50Ms: quantile(latencies, 0.5), p99Ms: quantile(latencies, 0.99) },
+        lateP99Ms: quantile(lateness, 0.99),
       };
     },
   };
