@@ -80,9 +80,10 @@ check('lint and format', node, ['node_modules/@biomejs/biome/bin/biome', 'ci', '
 check('unused code', node, ['node_modules/knip/bin/knip.js', '--no-progress']);
 check('configuration schema up to date', node, ['scripts/generate-schema.ts', '--check']);
 check('OpenAPI document up to date', node, ['scripts/generate-openapi.ts', '--check']);
+check('table of faults up to date', node, ['scripts/generate-faults.ts', '--check']);
 check('build', node, ['scripts/build.ts']);
 for (const project of ['unit', 'engine', 'contract', 'e2e']) vitest(project, wantsAll ? { AGENT_TEST_ALL: '1' } : {});
-if (wantsAll) vitest('kills');
+if (wantsAll) for (const project of ['kills', 'faults']) vitest(project);
 
 rmSync(reports, { recursive: true, force: true });
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
