@@ -65,7 +65,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       ...layers,
       installing: context.installing,
       release: release.known ? (release.value?.id ?? null) : null,
-      tcpPort: portInUse(process.known ? process.value : null, instance.gpu, knowledge.leases),
+      tcpPort: portInUse(facts.process.known ? facts.process.value : null, instance.gpu, knowledge.leases),
       advertiseHost: advertiseHost(knowledge, context.machineName),
       process: facts.process,
       incarnation: facts.incarnation,

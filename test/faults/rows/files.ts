@@ -50,6 +50,10 @@ const badConfig = (id: string, fault: string, text: (before: string) => string, 
   back: { gpus: [0, 1], figureMs: 2_000 },
 });
 
+/** Environments of both instances; empty while there is no process. */
+const variables = (scene: Scene): Promise<readonly string[]> =>
+  Promise.all([0, 1].map(async (gpu) => readFile(`/proc/${(await scene.instance(gpu)).pid}/environ`, 'utf8').catch(() => '')));
+
 /** The small disks of the stage, as only the agent and its children see them. */
 const onDisk = (scene: Scene, path: string): string => `/proc/${scene.agent.pid}/root${join(scene.root, path)}`;
 
@@ -94,7 +98,14 @@ export const fileRows: readonly FaultRow[] = [
       await scene.switches(0, { job_hang_seconds: 3 });
       scene.strike();
       const before = await editConfig(scene.root, { comfyui: { environment: { ROLLED: 'yes' } } });
-      scene.after(() => replaceFile(join(scene.root, 'agent.yaml'), before));
+      scene.after(async () => {
+        await replaceFile(join(scene.root, 'agent.yaml'), before);
+        await eventually(
+          'the settings before are in force',
+          async () => (await variables(scene)).every((text) => text !== '' && !text.includes('ROLLED')),
+          30_000,
+        );
+      });
       const end = await jobEnd(job);
       if (end !== 'success') throw new Error(`the job ended with ${end}`);
       scene.notes.set('pid', pid ?? 0);
@@ -102,10 +113,7 @@ export const fileRows: readonly FaultRow[] = [
     },
     health: [
       fact('each runs with the new settings', 6_000, async (scene) => {
-        const environments = await Promise.all(
-          [0, 1].map(async (gpu) => readFile(`/proc/${(await scene.instance(gpu)).pid}/environ`, 'utf8').catch(() => '')),
-        );
-        return environments.every((text) => text.includes('ROLLED=yes'));
+        return (await variables(scene)).every((text) => text.includes('ROLLED=yes'));
       }),
     ],
     done: {
@@ -200,10 +208,7 @@ export const fileRows: readonly FaultRow[] = [
     stage: 'owned',
     inject: async (scene) => {
       const path = join(scene.root, 'shared/comfy_dir_config.yaml');
-      scene.after(async () => {
-        await rm(path, { force: true });
-        await scene.agent.cli('restart', 'all');
-      });
+      scene.after(() => rm(path, { force: true }));
       await replaceFile(
         path,
         `comfyui:\n  base_path: ${scene.root}/nowhere\n  custom_nodes: custom_nodes\n  checkpoints: models/checkpoints\n`,
@@ -218,6 +223,13 @@ export const fileRows: readonly FaultRow[] = [
         return ready && scene.journal().some(({ type, target }) => type === 'instance.ready' && target === 'instance 0');
       }),
     ],
+    heal: {
+      words: 'the list goes',
+      how: async (scene) => {
+        await rm(join(scene.root, 'shared/comfy_dir_config.yaml'));
+        await eventually('nothing is warned of', async () => (await scene.health()).status === 'healthy', 30_000);
+      },
+    },
     done: {
       words: 'the agent gives ComfyUI a file of its own, without what is missing',
       events: [{ type: 'action.restart-instance', target: 'instance 0' }],

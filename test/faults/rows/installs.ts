@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -22,7 +23,7 @@ export const installRows: readonly FaultRow[] = [
     inject: async (scene) => {
       const directory = `${scene.root}.origins`;
       const origin = await createSimulatorOrigin(join(directory, 'ComfyUI'));
-      await origin.commit({ 'large.txt': Math.random().toString(36).repeat(60_000) });
+      await origin.commit({ 'large.txt': randomBytes(600_000).toString('base64') });
       const git = await startGitHttp({ directory });
       const proxy = await startTcpProxy(git.port);
       const before = await editConfig(scene.root, { comfyui: { repository: `http://127.0.0.1:${proxy.port}/ComfyUI/.git` } });
@@ -33,7 +34,7 @@ export const installRows: readonly FaultRow[] = [
       });
       scene.after(() => replaceFile(join(scene.root, 'agent.yaml'), before));
       await eventually('the change is seen', async () => (await scene.health()).holds.some(({ code }) => code === 'INSTALLATION_DIFFERS'));
-      proxy.mode = { cutAfter: 60_000 };
+      proxy.mode = { cutAfter: 200_000 };
       scene.strike();
       const install = await scene.agent.cli('install');
       if (!/error\[REPOSITORY_UNREACHABLE\]/.test(install.stderr)) throw new Error(`${install.code}: ${install.stderr}`);

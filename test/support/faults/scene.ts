@@ -10,7 +10,7 @@ import { eventually } from '../eventually.ts';
 import type { FakeNvidiaSmi } from '../nvidia-smi.ts';
 import { healthOf, replaceFile } from '../scene.ts';
 import { type Job, submitJob } from './jobs.ts';
-import { readJournal } from './journal.ts';
+import { readHiddenJournal, readJournal } from './journal.ts';
 import type { Stranger } from './stranger.ts';
 
 export interface Snapshot {
@@ -76,7 +76,8 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   let strangers: Stranger[] = [];
   const cleanups: (() => unknown)[] = [];
   let snapshotId = 0;
-  const place = (): string => (options.hidden === true ? `/proc/${agent.pid}/root${root}` : root);
+  const journalAfter = (id: number): readonly JournalEvent[] =>
+    options.hidden === true ? readHiddenJournal(`/proc/${agent.pid}/root${root}`, id) : readJournal(root, id);
   const startOptions: SceneOptions = {
     ...options,
     root,
@@ -124,10 +125,10 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
       return pid;
     },
     health: () => healthOf(agent),
-    journal: () => readJournal(place(), snapshotId),
+    journal: () => journalAfter(snapshotId),
     snapshot: async () => {
       const { instances } = await healthOf(agent);
-      snapshotId = readJournal(place()).at(-1)?.id ?? 0;
+      snapshotId = journalAfter(0).at(-1)?.id ?? 0;
       return { instances, journalId: snapshotId };
     },
     job: async (gpu, jobOptions) => {
