@@ -1,5 +1,6 @@
 import type { FaultRow } from '../support/faults/row.ts';
 import { agentRows } from './rows/agent.ts';
+import { cardVerdictRows } from './rows/card-verdicts.ts';
 import { cardRows } from './rows/cards.ts';
 import { endRows } from './rows/ends.ts';
 import { fileRows } from './rows/files.ts';
@@ -7,6 +8,7 @@ import { installRows } from './rows/installs.ts';
 import { pm2Rows } from './rows/pm2.ts';
 import { portRows } from './rows/ports.ts';
 import { silenceRows } from './rows/silence.ts';
+import { verdictRows } from './rows/verdicts.ts';
 
 /** Every fault that is tested, in the order of docs/faults.md. */
 export const faultRows: readonly FaultRow[] = [
@@ -16,6 +18,8 @@ export const faultRows: readonly FaultRow[] = [
   ...pm2Rows,
   ...agentRows,
   ...cardRows,
+  ...cardVerdictRows,
+  ...verdictRows,
   ...fileRows,
   ...installRows,
 ];

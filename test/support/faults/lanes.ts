@@ -7,7 +7,7 @@ import { openStage, type StageName } from './stages.ts';
 /** Rows mostly wait, so that more agents than cores can be looked after. */
 const LANES = Number(process.env['FAULTS_LANES'] ?? Math.max(2, availableParallelism() + 1));
 /** Rows that share one agent, before another is started for those after them: fewer where each waits for long. */
-const ROWS_PER_STAGE: Partial<Record<StageName, number>> = { cards: 2, patient: 1 };
+const ROWS_PER_STAGE: Partial<Record<StageName, number>> = { cards: 4, patient: 1, eager: 4 };
 const ROWS_PER_OTHER_STAGE = 9;
 
 export interface RunningRows {

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { baseEnvironment, newRoot } from '../agent.ts';
+import { mayUseKmsg } from '../kernel-log.ts';
 import { installFakeNvidiaSmi } from '../nvidia-smi.ts';
 import { openScene, type Scene, type SceneOptions } from './scene.ts';
 
@@ -23,7 +24,7 @@ async function withCards(): Promise<SceneOptions> {
     gpus: 2,
     smi,
     environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}` },
-    config: { health: SHORT, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500 } },
+    config: { health: SHORT, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 } },
     close: () => smi.remove(),
   };
 }
@@ -50,6 +51,24 @@ const stages = {
   }),
   /** Two cards by a recorded nvidia-smi. */
   cards: withCards,
+  /** The same, and the kernel log of this machine. */
+  kernelLog: withCards,
+  /** What lasts is acted on soon. */
+  eager: async (): Promise<SceneOptions> => ({
+    gpus: 2,
+    config: {
+      health: {
+        ...SHORT,
+        hangGraceMs: 6_000,
+        hangIdleMs: 2_500,
+        noProgressMs: 4_000,
+        websocket: { periodMs: 400, timeoutMs: 400, failureThreshold: 2 },
+      },
+      pm2: { killTimeoutMs: 2_000 },
+      log: { maxFileMb: 1, keepFiles: 1, floodMbPerSecond: 1 },
+      memory: { budgetMb: 160 },
+    },
+  }),
   /** Few ends are enough for quarantine. */
   strict: async (): Promise<SceneOptions> => ({
     gpus: 2,
@@ -63,7 +82,13 @@ const stages = {
     const disks = ['state', 'logs', 'shared/outputs'].map((path) => join(root, path));
     await Promise.all(disks.map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
     const mounts = 'for disk in "$1" "$2" "$3"; do mount -t tmpfs -o size=4m,mode=700 tmpfs "$disk" || exit 1; done; shift 3; exec "$@"';
-    return { ...owned, root, prefix: ['unshare', '-m', 'sh', '-c', mounts, 'sh', ...disks], hidden: true };
+    return {
+      ...owned,
+      root,
+      prefix: ['unshare', '-m', 'sh', '-c', mounts, 'sh', ...disks],
+      config: { ...owned.config, disk: { warnFreeMb: 1, minFreeMb: 0, warnFullWithinMs: 0 }, cleanup: { whenLow: [] } },
+      hidden: true,
+    };
   },
 } as const;
 export type StageName = keyof typeof stages;
@@ -72,9 +97,11 @@ export const secretValues = (): readonly string[] => Object.values(SECRETS).filt
 
 /** Why a stage cannot be had on this machine; null: it can. */
 export const whyNot = (name: StageName): string | null =>
-  name === 'smallDisks' && (process.getuid?.() !== 0 || spawnSync('unshare', ['-m', 'true']).status !== 0)
-    ? 'a small disk needs root and the right to mount'
-    : null;
+  name === 'kernelLog' && !mayUseKmsg()
+    ? '/dev/kmsg may not be written here'
+    : name === 'smallDisks' && (process.getuid?.() !== 0 || spawnSync('unshare', ['-m', 'true']).status !== 0)
+      ? 'a small disk needs root and the right to mount'
+      : null;
 
 export async function openStage(name: StageName): Promise<Scene> {
   const scene = await openScene(await stages[name]());
