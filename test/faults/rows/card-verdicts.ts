@@ -1,3 +1,4 @@
+import { eventually } from '../../support/eventually.ts';
 import { fact, others, says } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
@@ -14,6 +15,8 @@ const unquarantine = {
   words: 'the card is in order again, and `agent unquarantine 0`',
   how: async (scene: Scene) => {
     await scene.smi.control({});
+    // A card that was not read again would be quarantined once more.
+    await eventually('the card is seen to be in order', async () => (await scene.instance(0)).verdicts.length === 0, 30_000);
     await scene.agent.cli('unquarantine', '0', '--no-wait');
   },
 };

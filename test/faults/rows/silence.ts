@@ -8,7 +8,7 @@ import type { Scene } from '../../support/faults/scene.ts';
 /** The process of an instance is there and does not answer, or answers and does not work, or only seems so. */
 
 const BACK_MS = 2_000;
-const HANGS = /has not answered HTTP for \d+ ms/;
+const HANGS = /answers no HTTP|has not answered HTTP/;
 
 const strikeSwitches = (gpu: number, values: Readonly<Record<string, unknown>>) => async (scene: Scene) => {
   await scene.switches(gpu, values);

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fact, goesOnSaying, others, pids, says } from '../../support/faults/expect.ts';
+import { fact, goesOnSaying, others, pids, SHORT_HANG_MS, says } from '../../support/faults/expect.ts';
 import { jobEnd, submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import { type Scene, signal } from '../../support/faults/scene.ts';
@@ -55,7 +55,7 @@ export const verdictRows: readonly FaultRow[] = [
     stage: 'eager',
     inject: set({}, async (scene) => void signal(await scene.pid(0), 'SIGSTOP')),
     health: [
-      says(0, 'not ready', 3_000, { ready: false }),
+      says(0, 'not ready', SHORT_HANG_MS, { ready: false }),
       says(0, 'stopped-process', 4_000, { verdict: 'stopped-process', runtime: /stopped \(SIGSTOP\)/ }),
       otherProcess(3_000 + 2_500 + RESTART_MS),
     ],
@@ -70,7 +70,7 @@ export const verdictRows: readonly FaultRow[] = [
     stage: 'eager',
     inject: set({ hang_event_loop: true }),
     health: [
-      says(0, 'not ready', 3_000, { ready: false }),
+      says(0, 'not ready', SHORT_HANG_MS, { ready: false }),
       says(0, 'hang: stands still', 6_000, { verdict: 'hang', runtime: /stands still|answers no HTTP/ }),
       otherProcess(15_000),
     ],
@@ -85,7 +85,10 @@ export const verdictRows: readonly FaultRow[] = [
     fault: 'the event loop stays blocked while the process uses CPU',
     stage: 'eager',
     inject: set({ hang_event_loop: true, log_lines_per_second: 4_000 }),
-    health: [says(0, 'not ready', 3_000, { ready: false }), says(0, 'busy-without-answer', 6_000, { verdict: 'busy-without-answer' })],
+    health: [
+      says(0, 'not ready', SHORT_HANG_MS, { ready: false }),
+      says(0, 'busy-without-answer', 6_000, { verdict: 'busy-without-answer' }),
+    ],
     heal: healSwitches,
     done: {
       words: 'it is given `health.hangGraceMs` (3 minutes by default), which is not over',
@@ -155,7 +158,7 @@ export const verdictRows: readonly FaultRow[] = [
     fault: 'no WebSocket stays open, for longer than a moment',
     stage: 'eager',
     inject: set({ drop_websockets: true }),
-    health: [says(0, 'websocket-gone, not ready', 5_000, { ready: false, verdict: 'websocket-gone' })],
+    health: [says(0, 'websocket-gone, not ready', 8_000, { ready: false, verdict: 'websocket-gone' })],
     heal: healSwitches,
     done: {
       words: 'workers are sent elsewhere; if it lasts, it is restarted once its jobs are done',

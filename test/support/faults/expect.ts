@@ -11,8 +11,8 @@ import type { Scene } from './scene.ts';
 export const EXIT_MS = 500;
 /** A process that answers no HTTP, with the timers of the configuration's defaults. */
 export const HANG_MS = 10_000;
-/** The same with the short timers of the stages: three failures of 600 ms, one each 600 ms, and the first look. */
-export const SHORT_HANG_MS = 2_500;
+/** The same with the short timers of the stages: three looks of 1 s each, and the pause before the first. */
+export const SHORT_HANG_MS = 3_500;
 export const STRANGER_MS = 2_000;
 
 export interface InstanceWords {

@@ -8,7 +8,7 @@ import { openScene, type Scene, type SceneOptions } from './scene.ts';
 
 /** Short timers: what matters to a row is the order of things, and that its figure follows from the timers. */
 export const SHORT = {
-  http: { periodMs: 300, timeoutMs: 600 },
+  http: { periodMs: 300, timeoutMs: 1_000 },
   canary: { timeoutMs: 3_000 },
   startupNoProgressMs: 4_000,
   drainTimeoutMs: 10_000,
@@ -62,7 +62,7 @@ const stages = {
         hangGraceMs: 6_000,
         hangIdleMs: 2_500,
         noProgressMs: 4_000,
-        websocket: { periodMs: 400, timeoutMs: 400, failureThreshold: 2 },
+        websocket: { periodMs: 1_000, timeoutMs: 2_000, failureThreshold: 3 },
       },
       pm2: { killTimeoutMs: 2_000 },
       log: { maxFileMb: 1, keepFiles: 1, floodMbPerSecond: 1 },

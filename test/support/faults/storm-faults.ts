@@ -45,6 +45,27 @@ const misbehaves =
     await scene.switches(gpu, {});
   };
 
+/** Its worker thread dies at the next job of the stream; over when there is another process. */
+const workerDies =
+  (values: Readonly<Record<string, unknown>>) =>
+  async (storm: StormScene, gpu: number): Promise<void> => {
+    const { scene, witness } = storm;
+    const pid = await pidOf(storm, gpu);
+    await scene.switches(gpu, values);
+    await eventually(
+      'a job met it',
+      async () => ((await scene.instance(gpu)).queue?.pending ?? 0) > 0 || (await pidOf(storm, gpu)) !== pid,
+      20_000,
+    );
+    witness.order({ kind: 'worker', gpu, dead: true, limitMs: LIMITS.worker });
+    await scene.switches(gpu, {});
+    try {
+      await eventually('another process', async () => (await pidOf(storm, gpu)) !== pid, 60_000);
+    } finally {
+      witness.order({ kind: 'worker', gpu, dead: false, limitMs: LIMITS.worker });
+    }
+  };
+
 export const stormFaults: readonly StormFault[] = [
   { name: 'exit-sigkill', weight: 4, whole: false, make: kill },
   {
@@ -78,6 +99,7 @@ export const stormFaults: readonly StormFault[] = [
     whole: false,
     make: misbehaves('websocket', LIMITS.hang, { drop_websockets: true }, () => 3_000),
   },
+  { name: 'zombie-worker', weight: 2, whole: false, make: workerDies({ zombie_worker: true }) },
   {
     name: 'stranger-on-the-port',
     weight: 1,
