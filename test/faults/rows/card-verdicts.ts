@@ -17,7 +17,8 @@ const unquarantine = {
     await scene.smi.control({});
     // A card that was not read again would be quarantined once more.
     await eventually('the card is seen to be in order', async () => (await scene.instance(0)).verdicts.length === 0, 30_000);
-    await scene.agent.cli('unquarantine', '0', '--no-wait');
+    const lifted = await scene.agent.cli('unquarantine', '0');
+    if (lifted.code !== 0) throw new Error(lifted.stderr);
   },
 };
 const quarantined = (says: string, reason: RegExp): FaultRow['done'] => ({

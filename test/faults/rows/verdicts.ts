@@ -145,7 +145,7 @@ export const verdictRows: readonly FaultRow[] = [
     inject: set({ job_hang_seconds: true }, async (scene) => void (await submit(scene))),
     health: [
       fact('one job runs', 2_000, async (scene) => (await scene.instance(0)).queue?.running === 1),
-      says(0, 'job-without-progress, not ready', 12_000, { ready: false, verdict: 'job-without-progress' }),
+      says(0, 'job-without-progress, not ready (a job is watched after 30 s)', 45_000, { ready: false, verdict: 'job-without-progress' }),
     ],
     heal: healSwitches,
     done: restarted('it is restarted; that job is lost, and it is said', /without progress/),

@@ -1,3 +1,5 @@
+import { request } from 'node:http';
+
 /** Jobs as a worker submits them: straight to the instance that discovery names. */
 
 export interface Job {
@@ -9,10 +11,22 @@ export type JobEnd = 'success' | 'error' | 'lost';
 
 const LIMIT_MS = 2_000;
 
-async function call(url: string, init?: RequestInit): Promise<unknown> {
-  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
-  if (!response.ok) throw new Error(`${url} answers ${response.status}: ${(await response.text()).slice(0, 200)}`);
-  return response.json();
+/** Over a connection of its own: one that was kept would be of a process that has been replaced meanwhile. */
+function call(url: string, body?: object): Promise<unknown> {
+  return new Promise((done, failed) => {
+    const outgoing = request(url, { method: body === undefined ? 'GET' : 'POST', agent: false, timeout: LIMIT_MS }, (response) => {
+      let text = '';
+      response.on('data', (chunk) => (text += String(chunk)));
+      response.once('error', failed);
+      response.once('end', () => {
+        if (response.statusCode === 200) done(JSON.parse(text));
+        else failed(new Error(`${url} answers ${response.statusCode}: ${text.slice(0, 200)}`));
+      });
+    });
+    outgoing.once('timeout', () => outgoing.destroy(new Error(`${url} does not answer`)));
+    outgoing.once('error', failed);
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
 }
 
 /** Of a colour of its own, so that no cache answers it. With `device`, a node that uses the card is in it. */
@@ -23,7 +37,7 @@ export async function submitJob(url: string, options: { readonly device?: boolea
     ...(options.device === true ? { '3': { class_type: 'ImageBlur', inputs: { image: ['1', 0], blur_radius: 1, sigma: 1 } } } : {}),
     '2': { class_type: 'PreviewImage', inputs: { images: [options.device === true ? '3' : '1', 0] } },
   };
-  const { prompt_id } = (await call(`${url}/prompt`, { method: 'POST', body: JSON.stringify({ prompt }) })) as { prompt_id: string };
+  const { prompt_id } = (await call(`${url}/prompt`, { prompt })) as { prompt_id: string };
   return { url, promptId: prompt_id };
 }
 

@@ -100,6 +100,7 @@ export const stormFaults: readonly StormFault[] = [
     make: misbehaves('websocket', LIMITS.hang, { drop_websockets: true }, () => 3_000),
   },
   { name: 'zombie-worker', weight: 2, whole: false, make: workerDies({ zombie_worker: true }) },
+  { name: 'worker-ended-in-silence', weight: 1, whole: false, make: workerDies({ silent_worker_death: true }) },
   {
     name: 'stranger-on-the-port',
     weight: 1,
