@@ -114,7 +114,7 @@ async function pm2Killed(): Promise<void> {
   }
 }
 
-const scene = await openScene({ gpus: 2, config: { health: { maxRestartsInWindow: 1_000 } } });
+const scene = await openScene({ gpus: 2, config: { health: { maxRestartsInWindow: 1_000, backOff: { afterExits: 1_000 } } } });
 try {
   await scene.agent.untilReady();
   await detection(scene);

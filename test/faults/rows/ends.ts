@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { eventually } from '../../support/eventually.ts';
-import { EXIT_MS, fact, isHeld, jobsEnd, others, says, seen } from '../../support/faults/expect.ts';
+import { EXIT_MS, fact, goesOnSaying, isHeld, jobsEnd, others, says, seen } from '../../support/faults/expect.ts';
 import { submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
@@ -238,6 +238,33 @@ export const endRows: readonly FaultRow[] = [
     },
     untouched: [others(1)],
     back: { gpus: [0], figureMs: 5_000 },
+  },
+  {
+    id: 'crash-loop-backs-off',
+    source: 'issue "crash-loop accounting with back-off", pm2.md 4.1',
+    fault: 'an instance ends twice within the window',
+    stage: 'backOff',
+    inject: async (scene) => {
+      process.kill(await scene.pid(0), 'SIGKILL');
+      await eventually('it ended', async () => (await scene.instance(0)).restarts.inWindow === 1);
+      await scene.agent.untilReady([0]);
+      await kill('SIGKILL')(scene);
+    },
+    health: [
+      says(0, 'crash-loop, not ready', 1_000, { ready: false, verdict: 'crash-loop' }),
+      goesOnSaying(0, 'and not started meanwhile', 2_000, { ready: false }),
+    ],
+    done: {
+      words: 'it is started after a pause that doubles with each end',
+      events: [
+        { type: 'instance.exit', target: 'instance 0' },
+        { type: 'fault.seen', target: 'instance 0' },
+        { type: 'instance.ready', target: 'instance 0' },
+      ],
+      never: [{ type: 'action.quarantine-instance' }],
+    },
+    untouched: [others(1)],
+    back: { gpus: [0], figureMs: 8_000 },
   },
   {
     id: 'crash-loop-after-good-times',

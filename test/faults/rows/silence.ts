@@ -49,6 +49,12 @@ const restartedByHand: FaultRow['done'] = {
   ],
   never: [{ type: 'instance.exit', target: 'instance 1' }, { type: 'action.quarantine-instance' }],
 };
+/** Not ready, and this is said of it. */
+const told = (what: string, figureMs: number, words: RegExp) =>
+  fact(what, figureMs, async (scene) => {
+    const instance = await scene.instance(0);
+    return (!instance.ready && words.test(JSON.stringify(instance))) || JSON.stringify(instance);
+  });
 const healByRestart = {
   words: 'the cause goes, and a restart by hand',
   how: async (scene: Scene) => {
@@ -236,7 +242,7 @@ export const silenceRows: readonly FaultRow[] = [
     fault: 'the CUDA context of a new process is broken',
     stage: 'owned',
     inject: restartWith({ job_error: 'cuda' }),
-    health: [says(0, 'not ready, with CUDA\u2019s own words', 5_000, { ready: false, functional: /CUDA error/ })],
+    health: [told('not ready, with CUDA\u2019s own words', 5_000, /CUDA error/)],
     heal: healByRestart,
     done: restartedByHand,
     untouched: [others(1)],
@@ -248,7 +254,7 @@ export const silenceRows: readonly FaultRow[] = [
     fault: 'a new process takes prompts and never runs one',
     stage: 'owned',
     inject: restartWith({ zombie_worker: true }),
-    health: [says(0, 'not ready: the worker thread is dead', 6_000, { ready: false, functional: /worker thread is dead/ })],
+    health: [told('not ready: the worker thread is dead', 6_000, /worker thread is dead/)],
     heal: healByRestart,
     done: restartedByHand,
     untouched: [others(1)],

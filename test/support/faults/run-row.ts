@@ -1,3 +1,4 @@
+import type { HealthDocument } from '../../../src/domain/health.ts';
 import type { JournalEvent } from '../../../src/domain/journal.ts';
 import { jobEnd, submitJob } from './jobs.ts';
 import { type Expectation, type FaultRow, type JournalPattern, LIMIT_FACTOR, type RowReport } from './row.ts';
@@ -105,11 +106,17 @@ async function untilAllServe(scene: Scene): Promise<void> {
   const end = performance.now() + SETTLE_LIMIT_MS;
   for (;;) {
     const health = await scene.health().catch(() => null);
-    if (health?.status === 'healthy' && health.holds.length === 0) return;
+    if (health !== null && health.holds.length === 0 && (health.status === 'healthy' || isShownOnly(health))) return;
     if (performance.now() > end) throw new Error(`not settled before the row: ${JSON.stringify(health)}`);
     await pause(LOOK_MS);
   }
 }
+
+/** A memory error of a job is shown for a minute, and nothing is wrong any more. */
+const isShownOnly = ({ instances, verdicts }: HealthDocument): boolean =>
+  verdicts.length === 0 &&
+  instances.every((each) => each.ready && each.warnings.length === 0 && each.layers.models.status !== 'fail') &&
+  instances.flatMap((each) => each.verdicts).every(({ fault }) => fault === 'job-out-of-memory');
 
 interface ReadyWatch {
   wrong: string | null;

@@ -14,6 +14,7 @@ export const SHORT = {
   drainTimeoutMs: 10_000,
   // Rows follow each other on one agent.
   maxRestartsInWindow: 1_000,
+  backOff: { afterExits: 1_000 },
 };
 
 const owned: SceneOptions = { gpus: 2, config: { health: SHORT, pm2: { killTimeoutMs: 2_000 } } };
@@ -73,6 +74,11 @@ const stages = {
   strict: async (): Promise<SceneOptions> => ({
     gpus: 2,
     config: { health: { ...SHORT, maxRestartsInWindow: 2 }, pm2: { restartDelayMs: 50, killTimeoutMs: 2_000 } },
+  }),
+  /** The second end is followed by a pause. */
+  backOff: async (): Promise<SceneOptions> => ({
+    ...owned,
+    config: { ...owned.config, health: { ...SHORT, backOff: { afterExits: 1, initialMs: 4_000, maxMs: 4_000 } } },
   }),
   /** The agent's environment is full of what no instance may see. */
   secrets: async (): Promise<SceneOptions> => ({ ...owned, environment: SECRETS }),

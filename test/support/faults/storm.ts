@@ -50,7 +50,9 @@ export async function runStorm({ durationMs, seed, onFault = () => undefined }: 
   const scene = await openScene({
     gpus: GPUS,
     // Timers of the defaults: the limits of the witness are the figures. What is asked of one machine in years must not quarantine it here.
-    config: { health: { maxRestartsInWindow: 1_000, drainTimeoutMs: 10_000, canary: { timeoutMs: 10_000 } } },
+    config: {
+      health: { maxRestartsInWindow: 1_000, backOff: { afterExits: 1_000 }, drainTimeoutMs: 10_000, canary: { timeoutMs: 10_000 } },
+    },
   });
   try {
     await scene.agent.untilReady([0, 1, 2, 3]);

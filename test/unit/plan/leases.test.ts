@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { type LeaseInput, planLeases, portsOfInterest } from '../../../src/plan/leases.ts';
-import { aConfig, aLease, anInstance } from '../../support/builders.ts';
+import { type LeaseInput, planLeases, portInUse, portsOfInterest } from '../../../src/plan/leases.ts';
+import { aConfig, aLease, anInstance, aProcess } from '../../support/builders.ts';
 
 const input = (change: Partial<LeaseInput> = {}): LeaseInput => ({
   setting: aConfig().ports,
@@ -17,6 +17,18 @@ const next = aConfig({ ports: { onConflict: 'next' } }).ports;
 const stranger = (tcpPort: number) => ({ tcpPort, pid: 4711, command: 'nginx' });
 const leased = (result: ReturnType<typeof planLeases>) =>
   result.actions.map((action) => (action.kind === 'lease-port' ? [action.gpu, action.tcpPort] : []));
+
+describe('portInUse', () => {
+  const leases = [aLease(0, 8_300)];
+  it.each([
+    ['the port a process was started with, whatever its lease says by now', aProcess(0, { tcpPort: 8_188 }), 8_188],
+    ['the leased one of a process that does not tell', aProcess(0), 8_300],
+    ['the leased one while there is no process', aProcess(0, { tcpPort: 8_188, pid: null }), 8_300],
+    ['the leased one of what PM2 does not have', null, 8_300],
+  ])('is %s', (_, process, tcpPort) => expect(portInUse(process, 0, leases)).toBe(tcpPort));
+
+  it('is nothing without lease and process', () => expect(portInUse(null, 1, leases)).toBeNull());
+});
 
 describe('planLeases', () => {
   it('gives first + n', () =>
