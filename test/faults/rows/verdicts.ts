@@ -247,7 +247,7 @@ export const verdictRows: readonly FaultRow[] = [
     source: 'issue "log flood", predecessor logs',
     fault: 'an instance writes log as fast as it can',
     stage: 'eager',
-    inject: set({ log_lines_per_second: 30_000 }),
+    inject: set({ log_lines_per_second: true }),
     health: [
       says(0, 'log-flood, and ready', 15_000, { ready: true, verdict: 'log-flood' }),
       fact('its logs stay within twice their budget (2 MiB)', 3_000, async (scene) => {
