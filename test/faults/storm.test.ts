@@ -33,8 +33,8 @@ describe('a storm of faults', () => {
     expect(report.leftOver).toEqual([]);
     expect(report.oversized).toEqual([]);
     expect(report.witness.health.errors).toBe(0);
-    // An answer waits for a core twice, in the agent and in the witness.
-    expect(report.witness.health.p99Ms).toBeLessThan(HEALTH_P99_MS + 2 * report.witness.lateP99Ms);
+    // What the machine does to the witness it does to the agent too, several times for one answer.
+    expect(report.witness.health.p99Ms).toBeLessThan(HEALTH_P99_MS + LIMIT_FACTOR * report.witness.lateP99Ms);
     expect(report.witness.falseGreenMs).toBeLessThanOrEqual(FALSE_SHARE * report.witness.faultMs);
     expect(report.witness.falseRedMs).toBe(0);
     expect(report.stream.done).toBeGreaterThan(0);
