@@ -51,13 +51,15 @@ const workerDies =
   async (storm: StormScene, gpu: number): Promise<void> => {
     const { scene, witness } = storm;
     const pid = await pidOf(storm, gpu);
+    // From now on it may be dead; for sure when jobs wait.
+    witness.order({ kind: 'worker', gpu, dead: true, limitMs: LIMITS.worker });
     await scene.switches(gpu, values);
     await eventually(
       'a job met it',
       async () => ((await scene.instance(gpu)).queue?.pending ?? 0) > 0 || (await pidOf(storm, gpu)) !== pid,
       20_000,
     );
-    witness.order({ kind: 'worker', gpu, dead: true, limitMs: LIMITS.worker });
+    witness.order({ kind: 'fault', gpu, fault: 'worker', limitMs: LIMITS.worker });
     await scene.switches(gpu, {});
     try {
       await eventually('another process', async () => (await pidOf(storm, gpu)) !== pid, 60_000);
