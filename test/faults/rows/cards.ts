@@ -121,7 +121,7 @@ export const cardRows: readonly FaultRow[] = [
       const stranger = await scene.stranger(bystander());
       await scene.agent.cli('stop', '0');
       await scene.agent.cli('stop', '1');
-      await scene.smi.control({ set: '535-2x4090', pid: stranger.pid });
+      await scene.smi.control({ set: 'two-l40s-busy', pid: stranger.pid });
       scene.strike();
     },
     health: [

@@ -100,7 +100,7 @@ export const installRows: readonly FaultRow[] = [
       while (!over) {
         const asked = performance.now();
         const codes = [(await scene.agent.get('/health')).status, (await scene.agent.get('/ready')).status];
-        if (codes.join() !== '200,200' || performance.now() - asked > 1_000)
+        if (codes.join() !== '200,200' || performance.now() - asked > 5_000)
           throw new Error(`${codes.join()} after ${performance.now() - asked} ms`);
         await pause(20);
       }
