@@ -115,7 +115,8 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
   const entry = await ports.template.toEntry(launch, config.pm2.template);
   execution.onEnding();
   await endLeft(execution, gpu, name);
-  // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was started with is told by its entry: release and lease may be others by the time it is asked.
+  // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was
+  // started with is told by its entry: release and lease may be others by the time it is asked.
   const env = {
     ...entry.env,
     [ROOT_MARK]: layout.root,
