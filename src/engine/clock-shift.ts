@@ -1,5 +1,7 @@
+import { known } from '../domain/observed.ts';
 import { movedResult } from '../domain/probe-times.ts';
 import type { InstanceIntent, Intents } from '../domain/state.ts';
+import type { XidEvent } from '../domain/xid.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { StateFiles } from './state-files.ts';
@@ -22,7 +24,7 @@ export function noteClockJump(
   const { machineResources } = knowledge;
   knowledge.machineResources = { ...machineResources, clockJumps: [...machineResources.clockJumps, { at: now, byMs }].slice(-KEPT_JUMPS) };
   const { instances, installation, rollout } = knowledge.intents;
-  if (installation !== null || rollout !== null || Object.values(instances).some((intent) => intent.restartRequestedAt !== null))
+  if (installation !== null || rollout !== null || Object.values(instances).some(hasMoment))
     void state.saveIntents(knowledge.intents).catch(() => undefined);
   journal.record({
     type: 'clock.jump',
@@ -32,6 +34,8 @@ export function noteClockJump(
     data: { byMs },
   });
 }
+
+const hasMoment = ({ restartRequestedAt, quarantine }: InstanceIntent): boolean => restartRequestedAt !== null || quarantine !== null;
 
 /**
  * The wall clock jumped: what was noted by the old one is moved, so that it is as long ago as it really is. Nothing else has to
@@ -72,6 +76,8 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
     memoryLowSince: movedOrNull(machine.memoryLowSince),
     clockJumps: machine.clockJumps.map((jump) => ({ ...jump, at: moved(jump.at) })),
   };
+  shiftOwnership(knowledge, moved);
+  shiftCards(knowledge, moved, movedOrNull);
   knowledge.modelsCheckedAt = movedOrNull(knowledge.modelsCheckedAt);
   if (knowledge.failedInstallation !== null)
     knowledge.failedInstallation = { ...knowledge.failedInstallation, at: moved(knowledge.failedInstallation.at) };
@@ -79,8 +85,54 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
   knowledge.intents = shiftIntents(knowledge.intents, moved, movedOrNull);
 }
 
+/** Ends, their memory cgroups, and what nobody hosts. */
+function shiftOwnership(knowledge: Knowledge, moved: (at: number) => number): void {
+  for (const [name, exit] of knowledge.lastExits) knowledge.lastExits.set(name, { ...exit, at: moved(exit.at) });
+  for (const [name, watch] of knowledge.memory)
+    knowledge.memory.set(name, { ...watch, samples: watch.samples.map((sample) => ({ ...sample, at: moved(sample.at) })) });
+  knowledge.leftovers = new Map(
+    [...knowledge.leftovers].map(([gpu, left]) => [
+      gpu,
+      { ...left, since: moved(left.since), silentSince: left.silentSince === null ? null : moved(left.silentSince) },
+    ]),
+  );
+  knowledge.leftoversAt = moved(knowledge.leftoversAt);
+  knowledge.pm2 = { ...knowledge.pm2, since: moved(knowledge.pm2.since) };
+}
+
+function shiftCards(knowledge: Knowledge, moved: (at: number) => number, movedOrNull: (at: number | null) => number | null): void {
+  const xids = (events: readonly XidEvent[]) => events.map((event) => ({ ...event, at: moved(event.at) }));
+  knowledge.gpusAskedAt = moved(knowledge.gpusAskedAt);
+  knowledge.driverGoneSince = movedOrNull(knowledge.driverGoneSince);
+  for (const [bus, events] of knowledge.xids) knowledge.xids.set(bus, xids(events));
+  for (const [gpu, at] of knowledge.freedAt) knowledge.freedAt.set(gpu, moved(at));
+  for (const [gpu, facts] of knowledge.cardFacts) {
+    const { process } = facts;
+    knowledge.cardFacts.set(gpu, {
+      ...facts,
+      askedAt: moved(facts.askedAt),
+      xids: xids(facts.xids),
+      process: process.known && process.value !== null ? known({ ...process.value, startedAt: moved(process.value.startedAt) }) : process,
+      freedAt: movedOrNull(facts.freedAt),
+      since: Object.fromEntries(Object.entries(facts.since).map(([condition, at]) => [condition, moved(at)])),
+    });
+  }
+}
+
 function shiftIntents(intents: Intents, moved: (at: number) => number, movedOrNull: (at: number | null) => number | null): Intents {
-  const shifted = (intent: InstanceIntent): InstanceIntent => ({ ...intent, restartRequestedAt: movedOrNull(intent.restartRequestedAt) });
+  const shifted = ({ quarantine, ...intent }: InstanceIntent): InstanceIntent => ({
+    ...intent,
+    restartRequestedAt: movedOrNull(intent.restartRequestedAt),
+    quarantine:
+      quarantine === null
+        ? null
+        : {
+            ...quarantine,
+            at: moved(quarantine.at),
+            trialAt: movedOrNull(quarantine.trialAt),
+            releasedAt: movedOrNull(quarantine.releasedAt),
+          },
+  });
   return {
     ...intents,
     instances: Object.fromEntries(Object.entries(intents.instances).map(([gpu, intent]) => [gpu, shifted(intent)])),

@@ -186,6 +186,8 @@ export class Reconciler {
 
   async #once(): Promise<void> {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
+    // A jump of the clock is noticed when it is asked: before anything is made of what was noted by the old one.
+    ports.clock.now();
     knowledge.desired = this.#desired();
     this.#ended.clear();
     const unseen = [...this.#unseen];

@@ -57,7 +57,8 @@ export function recordExit(
   const known = knowledge.exits.get(event.name) ?? [];
   knowledge.exits.set(
     event.name,
-    known.map((each) => (each.at === event.at ? { ...each, reason } : each)),
+    // That the agent ended it because of a fault may have been noted in the same moment.
+    known.map((each) => (each.at === event.at && each.fault === undefined ? { ...each, reason } : each)),
   );
   knowledge.lastExits.set(event.name, exit);
   journal.record({

@@ -231,7 +231,7 @@ describe('a crash loop', () => {
     expect(pauses[3]).toBeGreaterThanOrEqual(9);
     await crash();
     await machine.until('it is quarantined', () => machine.instance(0).status === 'quarantined', 10_000);
-    expect(faults()).toEqual(['crash-loop']);
+    expect(faults()).toEqual(['crash-loop', 'process-exit']);
     expect(machine.instance(0).verdicts[0]).toMatchObject({
       next: expect.stringContaining('agent unquarantine 0'),
       evidence: expect.any(Array),
