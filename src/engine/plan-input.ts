@@ -1,5 +1,6 @@
 import type { InstanceDocument } from '../domain/instance.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
+import type { ProbeRecord } from '../plan/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Documents } from './documents.ts';
@@ -15,6 +16,7 @@ export function planInput(
   now: number,
 ): PlanInput {
   const { configuration, inputs, intents, launches, exits, freedFor, failedInstallation } = knowledge;
+  const facts = new Map(state.desired.instances.map((instance) => [instance.gpu, verdictFacts(knowledge, instance, now)]));
   return {
     config: configuration.config,
     ...state,
@@ -27,11 +29,12 @@ export function planInput(
           starting: instance.status === 'starting',
           queue: instance.queue,
           queueReadAt: knowledge.probes.get(instance.name)?.get('http')?.latest.at ?? null,
+          hasServed: hasServed(facts.get(instance.gpu)?.probes.get('http')),
           proof: proofOf(instance),
         },
       ]),
     ),
-    verdicts: new Map(state.desired.instances.map((instance) => [instance.gpu, instanceVerdicts(verdictFacts(knowledge, instance, now))])),
+    verdicts: new Map([...facts].map(([gpu, of]) => [gpu, instanceVerdicts(of)])),
     freedFor,
     exits,
     driverGone: driverGoneOf(knowledge),
@@ -43,6 +46,10 @@ export function planInput(
     now,
   };
 }
+
+/** One that never listened has not. One that does not answer may have, before this agent looked at it. */
+const hasServed = (http: ProbeRecord | undefined): boolean =>
+  http === undefined || http.everPassed || http.latest.facts?.['kind'] !== 'refused';
 
 /** Whether an instance has shown that it works. */
 const proofOf = ({ layers: { runtime, functional } }: InstanceDocument): { readonly passed: boolean; readonly failure: string | null } => ({

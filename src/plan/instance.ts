@@ -5,7 +5,7 @@ import { type Observed, toTime } from '../domain/observed.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
 import { planQuarantine } from './quarantine.ts';
-import { planRemedy } from './remedy.ts';
+import { dueSince, planRemedy } from './remedy.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
 export interface InstanceInput {
@@ -22,6 +22,8 @@ export interface InstanceInput {
   readonly queue: { readonly running: number; readonly pending: number } | null;
   /** When that was read. Epoch ms. */
   readonly queueReadAt: number | null;
+  /** This process may have served: one that never listened can have no jobs. */
+  readonly hasServed: boolean;
   readonly restarts: RestartVerdict;
   /** Faults as judged now, the worst first. */
   readonly verdicts: readonly Verdict[];
@@ -85,7 +87,11 @@ export function planInstance(input: InstanceInput): InstanceStep {
     });
   if (instance.desired === 'stopped' || instance.draining) {
     if (!present) return NOTHING;
-    const jobs = jobsIn(input.queue);
+    const jobs = jobsIn(input.queue) ?? (input.hasServed ? null : 0);
+    // It would be ended now if it were to stay; whoever waits for it to leave need not wait longer.
+    const lost = input.verdicts.find((verdict) => verdict.remedy === 'restart' && dueSince(verdict, input.now) !== null);
+    if (instance.draining && lost !== undefined)
+      return { action: { kind: 'stop-instance', gpu, name, reason: lost.reason, fault: lost.fault }, hold: null };
     if (instance.draining && jobs !== 0) {
       return held(
         'DRAINING',

@@ -30,6 +30,7 @@ export interface PlanInput {
       readonly starting: boolean;
       readonly queue: { readonly running: number; readonly pending: number } | null;
       readonly queueReadAt?: number | null;
+      readonly hasServed?: boolean;
       /** What runtime and functional layer say together. */
       readonly proof?: { readonly passed: boolean; readonly failure: string | null };
     }
@@ -129,6 +130,8 @@ export function plan(input: PlanInput): Planned {
       missing: missingReason(observed, blocked),
       queue: input.health.get(instance.gpu)?.queue ?? null,
       queueReadAt: input.health.get(instance.gpu)?.queueReadAt ?? null,
+      // What was not looked at may have.
+      hasServed: input.health.get(instance.gpu)?.hasServed ?? true,
       verdicts: heldRemedies(driverGone, instance, input.verdicts.get(instance.gpu) ?? []),
       freedFor: input.freedFor.get(instance.gpu) ?? null,
       restarts: judgeRestarts(input.exits.get(instance.name) ?? [], restartPolicy(config), input.now),

@@ -121,3 +121,21 @@ describe('a verdict in the instance document', () => {
     expect(document([verdict])).toMatchObject({ ...expected, verdicts: [verdict] });
   });
 });
+
+describe('a drain', () => {
+  const drained = (verdicts: readonly Verdict[], queue: { running: number; pending: number } | null, hasServed: boolean) => {
+    const input = machine(verdicts, queue);
+    const [first, ...others] = input.desired.instances;
+    if (first === undefined) throw new Error('there is no instance');
+    const desired = { ...input.desired, instances: [{ ...first, draining: true }, ...others] };
+    const planned = plan({ ...input, desired, health: new Map([[0, { starting: false, queue, queueReadAt: NOW, hasServed }]]) });
+    return [...actionsOf(planned), ...holdsOf(planned)];
+  };
+  it.each<[string, readonly Verdict[], { running: number; pending: number } | null, boolean, string[]]>([
+    ['waits for a job', [], { running: 1, pending: 0 }, true, ['instance 0: DRAINING']],
+    ['waits for a queue that cannot be read', [], null, true, ['instance 0: DRAINING']],
+    ['does not wait for one that never listened', [], null, false, ['stop-instance 0']],
+    ['does not wait for one that would be ended anyway', [aVerdict({ remedy: 'restart' })], null, true, ['stop-instance 0']],
+    ['waits while it would be given time', [aVerdict({ remedy: 'restart', dueAt: at(1) })], null, true, ['instance 0: DRAINING']],
+  ])('%s', (_, verdicts, queue, hasServed, expected) => expect(drained(verdicts, queue, hasServed)).toEqual(expected));
+});
