@@ -179,7 +179,8 @@ describe('an instance that crashes again and again', () => {
     );
     expect([...held].some((text) => text.includes('it is started again at T'))).toBe(true);
     const quarantined = await agent.instance(0);
-    expect(quarantined).toMatchObject({ ready: false, pid: null, verdicts: [{ fault: 'crash-loop' }] });
+    expect(quarantined).toMatchObject({ ready: false, pid: null });
+    expect(quarantined.verdicts[0]).toMatchObject({ fault: 'crash-loop' });
     expect((await agent.cli('status')).stdout).toMatch(/it is tried again at/);
     expect(await agent.instance(1)).toMatchObject({ ready: true, pid: other });
     const free = await untilInstance(agent, 0, 'free', ({ ready }) => ready, 60_000);
