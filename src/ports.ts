@@ -77,6 +77,8 @@ export interface Processes {
   /** Connects; in owned mode launches the daemon when there is none, and with `replace` in place of one that is deaf. */
   connect(options?: { readonly replace?: boolean }): Promise<void>;
   list(): Promise<readonly ProcessState[]>;
+  /** Whether it can be started at all. @throws AgentError TEMPLATE_INVALID, INSTANCE_FAILED, as `start` would */
+  check(entry: Pm2Entry): Promise<void>;
   /** Deletes an entry of that name, then starts the new one (PM2 would merge). */
   start(entry: Pm2Entry): Promise<void>;
   /** Stops the process tree and keeps the entry stopped. */

@@ -155,6 +155,7 @@ export function createProcesses(options: ProcessesOptions): Processes {
       await report();
     },
     list: async () => (await rows()).map((row) => row.state),
+    check: checkEntry,
     start: (entry: Pm2Entry) =>
       inLane(entry.name, async () => {
         await checkEntry(entry);

@@ -111,10 +111,8 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
     [directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)),
   );
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
-  // A template that gives nothing usable must not cost the process that is there.
+  // An entry that cannot be started must not cost the process that is there.
   const entry = await ports.template.toEntry(launch, config.pm2.template);
-  execution.onEnding();
-  await endLeft(execution, gpu, name);
   // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was
   // started with is told by its entry: release and lease may be others by the time it is asked.
   const env = {
@@ -125,6 +123,9 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
     AGENT_RELEASE: launch.release,
     AGENT_PORT: launchPort(launch),
   };
+  await ports.processes.check({ ...entry, env });
+  execution.onEnding();
+  await endLeft(execution, gpu, name);
   await ports.processes.start({ ...entry, env });
 }
 

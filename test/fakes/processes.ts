@@ -120,6 +120,10 @@ export function createFakePm2(options: FakePm2Options = {}): FakePm2 {
         reach('list');
         return [...entries.values()].map((found) => found.state);
       },
+      async check(entry) {
+        if (options.directoryExists?.(entry.cwd) === false)
+          throw new AgentError('INSTANCE_FAILED', `${entry.name} cannot start: its directory ${entry.cwd} does not exist`);
+      },
       async start(entry) {
         reach('start');
         if (options.directoryExists?.(entry.cwd) === false) {

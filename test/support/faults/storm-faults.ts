@@ -4,6 +4,7 @@ import { isAlive } from '../scene.ts';
 import { type Scene, signal } from './scene.ts';
 import { strangerWaitingFor } from './stranger.ts';
 import type { Witness } from './witness.ts';
+import { HOST_LOST } from './witness-tally.ts';
 
 export interface StormScene {
   readonly scene: Scene;
@@ -125,8 +126,10 @@ export const stormFaults: readonly StormFault[] = [
     name: 'pm2-killed',
     weight: 1,
     whole: true,
-    make: async ({ scene }) => {
+    make: async ({ scene, witness, ports }) => {
       const daemon = await scene.pm2Pid();
+      // What it hosted serves on, drains, and is replaced: away on purpose for a while.
+      for (const gpu of ports.keys()) witness.order({ kind: 'fault', gpu, fault: HOST_LOST, limitMs: LIMITS.hang });
       signal(daemon, 'SIGKILL');
       await eventually('another PM2 daemon', async () => {
         const next = await scene.pm2Pid().catch(() => daemon);

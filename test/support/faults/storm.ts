@@ -64,14 +64,16 @@ export async function runStorm({ durationMs, seed, onFault = () => undefined }: 
     const storm: StormScene = { scene, witness, ports, random: seededRandom(seed) };
     const { faults, problems } = await rage(storm, durationMs, onFault);
     const calmAt = performance.now();
-    const settled = await allHealthy(scene).catch((error: unknown) => void problems.push(`not healthy afterwards: ${describe(error)}`));
+    const settled = await within('the machine settles', allHealthy(scene)).catch(
+      (error: unknown) => void problems.push(`not healthy afterwards: ${describe(error)}`),
+    );
     const settledMs = Math.round(performance.now() - calmAt);
     // The last of the stream, then a job of our own on each.
-    const streamed = await stream.stop();
-    const serving = settled === undefined ? 0 : await serve(scene);
-    const seen = await stopWatching(witness);
+    const streamed = await within('the stream ends', stream.stop());
+    const serving = settled === undefined ? 0 : await within('a last job on each instance', serve(scene));
+    const seen = await within('the witness reports', stopWatching(witness));
     const oversized = await largeFiles(join(scene.root, 'logs'));
-    const leftOver = await endAndLook(scene);
+    const leftOver = await within('the agent ends', endAndLook(scene));
     return {
       seed,
       seconds: Math.round((performance.now() - began) / 1_000),
@@ -105,8 +107,7 @@ async function rage(storm: StormScene, durationMs: number, onFault: (line: strin
     }
     faults[fault.name] = (faults[fault.name] ?? 0) + 1;
     onFault(`${fault.name} ${fault.whole ? 'machine' : `instance ${gpu}`}`);
-    const made = fault
-      .make(storm, gpu)
+    const made = within(fault.name, fault.make(storm, gpu))
       .then(() => eventually(`service after ${fault.name}`, () => isBack(scene, fault.whole ? [0, 1, 2, 3] : [gpu]), BACK_MS))
       .then(
         () => undefined,
@@ -119,6 +120,17 @@ async function rage(storm: StormScene, durationMs: number, onFault: (line: strin
   }
   await Promise.all(running.values());
   return { faults, problems };
+}
+
+/** Nothing of the storm takes longer than this; what does is named instead of waited for. */
+const STAGE_MS = 90_000;
+
+async function within<T>(what: string, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${STAGE_MS / 1_000} s`)), STAGE_MS);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 const describe = (error: unknown): string =>

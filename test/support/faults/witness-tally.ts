@@ -55,6 +55,8 @@ const UNANNOUNCED_MS = 2_500;
 /** From serving HTTP to ready: the canary, and the first looks of an agent that was just started. */
 const RECOVERY_MS = 6_000;
 const LONGEST_STEP_MS = 500;
+/** The fault after which instances leave although they serve. */
+export const HOST_LOST = 'pm2';
 
 interface State {
   last: Sample | null;
@@ -139,7 +141,9 @@ export function createTally(now: () => number = () => performance.now()): Tally 
         sums[late ? 'falseGreenMs' : 'greenWithinLimitsMs'] += ms;
         if (late) lie(gpu, 'green', state, sample, ms);
       }
-      if (!bad && !claim.ready && sample.at - Math.max(state.lastBad, agentSince) > RECOVERY_MS) {
+      // What a killed PM2 hosted serves on and takes no new work until it is replaced: health says so, and it is so.
+      const leaves = state.fault === HOST_LOST && claim.status === 'draining';
+      if (!bad && !leaves && !claim.ready && sample.at - Math.max(state.lastBad, agentSince) > RECOVERY_MS) {
         sums[claim.status === 'unknown' ? 'unknownMs' : 'falseRedMs'] += ms;
         if (claim.status !== 'unknown') lie(gpu, 'red', state, sample, ms);
       }

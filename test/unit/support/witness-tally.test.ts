@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createTally, type Sample, type Tally } from '../../support/faults/witness-tally.ts';
+import { createTally, HOST_LOST, type Sample, type Tally } from '../../support/faults/witness-tally.ts';
 
 /** The witness of the storm must be able to accuse: each kind of wrong claim, and none where health was right. */
 
@@ -52,6 +52,19 @@ describe('the witness', () => {
     feed(tally, time, 3_000, { serves: true, claim: red });
     expect(tally.report().falseRedMs).toBeGreaterThan(2_500);
     expect(tally.report().lies).toMatchObject([{ kind: 'red' }]);
+  });
+
+  it('believes that an instance leaves whose PM2 was killed, and nobody else', () => {
+    const draining = { serves: true, claim: { ...red, status: 'draining' } };
+    const { tally } = aTally();
+    let time = feed(tally, 0, 20_000, { serves: true, claim: ready });
+    tally.fault(0, HOST_LOST, 10_000);
+    time = feed(tally, time, 1_000, draining);
+    expect(tally.report().falseRedMs).toBe(0);
+    time = feed(tally, time, 1_000, { serves: false, claim: red });
+    time = feed(tally, time, 20_000, { serves: true, claim: ready });
+    feed(tally, time, 1_000, draining);
+    expect(tally.report().falseRedMs).toBeGreaterThan(500);
   });
 
   it('keeps unknown apart from red', () => {
