@@ -19,8 +19,14 @@ function call(url: string, body?: object): Promise<unknown> {
       response.on('data', (chunk) => (text += String(chunk)));
       response.once('error', failed);
       response.once('end', () => {
-        if (response.statusCode === 200) done(JSON.parse(text));
-        else failed(new Error(`${url} answers ${response.statusCode}: ${text.slice(0, 200)}`));
+        const problem = new Error(`${url} answers ${response.statusCode}: ${text.slice(0, 200)}`);
+        if (response.statusCode !== 200) return failed(problem);
+        try {
+          done(JSON.parse(text));
+        } catch {
+          // A stranger on the port says something else.
+          failed(problem);
+        }
       });
     });
     outgoing.once('timeout', () => outgoing.destroy(new Error(`${url} does not answer`)));
