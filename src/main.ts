@@ -22,9 +22,14 @@ const version: VersionDocument = {
   licence: 'AGPL-3.0-only',
 };
 
+/** The daemon outlives its terminal and whoever reads its output: its log file has it all. */
+const daemon = { runs: false };
+
 const output = (stream: NodeJS.WriteStream): CliOutput => {
-  // A reader that went away (`agent logs | head`) ends the program quietly.
-  stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  // A reader that went away (`agent logs | head`) ends a command quietly.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (!daemon.runs) process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
   return {
     write: (text) => void stream.write(text),
     get isTty() {
@@ -62,6 +67,7 @@ const host: CliHost = {
   doctor: async (selection) => (await import('./local.ts')).doctor(selection, context()),
   runDaemon: async ({ configFile, flags, quiet }) => {
     const [{ runDaemon }, { createFiles }] = await Promise.all([import('./daemon.ts'), import('./adapters/files.ts')]);
+    daemon.runs = true;
     const stop = new AbortController();
     const stopNow = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
