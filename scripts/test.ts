@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 
 /**
  * Runs every check and counts it: a check that is no test file counts as one test. `--all` adds the long tiers;
@@ -12,6 +12,8 @@ const wantsAll = process.argv.includes('--all');
 const mayInstall = process.argv.includes('--install') || process.env['CI'] === 'true';
 const node = process.execPath;
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, by name, told once more at the end: the output before is long. */
+const failures: string[] = [];
 const reports = mkdtempSync(join(tmpdir(), 'comfy-agent-reports-'));
 
 function check(name: string, file: string, args: readonly string[]): void {
@@ -19,6 +21,7 @@ function check(name: string, file: string, args: readonly string[]): void {
   const { status } = spawnSync(file, args, { stdio: 'inherit' });
   const seconds = ((performance.now() - started) / 1_000).toFixed(1);
   totals[status === 0 ? 'passed' : 'failed'] += 1;
+  if (status !== 0) failures.push(name);
   console.log(`${status === 0 ? 'ok  ' : 'FAIL'} ${name} (${seconds} s)`);
 }
 
@@ -27,8 +30,29 @@ interface Report {
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
-  readonly numFailedTestSuites: number;
-  readonly testResults: readonly { readonly name: string; readonly status: string; readonly assertionResults: readonly unknown[] }[];
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages?: readonly string[] | null;
+    }[];
+  }[];
+}
+
+const firstLine = (text: string): string => text.split('\n')[0] ?? '';
+
+/** A file that could not even be loaded has no tests to count; it is one failure. */
+function failuresOf(report: Report): readonly string[] {
+  return report.testResults.flatMap((file) => {
+    const name = relative(process.cwd(), file.name);
+    if (file.status === 'failed' && file.assertionResults.length === 0) return [`${name}: ${firstLine(file.message)}`];
+    return file.assertionResults
+      .filter((test) => test.status === 'failed')
+      .map((test) => `${name}: ${test.fullName}: ${firstLine(test.failureMessages?.[0] ?? '')}`);
+  });
 }
 
 function vitest(project: string, environment: Readonly<Record<string, string>> = {}): void {
@@ -42,18 +66,18 @@ function vitest(project: string, environment: Readonly<Record<string, string>> =
       env: { ...process.env, ...environment },
     },
   );
-  let failed = 0;
+  let failed: readonly string[] = [];
   try {
     const report = JSON.parse(readFileSync(output, 'utf8')) as Report;
     totals.passed += report.numPassedTests;
     totals.skipped += report.numPendingTests + report.numTodoTests;
-    // A file that could not even be loaded has no tests to count; it is one failure.
-    failed =
-      report.numFailedTests + report.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
-  } catch {
-    failed = 1;
+    failed = failuresOf(report);
+  } catch (error) {
+    failed = [`${project}: no report: ${String(error)}`];
   }
-  totals.failed += status === 0 ? failed : Math.max(failed, 1);
+  if (status !== 0 && failed.length === 0) failed = [`${project}: ended with ${status}`];
+  totals.failed += failed.length;
+  failures.push(...failed);
   console.log(`${status === 0 ? 'ok  ' : 'FAIL'} ${project} tests (${((performance.now() - started) / 1_000).toFixed(1)} s)`);
 }
 
@@ -86,5 +110,6 @@ for (const project of ['unit', 'engine', 'contract', 'e2e']) vitest(project, wan
 if (wantsAll) for (const project of ['kills', 'faults']) vitest(project);
 
 rmSync(reports, { recursive: true, force: true });
+for (const failure of failures) console.log(`FAIL ${failure}`);
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed === 0 ? 0 : 1;

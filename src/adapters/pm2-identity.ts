@@ -14,6 +14,8 @@ export function lockName(home: string): string {
 }
 
 const END_LIMIT_MS = 5_000;
+/** A process that is ending shows neither its files nor its environment any more, and the lock a moment longer. */
+const SETTLE_LIMIT_MS = 2_000;
 const POLL_MS = 20;
 
 /**
@@ -25,25 +27,41 @@ const POLL_MS = 20;
  * @throws AgentError PM2_UNAVAILABLE when the holder is not known to be the daemon, and is left alone, or does not end
  */
 export async function endDaemon(home: string): Promise<number | null> {
-  if (!existsSync(home)) return null;
-  const inode = lockInode(home);
-  if (inode === null) return null;
-  const holder = holderOf(inode);
-  if (holder === null) throw new AgentError('PM2_UNAVAILABLE', `who holds the lock of ${home} cannot be seen, so it is left alone`);
-  const ownership = judgeOwnership(identityOf(holder), { startTicks: holder.startTicks, marks: { [PM2_HOME_MARK]: [home] } });
-  if (ownership === 'gone') return null;
-  if (ownership !== 'ours')
-    throw new AgentError(
-      'PM2_UNAVAILABLE',
-      `pid ${holder.pid} holds the lock of ${home} and is not known to be its PM2 daemon; it is left alone`,
-    );
-  signalAll([holder], 'SIGKILL');
-  for (const end = performance.now() + END_LIMIT_MS; isSame(holder); ) {
-    if (performance.now() >= end) throw new AgentError('PM2_UNAVAILABLE', `the PM2 daemon ${holder.pid} does not end even with SIGKILL`);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  let found = lookForDaemon(home);
+  for (const end = performance.now() + SETTLE_LIMIT_MS; found.refusal !== null; found = lookForDaemon(home)) {
+    if (performance.now() >= end) throw new AgentError('PM2_UNAVAILABLE', found.refusal);
+    await pause();
   }
-  return holder.pid;
+  const { daemon } = found;
+  if (daemon === null) return null;
+  signalAll([daemon], 'SIGKILL');
+  for (const end = performance.now() + END_LIMIT_MS; isSame(daemon); await pause()) {
+    if (performance.now() >= end) throw new AgentError('PM2_UNAVAILABLE', `the PM2 daemon ${daemon.pid} does not end even with SIGKILL`);
+  }
+  return daemon.pid;
 }
+
+interface Look {
+  /** Null: nobody holds the lock, or the refusal says why it may not be ended. */
+  readonly daemon: Member | null;
+  readonly refusal: string | null;
+}
+
+function lookForDaemon(home: string): Look {
+  const inode = existsSync(home) ? lockInode(home) : null;
+  if (inode === null) return { daemon: null, refusal: null };
+  const holder = holderOf(inode);
+  if (holder === null) return { daemon: null, refusal: `who holds the lock of ${home} cannot be seen, so it is left alone` };
+  const ownership = judgeOwnership(identityOf(holder), { startTicks: holder.startTicks, marks: { [PM2_HOME_MARK]: [home] } });
+  if (ownership === 'ours') return { daemon: holder, refusal: null };
+  // One that is gone by now may have handed the lock on: look again.
+  return {
+    daemon: null,
+    refusal: `pid ${holder.pid} holds the lock of ${home} and is not known to be its PM2 daemon; it is left alone`,
+  };
+}
+
+const pause = () => new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
 
 /** Inode of the lock's socket; null: nobody has it. */
 function lockInode(home: string): string | null {
@@ -68,9 +86,18 @@ function holderOf(inode: string): Member | null {
 function hasOpen(pid: number, link: string): boolean {
   const directory = `/proc/${pid}/fd`;
   try {
-    return readdirSync(directory).some((name) => readlinkSync(`${directory}/${name}`) === link);
+    return readdirSync(directory).some((name) => targetOf(`${directory}/${name}`) === link);
   } catch {
     return false;
+  }
+}
+
+/** Null: closed since it was listed. */
+function targetOf(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
   }
 }
 
