@@ -1,26 +1,33 @@
 import { defineConfig } from 'vitest/config';
 
-const project = (name: string, include: string[], testTimeout: number, fileParallelism = true) => ({
+const project = (
+  name: string,
+  include: string[],
+  testTimeout: number,
+  workers: { fileParallelism?: boolean; maxWorkers?: number } = {},
+) => ({
   extends: true as const,
-  test: { name, include, testTimeout, hookTimeout: testTimeout, fileParallelism },
+  test: { name, include, testTimeout, hookTimeout: testTimeout, ...workers },
 });
+const ONE_FILE_AT_A_TIME = { fileParallelism: false };
 
-// Unit and engine tests are pure and run side by side; the others start real processes, so they run one file at a time.
+// Unit and engine tests are pure and run side by side. Contract tests start one real thing each, with a place and ports of its
+// own; the others run whole machines, so they run one file at a time.
 export default defineConfig({
   test: {
     passWithNoTests: false,
     projects: [
       project('unit', ['test/unit/**/*.test.ts', 'test/architecture.test.ts'], 10_000),
       project('engine', ['test/engine/**/*.test.ts'], 20_000),
-      project('contract', ['test/contract/**/*.test.ts'], 120_000, false),
-      project('e2e', ['test/e2e/**/*.test.ts'], 180_000, false),
+      project('contract', ['test/contract/**/*.test.ts'], 120_000, { maxWorkers: 2 }),
+      project('e2e', ['test/e2e/**/*.test.ts'], 180_000, ONE_FILE_AT_A_TIME),
       // Long, and only with --all or by name: installations that are killed.
-      project('kills', ['test/kills/**/*.test.ts'], 180_000, false),
+      project('kills', ['test/kills/**/*.test.ts'], 180_000, ONE_FILE_AT_A_TIME),
       // Long as well: every fault of docs/faults.md, and a storm of them. Each file minds its own agents side by side.
-      project('faults', ['test/faults/**/*.test.ts'], 600_000, false),
+      project('faults', ['test/faults/**/*.test.ts'], 600_000, ONE_FILE_AT_A_TIME),
       // Only by name: they need a real ComfyUI, or a GPU, and are skipped with the reason where there is none.
-      project('real', ['test/real/**/*.test.ts'], 1_200_000, false),
-      project('gpu', ['test/gpu/**/*.test.ts'], 1_800_000, false),
+      project('real', ['test/real/**/*.test.ts'], 1_200_000, ONE_FILE_AT_A_TIME),
+      project('gpu', ['test/gpu/**/*.test.ts'], 1_800_000, ONE_FILE_AT_A_TIME),
     ],
   },
 });

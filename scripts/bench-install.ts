@@ -154,8 +154,6 @@ try {
     await rm(root, { recursive: true, force: true });
     await freshRoot(root, lab);
     await rename(join(directory, 'cache'), join(root, 'cache'));
-    // Bytecode belongs to a release; that of the removed one serves nobody.
-    await rm(join(root, 'cache/pycache'), { recursive: true, force: true });
     warmRuns.push(await install(root, home));
   }
   const warm = warmRuns.toSorted((a, b) => a.ms - b.ms)[Math.floor(runs / 2)] ?? cold;

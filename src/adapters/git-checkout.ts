@@ -2,13 +2,14 @@
  * Work trees of releases. Objects come from the mirror by `git clone` of a path, which hard-links them: a work tree costs
  * no second copy and yet stays whole when the cache is deleted (as it would not with alternates: --shared, --reference).
  */
-import { lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { fetchLfs, findLfsPointers } from './git-lfs.ts';
+import type { MirrorCommit } from './git-mirror.ts';
 import type { SubmoduleFacts } from './git-submodules.ts';
 
 export interface CheckoutRequest {
@@ -24,13 +25,13 @@ export interface CheckoutRequest {
 
 /**
  * Writes a work tree beside its place and renames it there when it is complete.
- * @param cloneObjects makes the repository without its files (cloneFromMirror, under the mirror's lock) and tells the commit
+ * @param cloneObjects makes the repository without its files (cloneFromMirror, under the mirror's lock) and tells what to check out
  */
 export async function checkoutTree(
   runner: GitRunner,
   request: CheckoutRequest,
   options: GitOptions,
-  cloneObjects: (directory: string) => Promise<string>,
+  cloneObjects: (directory: string) => Promise<MirrorCommit>,
 ): Promise<GitCheckout> {
   const { remote, directory, lfs } = request;
   if (await exists(directory))
@@ -40,24 +41,26 @@ export async function checkoutTree(
   // Left by an agent that was killed.
   await rm(unfinished, { recursive: true, force: true });
   try {
-    const commit = await cloneObjects(unfinished);
+    const { commit, commitDate } = await cloneObjects(unfinished);
     const call: GitCall = { cwd: unfinished, doing: 'checking out', remote, ...options };
     await both(
       runner.run(['config', 'remote.origin.url', remote.url], call),
       runner.run(['checkout', '--progress', '--force', '--detach', commit], call),
     );
-    const facts = await describeTree(runner, unfinished, remote, options);
-    if (facts.commit !== commit) {
-      throw new AgentError('COMMIT_NOT_FOUND', `${redactUrl(remote.url)} gave ${facts.commit} in place of ${commit}`, {
+    const head = (await readFile(join(unfinished, '.git/HEAD'), 'utf8')).trim();
+    if (head !== commit) {
+      throw new AgentError('COMMIT_NOT_FOUND', `${redactUrl(remote.url)} gave ${head} in place of ${commit}`, {
         details: { url: redactUrl(remote.url), commit },
       });
     }
     const below = (await request.submodules?.(unfinished)) ?? { submodules: [], lfsPointers: [], warnings: [] };
-    const own = lfs ? await fetchLfs(runner, unfinished, remote, facts.lfsPointers, options) : { ...facts, warnings: [] };
+    const lfsPointers = await findLfsPointers(runner, { ...call, doing: 'reading the work tree of' });
+    const own = lfs ? await fetchLfs(runner, unfinished, remote, lfsPointers, options) : { lfsPointers, warnings: [] };
     if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `checking out ${redactUrl(remote.url)} was interrupted`);
     await rename(unfinished, directory);
     return {
-      ...facts,
+      commit,
+      commitDate,
       branch: request.branch,
       submodules: below.submodules,
       lfsPointers: [...own.lfsPointers, ...below.lfsPointers],

@@ -184,7 +184,9 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
       return repaired(remote, async () => {
         const found = await locate(source, remote, call);
         const commit =
-          source.commit === null ? found.commit : await mirrors.withCommit(remote, found, call, async (_mirror, whole) => whole);
+          source.commit === null
+            ? found.commit
+            : await mirrors.withCommit(remote, found, call, async (_mirror, { commit: whole }) => whole);
         return { commit, branch: found.branch };
       });
     },
@@ -197,9 +199,9 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
           ? (place: string) => fetchSubmodules({ runner, mirrors, repaired }, { remote, directory: place, lfs }, call)
           : null;
         return checkoutTree(runner, { remote, branch: found.branch, directory, submodules, lfs }, call, (place) =>
-          mirrors.withCommit(remote, found, call, async (mirror, commit) => {
+          mirrors.withCommit(remote, found, call, async (mirror, inMirror) => {
             await cloneFromMirror(runner, mirror, place, remote, call);
-            return commit;
+            return inMirror;
           }),
         );
       });
@@ -210,7 +212,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
       return repaired(remote, async () => {
         const found = await locate(source, remote, call);
         const branch = source.commit === null && found.ref?.startsWith('refs/heads/') ? found.ref : null;
-        await mirrors.withCommit(remote, found, call, (mirror, commit) =>
+        await mirrors.withCommit(remote, found, call, (mirror, { commit }) =>
           updateSharedFolder(runner, { remote, commit, branch, directory, mirror }, call),
         );
         return { ...(await describeTree(runner, directory, remote, call)), branch: found.branch };

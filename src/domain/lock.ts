@@ -76,6 +76,8 @@ export const Lock = z.strictObject({
     platform: z.string(),
     /** Digest of the python settings: while they are the same, the packages below are preferred. */
     requestDigest: z.string(),
+    /** Digest of all that was asked of the resolver: while it is the same, the packages below are the answer. */
+    questionDigest: z.string().optional(),
     torchBackend: z.string().nullable(),
     packages: z.array(LockedPackage),
     /** Lines that packs may not move, as given to pip and uv. */

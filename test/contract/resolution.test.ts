@@ -97,11 +97,11 @@ describe.skipIf(unreachable !== null)('one resolution over ComfyUI and its packs
       tracker,
       signal: new AbortController().signal,
     } as unknown as InstallContext;
-    const { python } = await createEnvironment(context, true);
-    return { context, compiled, log, environments, python };
+    return { context, compiled, log, environments, ...(await createEnvironment(context, true)) };
   };
   type Case = Awaited<ReturnType<typeof aCase>>;
-  const resolved = ({ context, python }: Case, preferences?: readonly LockedPackage[]) => resolveEnvironment(context, python, preferences);
+  const resolved = ({ context, ...environment }: Case, preferences: readonly LockedPackage[] = []) =>
+    resolveEnvironment({ ...context, lock: null, pins: { ...context.pins, preferences } }, environment);
   const versions = (packages: readonly LockedPackage[]) => Object.fromEntries(packages.map(({ name, version }) => [name, version]));
 
   it('60 packs with a conflict pair cost six calls of uv, and one of the pair is left out', async () => {

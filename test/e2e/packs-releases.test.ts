@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,13 +22,13 @@ const start = async (nodes: string): Promise<TestAgent> => {
   return agent;
 };
 
-/** Installs, and waits until the instance runs from the new release. */
 /** Inode of the first file below a directory whose name begins so. */
 async function glimpse(directory: string, name: string): Promise<number> {
   const found = (await readdir(directory, { recursive: true })).find((path) => path.split('/').at(-1)?.startsWith(name));
   return (await lstat(join(directory, found ?? name))).ino;
 }
 
+/** Installs, and waits until the instance runs from the new release. */
 async function installed(agent: TestAgent, verb: 'install' | 'reinstall'): Promise<void> {
   const before = await readlink(join(agent.root, 'current'));
   const result = await agent.cli(verb);
@@ -72,6 +73,13 @@ describe('what a pack wrote into its own folder', () => {
     expect(compiled).toHaveLength(3);
     expect(new Set(compiled).size).toBe(1);
     await untilHealthy(agent);
+
+    // Nor once more for a root that has nothing but the cache.
+    const next = await newRoot();
+    execFileSync('cp', ['-al', join(agent.root, 'cache'), join(next, 'cache')]);
+    await (await startAgent({ root: next, gpus: 1 })).untilReady([0]);
+    const [own] = (await readdir(join(next, 'releases'))).toSorted();
+    expect(await glimpse(join(next, 'cache/pycache', own ?? ''), 'argparse.')).toBe(compiled[0]);
   });
 });
 

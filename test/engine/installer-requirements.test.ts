@@ -43,6 +43,30 @@ describe('requirements that do not fit', () => {
     expect(machine.world.python.calls.filter((call) => call.startsWith('resolve'))).toHaveLength(6);
   });
 
+  it('are not resolved again for a pack that moves without other requirements; what was left out stays out', async () => {
+    await lab({ packs: CLASH });
+    await install();
+    const { world } = machine;
+    const asked = () => world.python.calls.filter((call) => call.startsWith('resolve')).length;
+    const move = async (requirements: string): Promise<void> => {
+      const files = { '__init__.py': `NODES = {} # ${requirements}`, 'requirements.txt': requirements };
+      const commit = push(world.repositories[packUrl('ComfyUI-Three')], 'ComfyUI-Three', files);
+      world.files.put('/workspace/shared/config_nodes.json', configNodes('ComfyUI-One', 'ComfyUI-Two', { name: 'ComfyUI-Three', commit }));
+      expect((await install()).state).toBe('succeeded');
+      expect(await pack('ComfyUI-Three')).toMatchObject({ commit, state: 'loaded' });
+    };
+    const [before, first] = [asked(), await current()];
+    await move('pillow');
+    expect(asked()).toBe(before);
+    const second = await current();
+    expect(second?.id).not.toBe(first?.id);
+    expect(second?.packages).toEqual(first?.packages);
+    expect(await pack('ComfyUI-Two')).toMatchObject({ state: 'failed', quarantined: true, error: expect.stringContaining('numpy>=2') });
+    expect(await custom('ComfyUI-Two.disabled')).not.toBeNull();
+    await move('pillow>=11');
+    expect(asked()).toBeGreaterThan(before);
+  });
+
   it('for want of a version that came out a moment ago are asked once more of the indexes as they are now', async () => {
     const pillow = async () => (await current())?.packages['pillow'];
     await lab({ packs: { 'ComfyUI-One': 'pillow', 'ComfyUI-Two': 'pillow>=12' }, nodes: configNodes('ComfyUI-One') });

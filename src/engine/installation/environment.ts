@@ -1,11 +1,12 @@
 import { AgentError } from '../../domain/errors.ts';
-import { type LockedPackage, requirementLine } from '../../domain/lock.ts';
+import { requirementLine } from '../../domain/lock.ts';
 import { fixedLines, overrideWords } from '../../plan/conflicts.ts';
 import { machineProblems } from '../../plan/lock.ts';
 import { chooseTorch, environmentConstraints, packConstraints } from '../../plan/python.ts';
 import { type InstallContext, packDirectory } from './context.ts';
 import { movable, placed } from './pack-paths.ts';
 import { calls } from './python-calls.ts';
+import { answeredBefore, questionDigest } from './question.ts';
 import { coreFiles, packFiles } from './requirement-files.ts';
 import { explained, type Resolution, resolverOf, resolveWithPacks } from './resolution.ts';
 
@@ -21,7 +22,7 @@ export interface BuiltEnvironment extends PlannedEnvironment {
   readonly constraintsFile: string | null;
 }
 
-const NOTHING: Resolution = { packages: [], constraints: [], torchBackend: null, quarantined: [] };
+const NOTHING: Resolution = { packages: [], constraints: [], torchBackend: null, quarantined: [], questionDigest: null };
 
 /**
  * Decides what the Python environment of the release holds and makes an empty one: as the lock has it, or by one resolution
@@ -32,7 +33,7 @@ export async function planEnvironment(context: InstallContext): Promise<PlannedE
   const needsUv = await asksForPackages(context);
   const { python, pythonVersion } = await createEnvironment(context, needsUv);
   const resolution = needsUv
-    ? (lockedResolution(context, pythonVersion) ?? (await resolveEnvironment(context, python, context.pins.preferences)))
+    ? (lockedResolution(context, pythonVersion) ?? (await resolveEnvironment(context, { python, pythonVersion })))
     : NOTHING;
   return { python, pythonVersion, resolution };
 }
@@ -48,9 +49,15 @@ function lockedResolution(context: InstallContext, pythonVersion: string): Resol
     tracker.detail(`${text}: resolving anew`);
     return null;
   }
-  const { packages, constraints, torchBackend } = pins.python;
+  const { packages, constraints, torchBackend, questionDigest: question = null } = pins.python;
   tracker.detail(`${packages.length} packages as agent.lock.json has them`);
-  return { packages, constraints, torchBackend, quarantined: [...pins.quarantined].map(([name, reason]) => ({ name, reason })) };
+  return {
+    packages,
+    constraints,
+    torchBackend,
+    quarantined: [...pins.quarantined].map(([name, reason]) => ({ name, reason })),
+    questionDigest: question,
+  };
 }
 
 /** Whether ComfyUI or a pack asks for any package; without one no uv is needed. */
@@ -70,14 +77,10 @@ export async function createEnvironment(
   return { python, pythonVersion };
 }
 
-/**
- * Finds what the environment is to hold and changes nothing.
- * @param preferences an earlier resolution: its versions are kept where they still fit
- */
+/** Finds what the environment is to hold and changes nothing. Versions of the lock are kept where they still fit. */
 export async function resolveEnvironment(
   context: InstallContext,
-  python: string,
-  preferences: readonly LockedPackage[] = [],
+  { python, pythonVersion }: Pick<PlannedEnvironment, 'python' | 'pythonVersion'>,
 ): Promise<Resolution> {
   const { spec, config, tracker } = context;
   const core = await coreFiles(context);
@@ -88,6 +91,13 @@ export async function resolveEnvironment(
   tracker.detail(`torch ${torch.pin ?? torch.backend ?? 'as the indexes have it'}: ${torch.reason}`);
   for (const entry of config.python.overrides) tracker.log(`override ${overrideWords(entry)}`);
   const constraints = environmentConstraints(torch, spec.python.constraints);
+  const question = await questionDigest(context, [...core, ...packs], { torchBackend: torch.backend, constraints });
+  const known = answeredBefore(context, question, pythonVersion);
+  if (known !== null) {
+    tracker.detail(`${known.packages.length} packages as before: no requirement has changed`);
+    return known;
+  }
+  const { preferences } = context.pins;
   const common = { ...calls(context, python, torch.backend), overrides: spec.python.overrides, preferences };
 
   tracker.detail('resolving the requirements of ComfyUI');
@@ -111,6 +121,7 @@ export async function resolveEnvironment(
     quarantined: found.quarantined,
     constraints: held,
     torchBackend: torch.backend,
+    questionDigest: question,
   };
 }
 

@@ -52,6 +52,7 @@ export function lockOf(
       version: pythonVersion,
       platform: ports.python.platform(),
       requestDigest: pythonRequestDigest(spec),
+      ...(resolution.questionDigest === null ? {} : { questionDigest: resolution.questionDigest }),
       torchBackend: resolution.torchBackend,
       packages: [...withPackages(resolution, added).packages].sort((a, b) => (a.name < b.name ? -1 : 1)),
       constraints: [...resolution.constraints],

@@ -17,6 +17,8 @@ export interface Resolution {
   readonly torchBackend: string | null;
   /** Packs left out because their requirements do not fit. */
   readonly quarantined: readonly { readonly name: string; readonly reason: string }[];
+  /** Of what it is the answer to, see `questionDigest`; null: it can be the answer to nothing else. */
+  readonly questionDigest: string | null;
 }
 
 export interface PackQuestion {

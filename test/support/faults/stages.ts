@@ -38,6 +38,29 @@ const SECRETS = {
   CUDA_VISIBLE_DEVICES: '77',
 };
 
+/** State, logs and outputs lie on disks of so many MiB that only the agent and its children see. */
+export async function smallDisks(mebibytes: number): Promise<Required<Pick<SceneOptions, 'root' | 'prefix' | 'config' | 'hidden'>>> {
+  const root = await newRoot();
+  const disks = ['state', 'logs', 'shared/outputs'].map((path) => join(root, path));
+  await Promise.all(disks.map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
+  const mounts = `for disk in "$1" "$2" "$3"; do mount -t tmpfs -o size=${mebibytes}m,mode=700 tmpfs "$disk" || exit 1; done; shift 3; exec "$@"`;
+  return {
+    root,
+    prefix: ['unshare', '-m', 'sh', '-c', mounts, 'sh', ...disks],
+    config: { disk: { warnFreeMb: 1, minFreeMb: 0, warnFullWithinMs: 0 }, cleanup: { whenLow: [] } },
+    hidden: true,
+  };
+}
+
+/** Timers for what lasts, which is acted on soon. */
+export const EAGER = {
+  ...SHORT,
+  hangGraceMs: 6_000,
+  hangIdleMs: 2_500,
+  noProgressMs: 4_000,
+  websocket: { periodMs: 1_000, timeoutMs: 2_000, failureThreshold: 3 },
+};
+
 /** Kinds of machine that rows run on. */
 const stages = {
   /** PM2's daemon is the agent's own, timers are short. */
@@ -58,13 +81,7 @@ const stages = {
   eager: async (): Promise<SceneOptions> => ({
     gpus: 2,
     config: {
-      health: {
-        ...SHORT,
-        hangGraceMs: 6_000,
-        hangIdleMs: 2_500,
-        noProgressMs: 4_000,
-        websocket: { periodMs: 1_000, timeoutMs: 2_000, failureThreshold: 3 },
-      },
+      health: EAGER,
       pm2: { killTimeoutMs: 2_000 },
       log: { maxFileMb: 1, keepFiles: 1, floodMbPerSecond: 1 },
       memory: { budgetMb: 160 },
@@ -84,17 +101,8 @@ const stages = {
   secrets: async (): Promise<SceneOptions> => ({ ...owned, environment: SECRETS }),
   /** State, logs and outputs lie on small disks that only the agent and its children see. */
   smallDisks: async (): Promise<SceneOptions> => {
-    const root = await newRoot();
-    const disks = ['state', 'logs', 'shared/outputs'].map((path) => join(root, path));
-    await Promise.all(disks.map((path) => mkdir(path, { recursive: true, mode: 0o700 })));
-    const mounts = 'for disk in "$1" "$2" "$3"; do mount -t tmpfs -o size=4m,mode=700 tmpfs "$disk" || exit 1; done; shift 3; exec "$@"';
-    return {
-      ...owned,
-      root,
-      prefix: ['unshare', '-m', 'sh', '-c', mounts, 'sh', ...disks],
-      config: { ...owned.config, disk: { warnFreeMb: 1, minFreeMb: 0, warnFullWithinMs: 0 }, cleanup: { whenLow: [] } },
-      hidden: true,
-    };
+    const { config, ...disks } = await smallDisks(4);
+    return { ...owned, ...disks, config: { ...owned.config, ...config } };
   },
 } as const;
 export type StageName = keyof typeof stages;
