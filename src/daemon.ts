@@ -60,7 +60,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     current: () => live.config,
   });
   await endLeftChildren(ports, layout, log);
-  const machineName = (await ports.hardware.machine(layout.root)).hostname;
+  const machineName = ports.hardware.hostname();
   let url: string | null = null;
   const core = await createCore({ ports, log, configuration, version, machineName, pid, isDaemon: true, mayWrite: true, url: () => url });
   const { reconciler, journal } = core;

@@ -69,7 +69,7 @@ export async function startInProcess(
     readOnly: !isChange,
   });
   if (isChange) await endLeftChildren(ports, layout, silent);
-  const machineName = (await ports.hardware.machine(layout.root)).hostname;
+  const machineName = ports.hardware.hostname();
   const core = await createCore({
     ports,
     log: silent,
@@ -83,7 +83,9 @@ export async function startInProcess(
   });
   await ports.processes.connect().catch(() => undefined);
   await core.refreshInputs();
-  await Promise.all([core.surveys.gpus(), core.surveys.machine(), core.surveys.models(), core.resources.look()]);
+  // What only people look at is not waited for by what changes something.
+  const machine = isChange ? [] : [core.surveys.machine()];
+  await Promise.all([core.surveys.gpus(), ...machine, core.surveys.models(), core.resources.look()]);
   await core.reconciler.trigger();
   return {
     agent: core.agent,

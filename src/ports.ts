@@ -141,7 +141,10 @@ export interface Kernel {
 export interface Hardware {
   /** One nvidia-smi reading, within the time limit. @throws AgentError GPU_QUERY_FAILED */
   gpus(): Promise<GpuReading>;
+  /** Facts that programs must be asked for: up to seconds. */
   machine(root: string): Promise<MachineFacts>;
+  /** Known without asking anybody. */
+  hostname(): string;
 }
 
 /** The log of the kernel: /dev/kmsg, else the system's journal. Both reject with KERNEL_LOG_UNREADABLE. */
@@ -412,6 +415,8 @@ export interface Files {
   treeSize(path: string): Promise<number>;
   /** The same, and how much of it is in no other place (files with one name only): what its removal would free. */
   treeUsage(path: string): Promise<{ readonly bytes: number; readonly ownBytes: number }>;
+  /** Another text whenever anything below the directory was added, removed, renamed or written, also when its content is the same. */
+  treeStamp(path: string): Promise<string>;
   /** Takes the lock or tells who has it: the lock dies with its process. @throws AgentError ROOT_LOCKED */
   lock(path: string, owner: string): Promise<FileLock>;
   appendLine(path: string, line: string): Promise<void>;

@@ -7,7 +7,7 @@ import { errorCode, isAbsent, readFault, writeFault } from './file-errors.ts';
 import { takeLock } from './file-lock.ts';
 import { moveTree } from './file-move.ts';
 import { tailFile } from './file-tail.ts';
-import { copyTree, syncDirectory, treeUsage } from './file-tree.ts';
+import { copyTree, syncDirectory, treeStamp, treeUsage } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
 
 const NO_USAGE = { bytes: 0, ownBytes: 0 };
@@ -81,6 +81,7 @@ export function createFiles(): Files {
     },
     treeSize: async (path) => (await reading(path, () => treeUsage(path), NO_USAGE)).bytes,
     treeUsage: (path) => reading(path, () => treeUsage(path), NO_USAGE),
+    treeStamp: (path) => reading(path, () => treeStamp(path), ''),
     lock: takeLock,
     appendLine: (path, line) => writing(path, () => fs.appendFile(path, `${line}\n`)),
     tail: tailFile,

@@ -2,13 +2,13 @@
  * Work trees of releases. Objects come from the mirror by `git clone` of a path, which hard-links them: a work tree costs
  * no second copy and yet stays whole when the cache is deleted (as it would not with alternates: --shared, --reference).
  */
-import { lstat, mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
-import { fetchLfs, findLfsPointers } from './git-lfs.ts';
+import { fetchLfs, findLfsPointers, mayUseLfs } from './git-lfs.ts';
 import type { MirrorCommit } from './git-mirror.ts';
 import type { SubmoduleFacts } from './git-submodules.ts';
 
@@ -43,10 +43,8 @@ export async function checkoutTree(
   try {
     const { commit, commitDate } = await cloneObjects(unfinished);
     const call: GitCall = { cwd: unfinished, doing: 'checking out', remote, ...options };
-    await both(
-      runner.run(['config', 'remote.origin.url', remote.url], call),
-      runner.run(['checkout', '--progress', '--force', '--detach', commit], call),
-    );
+    await nameOrigin(unfinished, remote);
+    await runner.run(['checkout', '--progress', '--force', '--detach', commit], call);
     const head = (await readFile(join(unfinished, '.git/HEAD'), 'utf8')).trim();
     if (head !== commit) {
       throw new AgentError('COMMIT_NOT_FOUND', `${redactUrl(remote.url)} gave ${head} in place of ${commit}`, {
@@ -54,7 +52,7 @@ export async function checkoutTree(
       });
     }
     const below = (await request.submodules?.(unfinished)) ?? { submodules: [], lfsPointers: [], warnings: [] };
-    const lfsPointers = await findLfsPointers(runner, { ...call, doing: 'reading the work tree of' });
+    const lfsPointers = (await mayUseLfs(unfinished)) ? await findLfsPointers(runner, { ...call, doing: 'reading the work tree of' }) : [];
     const own = lfs ? await fetchLfs(runner, unfinished, remote, lfsPointers, options) : { lfsPointers, warnings: [] };
     if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `checking out ${redactUrl(remote.url)} was interrupted`);
     await rename(unfinished, directory);
@@ -86,6 +84,20 @@ export async function cloneFromMirror(
     ...call,
     ...(remote.transport === 'local' ? { remote } : {}),
   });
+}
+
+/**
+ * What `git config remote.origin.url` does to a fresh clone, where git wrote the mirror's path. Without a process: each is a
+ * fork of the whole agent, and an installation has many repositories.
+ */
+export async function nameOrigin(directory: string, remote: GitUrl): Promise<void> {
+  const path = join(directory, '.git/config');
+  const value = remote.url.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\t', '\\t');
+  const text = await readFile(path, 'utf8');
+  await writeFile(
+    path,
+    text.replace(/^\turl = .*$/m, () => `\turl = "${value}"`),
+  );
 }
 
 /** HEAD, its date, and the LFS pointers of a work tree; submodules are another matter. */

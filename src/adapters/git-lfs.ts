@@ -1,5 +1,5 @@
 /** Files that git keeps as pointers and Git LFS as objects: found always, fetched when asked. */
-import { lstat, open } from 'node:fs/promises';
+import { lstat, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
@@ -14,6 +14,17 @@ export interface LfsFacts {
   /** Still pointers. */
   readonly lfsPointers: readonly string[];
   readonly warnings: readonly string[];
+}
+
+/** Whether any .gitattributes of a fresh work tree speaks of LFS. Only such a tree need be asked for its files. */
+export async function mayUseLfs(directory: string): Promise<boolean> {
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    // git follows no link to one either.
+    if (entry.name === '.gitattributes' && entry.isFile() && (await readFile(path, 'latin1')).includes('lfs')) return true;
+    if (entry.isDirectory() && entry.name !== '.git' && (await mayUseLfs(path))) return true;
+  }
+  return false;
 }
 
 /** Files of one work tree, without its submodules, that .gitattributes gives to LFS and that still are pointers. */

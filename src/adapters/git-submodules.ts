@@ -9,7 +9,7 @@ import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { LockedSubmodule } from '../domain/lock.ts';
 import type { GitOptions } from '../ports.ts';
-import { cloneFromMirror, describeTree, exists } from './git-checkout.ts';
+import { cloneFromMirror, describeTree, exists, nameOrigin } from './git-checkout.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { fetchLfs } from './git-lfs.ts';
 import type { Mirrors } from './git-mirror.ts';
@@ -144,7 +144,7 @@ async function cloneAt(tools: SubmoduleTools, wanted: Wanted, directory: string,
   await rm(directory, { recursive: true, force: true });
   await mirrors.withCommit(remote, { commit, ref: null }, options, (mirror) => cloneFromMirror(runner, mirror, directory, remote, options));
   const call: GitCall = { cwd: directory, doing: 'checking out', remote, ...options };
-  await runner.run(['config', 'remote.origin.url', remote.url], call);
+  await nameOrigin(directory, remote);
   await runner.run(['checkout', '--progress', '--force', '--detach', commit], call);
 }
 

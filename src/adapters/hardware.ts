@@ -1,4 +1,5 @@
 import { access } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { AgentError } from '../domain/errors.ts';
 import type { Gpu, GpuReading, UnreachableGpu } from '../domain/gpu.ts';
 import type { CommandResult, Hardware, Shell } from '../ports.ts';
@@ -160,6 +161,7 @@ export function createHardware(options: HardwareOptions): Hardware {
     },
 
     machine: createMachineFacts(),
+    hostname,
   };
 }
 

@@ -168,6 +168,30 @@ describe.each([
     expect(await files.readText(`${root}/ours`)).toBe('ours');
   });
 
+  it('stamps a tree: the same while nothing happens, another after every change', async () => {
+    const tree = `${root}/tree`;
+    await files.ensureDirectory(`${tree}/deep`);
+    await files.writeText(`${tree}/deep/file`, 'one');
+    await files.writeText(`${root}/beside`, 'x');
+    const stamps = [await files.treeStamp(tree)];
+    expect(await files.treeStamp(tree)).toBe(stamps[0]);
+    await files.writeText(`${root}/beside`, 'y');
+    expect(await files.treeStamp(tree)).toBe(stamps[0]);
+    const changes = [
+      () => files.writeText(`${tree}/deep/file`, 'two'),
+      () => files.writeText(`${tree}/deep/more`, ''),
+      () => files.link('file', `${tree}/deep/link`),
+      () => files.move(`${tree}/deep/more`, `${tree}/deep/renamed`),
+      () => files.remove(`${tree}/deep/renamed`),
+      () => files.remove(tree),
+    ];
+    for (const change of changes) {
+      await change();
+      stamps.push(await files.treeStamp(tree));
+    }
+    expect(new Set(stamps).size).toBe(stamps.length);
+  });
+
   it('adds up a tree without what links lead to', async () => {
     await files.ensureDirectory(`${root}/tree/deep`);
     const empty = await files.treeSize(`${root}/tree`);

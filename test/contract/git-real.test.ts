@@ -67,6 +67,15 @@ describe('git on local repositories', () => {
     expect(await harness.git.checkout(source(origin.url), `${place}-3`, { recursive: false })).toMatchObject({ commit: next });
   });
 
+  it('leaves the named URL as origin of the work tree, whatever is in it', async () => {
+    const plain = await harness.origin('one');
+    await plain.commit({ a: '1' });
+    const awkward = join(harness.root, 'a "quoted"; #name \\');
+    await rename(plain.url.replace('file://', ''), awkward);
+    await harness.git.checkout(source(awkward), place, { recursive: false });
+    expect((await gitFor(place, ['config', '--get-all', 'remote.origin.url'])).trim()).toBe(awkward);
+  });
+
   it('finds a commit that no branch holds', async () => {
     const origin = await harness.origin('one');
     await origin.commit({ a: '1' });

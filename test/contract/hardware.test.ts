@@ -71,7 +71,9 @@ describe.each([
   });
 
   it('tells about the machine', async () => {
-    const facts = await (await open('two cards')).machine('/no/such/root/yet');
+    const hardware = await open('two cards');
+    const facts = await hardware.machine('/no/such/root/yet');
+    expect(hardware.hostname()).toBe(facts.hostname);
     expect(MachineFacts.parse(facts)).toEqual(facts);
     expect(facts.os).not.toBe('');
     expect(facts.cores).toBeGreaterThan(0);

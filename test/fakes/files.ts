@@ -238,6 +238,10 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
       const bytes = await files.treeSize(path);
       return { bytes, ownBytes: bytes };
     },
+    treeStamp: async (path) => {
+      const place = resolve(path);
+      return JSON.stringify([place, ...children(place)].map((each) => [each, nodes.get(each)]));
+    },
     lock: async (path, owner) => {
       const holder = locks.get(path);
       if (holder !== undefined)

@@ -41,6 +41,7 @@ export function createFakeHardware(initial: readonly Gpu[] | null = null): FakeH
         return { present: shown !== null, gpus: shown ?? [] };
       },
       machine: async () => facts,
+      hostname: () => facts.hostname,
     },
     gpus: (gpus) => {
       shown = gpus;

@@ -36,7 +36,7 @@ export async function planRelease(context: InstallContext): Promise<PlannedRelea
   const { tracker } = context;
   await tracker.step('prepare', () => prepare(context));
   const source = await tracker.step('source', () => fetchSource(context));
-  await tracker.step('packs', () => fetchPacks(context));
+  await tracker.step('packs', () => withBytecode(context, fetchPacks(context)));
   const environment = await tracker.step('resolve', () => planEnvironment(context));
   const lock = lockOf(context, source, environment, []);
   tracker.difference(lockDifference(context.lock, lock));
@@ -181,7 +181,14 @@ async function prepare(context: InstallContext): Promise<void> {
     await removeRelease(files, layout, name);
   }
   await files.ensureDirectory(directory);
-  await inheritBytecode(context);
+}
+
+/** Nothing runs before packs are there, and what links it is no work for this process. */
+async function withBytecode(context: InstallContext, packs: Promise<void>): Promise<void> {
+  const both = [packs, inheritBytecode(context)];
+  // Neither is still at work when the other has failed.
+  await Promise.allSettled(both);
+  await Promise.all(both);
 }
 
 /** The path the predecessor used: a link to a link, so that it may be made before the switch. */

@@ -18,13 +18,12 @@ export async function setUpPacks(context: InstallContext, environment: BuiltEnvi
   const variables = scriptEnvironment(context, environment);
   let resolution = environment.resolution;
   const adopted: LockedPackage[] = [];
-  let haveRun = false;
   const packs = spec.packs.filter((pack) => stateOf(context, pack.name) !== 'failed');
+  const stamps = new Map(await Promise.all(packs.map(async ({ name }) => [name, await stampOf(context, name)] as const)));
   for (const [index, pack] of packs.entries()) {
     tracker.pack(pack.name, { state: 'installing' });
     await writeDotEnv(context, pack);
     for (const script of await scriptsOf(context, pack, environment.python)) {
-      haveRun = true;
       const before = await ports.python.packages(environment.python);
       // A failing script is told and not fatal: the trial start decides whether the pack loads.
       const failure = await runScript(context, pack, script, variables);
@@ -38,13 +37,16 @@ export async function setUpPacks(context: InstallContext, environment: BuiltEnvi
   }
   await forEachLimited(packs, config.install.concurrency, async (pack) => {
     const directory = packDirectory(context, pack.name);
-    // Scripts may write into the folders of other packs; without any there is nothing but what was put there above.
-    const generated = haveRun ? await untrackedPaths(ports, directory) : (await ports.files.exists(`${directory}/.env`)) ? ['.env'] : [];
-    const altered = haveRun ? await alteredFiles(ports, directory) : [];
+    // Scripts may write into the folders of other packs; what nobody touched need not be compared with its source.
+    const isTouched = (await stampOf(context, pack.name)) !== stamps.get(pack.name);
+    const generated = isTouched ? await untrackedPaths(ports, directory) : [];
+    const altered = isTouched ? await alteredFiles(ports, directory) : [];
     tracker.pack(pack.name, { state: 'installed', generated: [...generated], altered });
   });
   return [...new Map(adopted.map((locked) => [locked.name, locked])).values()];
 }
+
+const stampOf = (context: InstallContext, pack: string): Promise<string> => context.ports.files.treeStamp(packDirectory(context, pack));
 
 /** Written without a shell, 0600 from the start. A variable that is not set gives an empty value, as before. */
 async function writeDotEnv(context: InstallContext, pack: PackSpec): Promise<void> {
