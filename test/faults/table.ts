@@ -4,6 +4,7 @@ import { cardVerdictRows } from './rows/card-verdicts.ts';
 import { cardRows } from './rows/cards.ts';
 import { endRows } from './rows/ends.ts';
 import { fileRows } from './rows/files.ts';
+import { healingRows } from './rows/healing.ts';
 import { installRows } from './rows/installs.ts';
 import { pm2Rows } from './rows/pm2.ts';
 import { portRows } from './rows/ports.ts';
@@ -20,6 +21,7 @@ export const faultRows: readonly FaultRow[] = [
   ...cardRows,
   ...cardVerdictRows,
   ...verdictRows,
+  ...healingRows,
   ...fileRows,
   ...installRows,
 ];

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { baseEnvironment, newRoot } from '../agent.ts';
 import { mayUseKmsg } from '../kernel-log.ts';
+import { memoryGroup } from '../memory-group.ts';
 import { installFakeNvidiaSmi } from '../nvidia-smi.ts';
 import { openScene, type Scene, type SceneOptions } from './scene.ts';
 
@@ -87,6 +88,21 @@ const stages = {
       memory: { budgetMb: 160 },
     },
   }),
+  /** A process may be put into a memory cgroup with a limit. */
+  memoryLimit: async () => owned,
+  /** A daemon that answers nothing is soon replaced. */
+  shortDeaf: async (): Promise<SceneOptions> => ({
+    ...owned,
+    config: { ...owned.config, pm2: { deafTimeoutMs: 3_000, killTimeoutMs: 2_000 } },
+  }),
+  /** Quarantine comes soon and does not last. */
+  shortQuarantine: async (): Promise<SceneOptions> => ({
+    gpus: 2,
+    config: {
+      health: { ...SHORT, maxRestartsInWindow: 2, quarantine: { coolDownMs: 3_000 } },
+      pm2: { restartDelayMs: 50, killTimeoutMs: 2_000 },
+    },
+  }),
   /** Few ends are enough for quarantine. */
   strict: async (): Promise<SceneOptions> => ({
     gpus: 2,
@@ -109,13 +125,19 @@ export type StageName = keyof typeof stages;
 
 export const secretValues = (): readonly string[] => Object.values(SECRETS).filter((value) => value.length > 2);
 
+const triedMemory = await memoryGroup(64);
+if (!('refused' in triedMemory)) await triedMemory.close();
+const refusedMemory = 'refused' in triedMemory ? triedMemory.refused : null;
+
 /** Why a stage cannot be had on this machine; null: it can. */
 export const whyNot = (name: StageName): string | null =>
   name === 'kernelLog' && !mayUseKmsg()
     ? '/dev/kmsg may not be written here'
     : name === 'smallDisks' && (process.getuid?.() !== 0 || spawnSync('unshare', ['-m', 'true']).status !== 0)
       ? 'a small disk needs root and the right to mount'
-      : null;
+      : name === 'memoryLimit'
+        ? refusedMemory
+        : null;
 
 export async function openStage(name: StageName): Promise<Scene> {
   const scene = await openScene(await stages[name]());

@@ -45,7 +45,14 @@ export interface WitnessReport {
   /** Called unknown meanwhile: neither fine nor failed. */
   readonly unknownMs: number;
   readonly lies: readonly Lie[];
-  readonly health: { readonly requests: number; readonly errors: number; readonly p50Ms: number; readonly p99Ms: number };
+  readonly health: {
+    readonly requests: number;
+    readonly errors: number;
+    readonly p50Ms: number;
+    readonly p99Ms: number;
+    /** The slowest hundredth, each with the age of its agent: a young one has other things to do too. */
+    readonly slow: readonly { readonly ms: number; readonly agentAgeMs: number }[];
+  };
   /** How late the witness's own timers were: what a busy machine adds to every answer. */
   readonly lateP99Ms: number;
 }
@@ -82,7 +89,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
   const began = now();
   const states = new Map<number, State>();
   const sums = { samples: 0, faultMs: 0, falseGreenMs: 0, greenWithinLimitsMs: 0, falseRedMs: 0, unknownMs: 0, errors: 0 };
-  const latencies: number[] = [];
+  const latencies: { readonly ms: number; readonly agentAgeMs: number }[] = [];
   const lateness: number[] = [];
   const lies: Lie[] = [];
   let agentSince = began;
@@ -116,7 +123,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
       const ms = state.last === null ? 0 : Math.min(LONGEST_STEP_MS, sample.at - state.last.at);
       state.last = sample;
       sums.samples += 1;
-      if (sample.healthMs !== null) latencies.push(sample.healthMs);
+      if (sample.healthMs !== null) latencies.push({ ms: sample.healthMs, agentAgeMs: Math.round(sample.at - agentSince) });
       else if (sample.expected) sums.errors += 1;
       const bad = !sample.serves || state.workerDead;
       if (bad) {
@@ -172,6 +179,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
         return Number((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0).toFixed(2));
       };
       const round = (value: number): number => Math.round(value);
+      const times = latencies.map(({ ms }) => ms);
       return {
         samples: sums.samples,
         faultMs: round(sums.faultMs),
@@ -180,7 +188,13 @@ export function createTally(now: () => number = () => performance.now()): Tally 
         falseRedMs: round(sums.falseRedMs),
         unknownMs: round(sums.unknownMs),
         lies: lies.slice(0, 200),
-        health: { requests: latencies.length, errors: sums.errors, p50Ms: quantile(latencies, 0.5), p99Ms: quantile(latencies, 0.99) },
+        health: {
+          requests: latencies.length,
+          errors: sums.errors,
+          p50Ms: quantile(times, 0.5),
+          p99Ms: quantile(times, 0.99),
+          slow: latencies.toSorted((a, b) => b.ms - a.ms).slice(0, Math.ceil(latencies.length / 100)),
+        },
         lateP99Ms: quantile(lateness, 0.99),
       };
     },
