@@ -178,7 +178,9 @@ function rolloutActions({ intents, observed, rollout }: PlanInput): Action[] {
 function moveOf({ intents, observed, rollout }: PlanInput, instance: DesiredInstance): 'wait' | RolloutTurn | null {
   if (intents.rollout === null) return null;
   const process = observed.processes.known ? observed.processes.value.find(({ name }) => name === instance.name) : undefined;
-  if (process?.release === intents.rollout.to) return null;
+  const isSwitched = observed.release.known && observed.release.value?.id === intents.rollout.to;
+  // Until then launches are made for the release that is left: whoever is on the other one already differs by that alone.
+  if (process?.release === intents.rollout.to) return isSwitched ? null : 'wait';
   return rollout?.turns.get(instance.gpu) ?? 'wait';
 }
 

@@ -125,7 +125,7 @@ export type StageName = keyof typeof stages;
 
 export const secretValues = (): readonly string[] => Object.values(SECRETS).filter((value) => value.length > 2);
 
-const triedMemory = await memoryGroup(64);
+const triedMemory = await memoryGroup(64).catch((error: unknown) => ({ refused: String(error) }));
 if (!('refused' in triedMemory)) await triedMemory.close();
 const refusedMemory = 'refused' in triedMemory ? triedMemory.refused : null;
 

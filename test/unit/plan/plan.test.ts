@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts';
 import type { Release } from '../../../src/domain/release.ts';
-import type { InstallationIntent } from '../../../src/domain/state.ts';
+import type { InstallationIntent, Rollout } from '../../../src/domain/state.ts';
 import { launchDigest } from '../../../src/plan/launch.ts';
 import { type PlanInput, plan } from '../../../src/plan/plan.ts';
 import {
@@ -225,6 +225,36 @@ describe('plan', () => {
         ]),
       };
       expect(actionsOf(plan(starting))).toEqual(['restart-instance 0']);
+    });
+
+    it('moves nobody who is where a rollout goes while `current` still names the release that is left', () => {
+      const input = machine();
+      const release = known({ ...(aRelease(input.config) as Release), id: 'r2' });
+      const back: Rollout = {
+        from: 'r2',
+        to: 'r1',
+        startedAt: NOW,
+        serving: [0, 1],
+        direction: 'back',
+        reason: 'r2 failed',
+        atOnce: false,
+        rejected: 'r2 failed',
+      };
+      const switching: PlanInput = {
+        ...withObserved(input, { release }),
+        intents: { ...input.intents, rollout: back },
+        launches: new Map([0, 1].map((gpu) => [gpu, aLaunch(gpu, { release: 'r2' })])),
+      };
+      // Neither before the rollout is seen nor while its first step is the switch.
+      const step = { verdict: 'switch', reason: null, next: [], moved: 1, total: 2, message: '' } as const;
+      for (const rollout of [null, { step, turns: new Map() }]) {
+        const planned = plan({ ...switching, rollout });
+        expect(actionsOf(planned).filter((action) => action !== 'switch-release')).toEqual([]);
+        expect(holdsOf(planned)).toEqual(['instance 0: ROLLING', 'instance 1: ROLLING']);
+      }
+      // Settings that changed besides are taken over once it is switched.
+      const switched = { ...switching, observed: input.observed };
+      expect(actionsOf(plan(switched))).toEqual(['restart-instance 0']);
     });
 
     it('quarantines what ends too often and keeps it stopped', () => {
