@@ -9,7 +9,6 @@ import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { fetchLfs, findLfsPointers, mayUseLfs } from './git-lfs.ts';
-import type { MirrorCommit } from './git-mirror.ts';
 import type { SubmoduleFacts } from './git-submodules.ts';
 
 export interface CheckoutRequest {
@@ -25,13 +24,13 @@ export interface CheckoutRequest {
 
 /**
  * Writes a work tree beside its place and renames it there when it is complete.
- * @param cloneObjects makes the repository without its files (cloneFromMirror, under the mirror's lock) and tells what to check out
+ * @param cloneObjects makes the repository without its files (cloneFromMirror, under the mirror's lock) and tells the commit
  */
 export async function checkoutTree(
   runner: GitRunner,
   request: CheckoutRequest,
   options: GitOptions,
-  cloneObjects: (directory: string) => Promise<MirrorCommit>,
+  cloneObjects: (directory: string) => Promise<string>,
 ): Promise<GitCheckout> {
   const { remote, directory, lfs } = request;
   if (await exists(directory))
@@ -41,24 +40,22 @@ export async function checkoutTree(
   // Left by an agent that was killed.
   await rm(unfinished, { recursive: true, force: true });
   try {
-    const { commit, commitDate } = await cloneObjects(unfinished);
+    const commit = await cloneObjects(unfinished);
     const call: GitCall = { cwd: unfinished, doing: 'checking out', remote, ...options };
     await nameOrigin(unfinished, remote);
     await runner.run(['checkout', '--progress', '--force', '--detach', commit], call);
-    const head = (await readFile(join(unfinished, '.git/HEAD'), 'utf8')).trim();
-    if (head !== commit) {
-      throw new AgentError('COMMIT_NOT_FOUND', `${redactUrl(remote.url)} gave ${head} in place of ${commit}`, {
+    const facts = await describeTree(runner, unfinished, remote, options, await mayUseLfs(unfinished));
+    if (facts.commit !== commit) {
+      throw new AgentError('COMMIT_NOT_FOUND', `${redactUrl(remote.url)} gave ${facts.commit} in place of ${commit}`, {
         details: { url: redactUrl(remote.url), commit },
       });
     }
     const below = (await request.submodules?.(unfinished)) ?? { submodules: [], lfsPointers: [], warnings: [] };
-    const lfsPointers = (await mayUseLfs(unfinished)) ? await findLfsPointers(runner, { ...call, doing: 'reading the work tree of' }) : [];
-    const own = lfs ? await fetchLfs(runner, unfinished, remote, lfsPointers, options) : { lfsPointers, warnings: [] };
+    const own = lfs ? await fetchLfs(runner, unfinished, remote, facts.lfsPointers, options) : { ...facts, warnings: [] };
     if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `checking out ${redactUrl(remote.url)} was interrupted`);
     await rename(unfinished, directory);
     return {
-      commit,
-      commitDate,
+      ...facts,
       branch: request.branch,
       submodules: below.submodules,
       lfsPointers: [...own.lfsPointers, ...below.lfsPointers],
@@ -100,12 +97,17 @@ export async function nameOrigin(directory: string, remote: GitUrl): Promise<voi
   );
 }
 
-/** HEAD, its date, and the LFS pointers of a work tree; submodules are another matter. */
+/**
+ * HEAD, its date, and the LFS pointers of a work tree; submodules are another matter. `show` reads the tree of HEAD too, which
+ * a checkout does not notice to be something else.
+ * @param usesLfs false: it is known to have no pointers
+ */
 export async function describeTree(
   runner: GitRunner,
   directory: string,
   remote: GitUrl,
   options: GitOptions,
+  usesLfs = true,
 ): Promise<Omit<GitCheckout, 'branch'>> {
   const call: GitCall = {
     cwd: directory,
@@ -113,7 +115,10 @@ export async function describeTree(
     remote,
     ...(options.signal ? { signal: options.signal } : {}),
   };
-  const [shown, pointers] = await both(runner.run(['show', '--no-patch', '--format=%H%n%cI', 'HEAD'], call), findLfsPointers(runner, call));
+  const [shown, pointers] = await both(
+    runner.run(['show', '--no-patch', '--format=%H%n%cI', 'HEAD'], call),
+    usesLfs ? findLfsPointers(runner, call) : Promise.resolve([]),
+  );
   const [commit = '', commitDate = ''] = shown.stdout.split('\n');
   return { commit, commitDate: commitDate === '' ? null : commitDate, submodules: [], lfsPointers: pointers, warnings: [] };
 }

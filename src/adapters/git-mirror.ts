@@ -20,26 +20,14 @@ interface MirrorWant {
   readonly ref: string | null;
 }
 
-/** What was found there. */
-export interface MirrorCommit {
-  readonly commit: string;
-  /** As git writes it, with its zone. */
-  readonly commitDate: string | null;
-}
-
 export interface Mirrors {
   pathOf(remote: GitUrl): string;
   /**
    * Fetches unless it is there, then runs `use` while nobody else changes the mirror.
-   * @param use gets the mirror and the whole commit, with its date
+   * @param use gets the mirror and the whole commit
    * @throws AgentError COMMIT_NOT_FOUND
    */
-  withCommit<T>(
-    remote: GitUrl,
-    want: MirrorWant,
-    options: GitOptions,
-    use: (mirror: string, found: MirrorCommit) => Promise<T>,
-  ): Promise<T>;
+  withCommit<T>(remote: GitUrl, want: MirrorWant, options: GitOptions, use: (mirror: string, commit: string) => Promise<T>): Promise<T>;
   /** Runs `use` with the mirror, empty where there was none, while nobody else changes it. */
   withMirror<T>(remote: GitUrl, options: GitOptions, use: (mirror: string) => Promise<T>): Promise<T>;
   /** Forgets a mirror that turned out to be damaged. */
@@ -97,7 +85,7 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
   };
   const pathOf = (remote: GitUrl): string => join(directory, mirrorName(remote.url));
 
-  const peel = async (remote: GitUrl, name: string, options: GitOptions): Promise<MirrorCommit | null> => {
+  const peel = async (remote: GitUrl, name: string, options: GitOptions): Promise<string | null> => {
     const path = pathOf(remote);
     if (!(await isDirectory(path))) return null;
     const call = {
@@ -107,9 +95,9 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
       answers: [0, 1, 128],
       ...(options.signal ? { signal: options.signal } : {}),
     };
-    const { stdout } = await runner.run(['show', '--no-patch', '--format=%H%n%cI', '--end-of-options', `${name}^{commit}`], call);
-    const [commit = '', commitDate = ''] = stdout.split('\n');
-    return isFullCommit(commit) ? { commit, commitDate: commitDate === '' ? null : commitDate } : null;
+    const { stdout } = await runner.run(['rev-parse', '--verify', '--quiet', `${name}^{commit}`], call);
+    const commit = stdout.trim();
+    return isFullCommit(commit) ? commit : null;
   };
 
   /** Null when the server does not give it. */
@@ -143,12 +131,12 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
     }
   };
 
-  const find = async (remote: GitUrl, want: MirrorWant, options: GitOptions): Promise<MirrorCommit> => {
+  const find = async (remote: GitUrl, want: MirrorWant, options: GitOptions): Promise<string> => {
     const whole = isFullCommit(want.commit);
-    const look = async (): Promise<MirrorCommit | null> => {
+    const look = async (): Promise<string | null> => {
       const found = await peel(remote, want.commit, options);
       // A short commit may also be the name of a branch: only ids count.
-      return found !== null && (whole || found.commit.startsWith(want.commit)) ? found : null;
+      return found !== null && (whole || found.startsWith(want.commit)) ? found : null;
     };
     if (whole) {
       const known = await look();

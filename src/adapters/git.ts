@@ -184,9 +184,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
       return repaired(remote, async () => {
         const found = await locate(source, remote, call);
         const commit =
-          source.commit === null
-            ? found.commit
-            : await mirrors.withCommit(remote, found, call, async (_mirror, { commit: whole }) => whole);
+          source.commit === null ? found.commit : await mirrors.withCommit(remote, found, call, async (_mirror, whole) => whole);
         return { commit, branch: found.branch };
       });
     },
@@ -199,9 +197,9 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
           ? (place: string) => fetchSubmodules({ runner, mirrors, repaired }, { remote, directory: place, lfs }, call)
           : null;
         return checkoutTree(runner, { remote, branch: found.branch, directory, submodules, lfs }, call, (place) =>
-          mirrors.withCommit(remote, found, call, async (mirror, inMirror) => {
+          mirrors.withCommit(remote, found, call, async (mirror, commit) => {
             await cloneFromMirror(runner, mirror, place, remote, call);
-            return inMirror;
+            return commit;
           }),
         );
       });
@@ -212,7 +210,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
       return repaired(remote, async () => {
         const found = await locate(source, remote, call);
         const branch = source.commit === null && found.ref?.startsWith('refs/heads/') ? found.ref : null;
-        await mirrors.withCommit(remote, found, call, (mirror, { commit }) =>
+        await mirrors.withCommit(remote, found, call, (mirror, commit) =>
           updateSharedFolder(runner, { remote, commit, branch, directory, mirror }, call),
         );
         return { ...(await describeTree(runner, directory, remote, call)), branch: found.branch };

@@ -76,6 +76,25 @@ describe('git on local repositories', () => {
     expect((await gitFor(place, ['config', '--get-all', 'remote.origin.url'])).trim()).toBe(awkward);
   });
 
+  it('makes a mirror anew that has the commit and not its tree', async () => {
+    const origin = await harness.origin('one');
+    const commit = await origin.commit({ a: '1' });
+    await harness.git.checkout(source(origin.url), place, { recursive: false });
+    const [mirror = ''] = await readdir(join(harness.root, 'cache', 'git'));
+    const objects = join(harness.root, 'cache', 'git', mirror);
+    const tree = (await gitFor(objects, ['rev-parse', `${commit}^{tree}`])).trim();
+    // Loose, so that one of them can be taken away.
+    const [pack] = (await readdir(join(objects, 'objects/pack'))).filter((name) => name.endsWith('.pack'));
+    if (pack !== undefined) {
+      await rename(join(objects, 'objects/pack', pack), join(objects, 'taken.pack'));
+      await rm(join(objects, 'objects/pack'), { recursive: true });
+      await mkdir(join(objects, 'objects/pack'));
+      execFileSync('git', ['unpack-objects', '-q'], { cwd: objects, input: await readFile(join(objects, 'taken.pack')) });
+    }
+    await rm(join(objects, 'objects', tree.slice(0, 2), tree.slice(2)));
+    expect(await harness.git.checkout(source(origin.url, { commit }), `${place}-2`, { recursive: false })).toMatchObject({ commit });
+  });
+
   it('finds a commit that no branch holds', async () => {
     const origin = await harness.origin('one');
     await origin.commit({ a: '1' });
