@@ -5,6 +5,7 @@ import { eventually } from '../test/support/eventually.ts';
 import { submitJob } from '../test/support/faults/jobs.ts';
 import { openScene, type Scene, signal } from '../test/support/faults/scene.ts';
 import { strangerWaitingFor } from '../test/support/faults/stranger.ts';
+import { median } from './measures.ts';
 
 /**
  * How soon health says so, with the timers of the defaults: `npm run bench:faults`. Each figure is the median of some runs on
@@ -16,7 +17,6 @@ const RUNS = Number(process.env['BENCH_RUNS'] ?? '3');
 const WANTED = new RegExp(process.env['BENCH_FIGURES'] ?? '');
 const STARTUP_MS = 1_000;
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 const rows: string[] = [];
 
 /** Runs it so often, heals after each, and prints the median against its goal. */

@@ -9,6 +9,7 @@ import type { Release } from '../src/domain/release.ts';
 import { AGENT } from '../test/support/agent.ts';
 import { createPredecessorLab, type PredecessorLab, TORCH } from '../test/support/predecessor-packs.ts';
 import { type PeerRun, packByPack } from './bench-install-peers.ts';
+import { median } from './measures.ts';
 
 /**
  * `npm run bench:install`: how long an installation of many node packs takes, cold and warm, against what users have today, in
@@ -30,7 +31,6 @@ const runs = Math.max(1, Number(values.runs));
 /** Above this the machine is doing something else, and the times are not what they could be. */
 const BUSY_LOAD = 0.7;
 
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(ms < 10_000 ? 2 : 1)} s`;
 const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 

@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { jobEnd, submitJob } from '../test/support/faults/jobs.ts';
 import { openScene, type Scene, signal } from '../test/support/faults/scene.ts';
+import { median, residentMb } from './measures.ts';
 
 /**
  * `npm run bench:soak`: a day of a supervised machine in little more than an hour. All periods of the agent run SOAK_SPEED times
@@ -44,23 +45,17 @@ interface Sample {
   readonly daemonMb: number;
   readonly daemonFiles: number;
 }
-type Hour = { readonly [K in keyof Sample]: number };
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-const residentMb = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
 async function sample(scene: Scene): Promise<Sample> {
   const [agent, daemon] = [scene.agent.pid, await scene.pm2Pid()];
   return { agentMb: residentMb(agent), agentFiles: openFiles(agent), daemonMb: residentMb(daemon), daemonFiles: openFiles(daemon) };
 }
-const NAMES = ['agentMb', 'agentFiles', 'daemonMb', 'daemonFiles'] as const;
-const middle = (samples: readonly Hour[]): Hour => ({
-  agentMb: median(samples.map((each) => each.agentMb)),
-  agentFiles: median(samples.map((each) => each.agentFiles)),
-  daemonMb: median(samples.map((each) => each.daemonMb)),
-  daemonFiles: median(samples.map((each) => each.daemonFiles)),
-});
+const middle = (samples: readonly Sample[]): Sample => {
+  const of = (name: keyof Sample): number => median(samples.map((each) => each[name]));
+  return { agentMb: of('agentMb'), agentFiles: of('agentFiles'), daemonMb: of('daemonMb'), daemonFiles: of('daemonFiles') };
+};
 
 /** Jobs as workers give them, to whatever is ready. */
 function work(scene: Scene): { readonly counts: Record<string, number>; stop(): Promise<void> } {
@@ -74,7 +69,7 @@ function work(scene: Scene): { readonly counts: Record<string, number>; stop(): 
         ready && url !== null
           ? await submitJob(url)
               .then(jobEnd)
-              .catch(() => 'refused')
+              .catch(() => 'gone')
           : 'not ready';
       counts[end] = (counts[end] ?? 0) + 1;
       await pause(JOB_PERIOD_MS);
@@ -94,7 +89,7 @@ const scene = await openScene({ gpus: GPUS, config });
 try {
   await scene.agent.untilReady();
   const jobs = work(scene);
-  const hours: Hour[] = [];
+  const hours: Sample[] = [];
   for (let hour = 0; hour < HOURS; hour++) {
     const samples: Sample[] = [];
     for (let count = 0; count < SAMPLES_PER_HOUR; count++) {
@@ -116,7 +111,7 @@ try {
     `\n| ${HOURS} hours at ${SPEED} times the speed, ${GPUS} instances | first quarter | last quarter | change | |\n|---|---|---|---|---|`,
   );
   let isFlat = true;
-  for (const name of NAMES) {
+  for (const name of Object.keys(first) as (keyof Sample)[]) {
     const change = last[name] / first[name] - 1;
     const isMet = Math.abs(change) <= GOAL;
     isFlat &&= isMet;

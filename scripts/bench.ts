@@ -5,6 +5,7 @@ import { get, Agent as HttpAgent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { AGENT, freePorts, startAgent, stopAgents, type TestAgent } from '../test/support/agent.ts';
+import { median, residentMb } from './measures.ts';
 
 /**
  * The figures of docs/figures.md: `npm run bench`. Medians of several runs, on the simulator with its ordinary start-up of
@@ -29,7 +30,6 @@ const record = (what: string, value: number, unit: string, goal: number, detail 
   console.log(`${figure.met ? 'met   ' : 'MISSED'} ${what}: ${figure.value} (${figure.goal})`);
 };
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 const quantile = (values: readonly number[], q: number): number =>
   [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? Number.NaN;
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
@@ -246,8 +246,6 @@ function commandTimes(agent: TestAgent): void {
   record('agent status', time(['status', '--root', agent.root]), 'ms', 120);
   record('agent install with nothing to do', time(['install', '--root', agent.root]) / 1_000, 's', 1);
 }
-
-const residentMb = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 
 async function memory(agent: TestAgent): Promise<void> {
   // Past the first collections; what a machine shows after a while.

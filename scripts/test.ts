@@ -27,7 +27,6 @@ function check(name: string, file: string, args: readonly string[]): void {
 
 interface Report {
   readonly numPassedTests: number;
-  readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numTodoTests: number;
   readonly testResults: readonly {

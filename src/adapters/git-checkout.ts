@@ -4,6 +4,7 @@
  */
 import { lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { both } from '../domain/both.ts';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
@@ -121,12 +122,6 @@ export async function describeTree(
   );
   const [commit = '', commitDate = ''] = shown.stdout.split('\n');
   return { commit, commitDate: commitDate === '' ? null : commitDate, submodules: [], lfsPointers: pointers, warnings: [] };
-}
-
-/** Both at once, and neither still at work when one has failed. */
-async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<readonly [A, B]> {
-  await Promise.allSettled([first, second]);
-  return Promise.all([first, second]);
 }
 
 /** A fault of the file system, with the codes users know. */

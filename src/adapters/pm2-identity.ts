@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { AgentError } from '../domain/errors.ts';
 import { known, unknown } from '../domain/observed.ts';
 import { judgeOwnership, PM2_HOME_MARK, type ProcessIdentity } from '../domain/ownership.ts';
@@ -30,12 +31,12 @@ export async function endDaemon(home: string): Promise<number | null> {
   let found = lookForDaemon(home);
   for (const end = performance.now() + SETTLE_LIMIT_MS; found.refusal !== null; found = lookForDaemon(home)) {
     if (performance.now() >= end) throw new AgentError('PM2_UNAVAILABLE', found.refusal);
-    await pause();
+    await pause(POLL_MS);
   }
   const { daemon } = found;
   if (daemon === null) return null;
   signalAll([daemon], 'SIGKILL');
-  for (const end = performance.now() + END_LIMIT_MS; isSame(daemon); await pause()) {
+  for (const end = performance.now() + END_LIMIT_MS; isSame(daemon); await pause(POLL_MS)) {
     if (performance.now() >= end) throw new AgentError('PM2_UNAVAILABLE', `the PM2 daemon ${daemon.pid} does not end even with SIGKILL`);
   }
   return daemon.pid;
@@ -60,8 +61,6 @@ function lookForDaemon(home: string): Look {
     refusal: `pid ${holder.pid} holds the lock of ${home} and is not known to be its PM2 daemon; it is left alone`,
   };
 }
-
-const pause = () => new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
 
 /** Inode of the lock's socket; null: nobody has it. */
 function lockInode(home: string): string | null {

@@ -270,6 +270,8 @@ export interface Layout {
   readonly staticModels: string;
   readonly instances: string;
   readonly cache: string;
+  /** What Python compiled, by release. */
+  readonly bytecode: string;
   readonly state: string;
   readonly run: string;
   readonly logs: string;

@@ -92,7 +92,7 @@ export async function listReleases(files: Files, layout: Layout, withSizes: bool
 
 /** A release with the bytecode that its interpreter kept in the cache. */
 export async function removeRelease(files: Files, layout: Layout, id: string): Promise<void> {
-  await files.remove(`${layout.cache}/pycache/${id}`);
+  await files.remove(`${layout.bytecode}/${id}`);
   await files.remove(releaseDirectory(layout, id));
 }
 

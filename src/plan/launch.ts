@@ -103,7 +103,7 @@ export function instanceLaunch(input: LaunchInput): InstanceLaunch {
       VIRTUAL_ENV: virtualEnvironment,
       PYTHONUNBUFFERED: '1',
       PYTHONPATH: [witnessDirectory(layout), config.comfyui.environment['PYTHONPATH']].filter((path) => path !== undefined).join(':'),
-      PYTHONPYCACHEPREFIX: `${layout.cache}/pycache/${release.id}`,
+      PYTHONPYCACHEPREFIX: `${layout.bytecode}/${release.id}`,
       CUDA_VISIBLE_DEVICES: instance.visibleDevices,
       ...(config.gpu.pin === 'index' && instance.mode === 'gpu' ? { CUDA_DEVICE_ORDER: 'PCI_BUS_ID' } : {}),
       AGENT_INSTANCE: instance.name,

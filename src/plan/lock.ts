@@ -19,7 +19,9 @@ export interface Pins {
   readonly python: Lock['python'] | null;
   /** Versions that stay where they still fit, when something must be resolved. */
   readonly preferences: readonly LockedPackage[];
-  /** Packs that the lock leaves out, with the reason; only with `python`. */
+  /** The resolution that was found last, good for the very same question; null: something is to move. */
+  readonly answer: Lock['python'] | null;
+  /** Packs that it leaves out, with the reason. */
   readonly quarantined: ReadonlyMap<string, string>;
 }
 
@@ -40,7 +42,7 @@ export const packRequestDigest = ({ env: _env, customScript: _script, requiremen
 export const pythonRequestDigest = (spec: InstallationSpec): string => digestOf(spec.python);
 
 export function pinsOf(lock: Lock | null, spec: InstallationSpec, moves: Moves): Pins {
-  if (lock === null) return { core: null, packs: new Map(), python: null, preferences: [], quarantined: new Map() };
+  if (lock === null) return { core: null, packs: new Map(), python: null, preferences: [], answer: null, quarantined: new Map() };
   const keepsCore = !moves.all && moves.core === null && lock.core.requestDigest === coreRequestDigest(spec);
   const locked = new Map(lock.packs.map((pack) => [pack.name, pack]));
   const packs = new Map(
@@ -50,13 +52,14 @@ export function pinsOf(lock: Lock | null, spec: InstallationSpec, moves: Moves):
       return holds && before !== undefined ? [[pack.name, before.source] as const] : [];
     }),
   );
-  const isWhole = movesNothing(moves) && lockProblems(lock, spec).length === 0;
+  const answer = movesNothing(moves) ? lock.python : null;
   return {
     core: keepsCore ? lock.core.source : null,
     packs,
-    python: isWhole ? lock.python : null,
+    python: lockProblems(lock, spec).length === 0 ? answer : null,
     preferences: moves.all ? [] : lock.python.packages.filter((each) => each.addedBy === null),
-    quarantined: new Map(isWhole ? lock.packs.flatMap((pack) => (pack.quarantined === null ? [] : [[pack.name, pack.quarantined]])) : []),
+    answer,
+    quarantined: new Map(lock.packs.flatMap((pack) => (pack.quarantined === null ? [] : [[pack.name, pack.quarantined]]))),
   };
 }
 

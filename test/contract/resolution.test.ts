@@ -12,7 +12,7 @@ import type { InstallContext } from '../../src/engine/installation/context.ts';
 import { createEnvironment, installEnvironment, resolveEnvironment } from '../../src/engine/installation/environment.ts';
 import { InstallTracker } from '../../src/engine/installation/progress.ts';
 import { layoutOf } from '../../src/plan/layout.ts';
-import { NO_MOVES } from '../../src/plan/lock.ts';
+import { NO_MOVES, pinsOf } from '../../src/plan/lock.ts';
 import { installationSpec } from '../../src/plan/resolve.ts';
 import type { Ports } from '../../src/ports.ts';
 import { aConfig } from '../support/builders.ts';
@@ -101,7 +101,7 @@ describe.skipIf(unreachable !== null)('one resolution over ComfyUI and its packs
   };
   type Case = Awaited<ReturnType<typeof aCase>>;
   const resolved = ({ context, ...environment }: Case, preferences: readonly LockedPackage[] = []) =>
-    resolveEnvironment({ ...context, lock: null, pins: { ...context.pins, preferences } }, environment);
+    resolveEnvironment({ ...context, pins: { ...pinsOf(null, context.spec, NO_MOVES), preferences } }, environment);
   const versions = (packages: readonly LockedPackage[]) => Object.fromEntries(packages.map(({ name, version }) => [name, version]));
 
   it('60 packs with a conflict pair cost six calls of uv, and one of the pair is left out', async () => {

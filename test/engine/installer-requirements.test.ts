@@ -67,6 +67,18 @@ describe('requirements that do not fit', () => {
     expect(asked()).toBeGreaterThan(before);
   });
 
+  it('are resolved again for a pack that moves when its file leads to another one, which may say something else', async () => {
+    await lab({ packs: { 'ComfyUI-One': 'pillow  # see https://example.com/why' } });
+    await install();
+    const { world } = machine;
+    const before = world.python.calls.filter((call) => call.startsWith('resolve')).length;
+    const files = { '__init__.py': 'NODES = {} # 2', 'requirements.txt': 'pillow  # see https://example.com/why' };
+    const commit = push(world.repositories[packUrl('ComfyUI-One')], 'ComfyUI-One', files);
+    world.files.put('/workspace/shared/config_nodes.json', configNodes({ name: 'ComfyUI-One', commit }));
+    expect((await install()).state).toBe('succeeded');
+    expect(world.python.calls.filter((call) => call.startsWith('resolve')).length).toBeGreaterThan(before);
+  });
+
   it('for want of a version that came out a moment ago are asked once more of the indexes as they are now', async () => {
     const pillow = async () => (await current())?.packages['pillow'];
     await lab({ packs: { 'ComfyUI-One': 'pillow', 'ComfyUI-Two': 'pillow>=12' }, nodes: configNodes('ComfyUI-One') });

@@ -48,7 +48,7 @@ describe('pins', () => {
       directory: '/release',
       previous: null,
       moves: NO_MOVES,
-      pins: { core: null, packs: new Map([[pack.name, pin]]), python: null, preferences: [], quarantined: new Map() },
+      pins: { core: null, packs: new Map([[pack.name, pin]]), python: null, preferences: [], answer: null, quarantined: new Map() },
       tracker,
       signal: new AbortController().signal,
     } as unknown as InstallContext);

@@ -1,7 +1,7 @@
 import { fileRows } from '../faults/rows/files.ts';
 import { portRows } from '../faults/rows/ports.ts';
 import { verdictRows } from '../faults/rows/verdicts.ts';
-import { EXIT_MS, fact, goesOnSaying, others, pids, says } from '../support/faults/expect.ts';
+import { EXIT_MS, goesOnSaying, otherProcess, others, pids, restarted, says } from '../support/faults/expect.ts';
 import type { FaultRow } from '../support/faults/row.ts';
 import type { Scene } from '../support/faults/scene.ts';
 
@@ -10,6 +10,8 @@ import type { Scene } from '../support/faults/scene.ts';
 /** Own start of a real ComfyUI with its canary; limits are five times a figure. */
 const START_MS = 15_000;
 const ZOMBIE_MS = 15_000;
+/** The job comes to its node first. */
+const IN_A_NODE_MS = EXIT_MS + 500;
 
 /** A node that does harm to the process it runs in. */
 export const HARM_PACK = `
@@ -91,25 +93,12 @@ const harm = (kind: string) => async (scene: Scene) => {
   if (status !== 200) throw new Error(`the job was answered with ${status}`);
 };
 
-const otherProcess = (figureMs: number) =>
-  fact('it has another process', figureMs, async (scene) => {
-    const { pid } = await scene.instance(0);
-    return (pid !== null && pid !== scene.notes.get('pid')) || `pid ${pid}`;
-  });
+const killed = async (scene: Scene): Promise<void> => {
+  const pid = await scene.pid(0);
+  scene.strike();
+  process.kill(pid, 'SIGKILL');
+};
 
-const restarted = (words: string, fault: RegExp): FaultRow['done'] => ({
-  words,
-  events: [
-    { type: 'fault.seen', target: 'instance 0', message: fault },
-    { type: 'action.restart-instance', target: 'instance 0' },
-    { type: 'instance.ready', target: 'instance 0' },
-  ],
-  never: [
-    { type: 'instance.exit', target: 'instance 1' },
-    { type: 'action.restart-instance', target: 'instance 1' },
-    { type: 'action.quarantine-instance' },
-  ],
-});
 const respawned = (reason: RegExp): FaultRow['done'] => ({
   words: 'PM2 starts it again',
   events: [
@@ -131,44 +120,43 @@ const asOnSimulator = (rows: readonly FaultRow[], id: string): FaultRow => {
   return { ...row, back: { ...row.back, figureMs: row.back.figureMs + START_MS } };
 };
 
+/** Its process ends, whatever ends it. */
+const ends = (id: string, source: string, fault: string, inject: FaultRow['inject'], figureMs: number, reason: RegExp): FaultRow => ({
+  id,
+  source,
+  fault,
+  stage: 'eager',
+  inject,
+  health: [says(0, 'not ready', figureMs, { ready: false })],
+  done: respawned(reason),
+  untouched: [others(1)],
+  back: { gpus: [0], figureMs: START_MS },
+});
+
+/** Its worker thread ends while HTTP goes on answering. */
+const workerDies = (id: string, source: string, fault: string, kind: string, words: string): FaultRow => ({
+  id,
+  source,
+  fault,
+  stage: 'eager',
+  inject: harm(kind),
+  health: [says(0, 'worker-dead, not ready', ZOMBIE_MS, { ready: false, verdict: 'worker-dead' }), otherProcess(ZOMBIE_MS + 10_000)],
+  done: restarted(words, /worker thread is dead/),
+  untouched: [others(1)],
+  back: { gpus: [0], figureMs: ZOMBIE_MS + START_MS },
+});
+
 export const realRows: readonly FaultRow[] = [
-  {
-    id: 'exit-in-a-node',
-    source: 'issue "exit"',
-    fault: 'a node ends the process with code 7',
-    stage: 'eager',
-    inject: harm('exit'),
-    health: [says(0, 'not ready', EXIT_MS + 500, { ready: false })],
-    done: respawned(/exit code 7/),
-    untouched: [others(1)],
-    back: { gpus: [0], figureMs: START_MS },
-  },
-  {
-    id: 'clean-exit-in-a-node',
-    source: 'issue "clean exit 0"',
-    fault: 'a node ends the process with code 0',
-    stage: 'eager',
-    inject: harm('clean exit'),
-    health: [says(0, 'not ready', EXIT_MS + 500, { ready: false })],
-    done: respawned(/exit code 0/),
-    untouched: [others(1)],
-    back: { gpus: [0], figureMs: START_MS },
-  },
-  {
-    id: 'kill',
-    source: 'issue "kill"',
-    fault: 'SIGKILL',
-    stage: 'eager',
-    inject: async (scene) => {
-      const pid = await scene.pid(0);
-      scene.strike();
-      process.kill(pid, 'SIGKILL');
-    },
-    health: [says(0, 'not ready', EXIT_MS, { ready: false })],
-    done: respawned(/SIGKILL/),
-    untouched: [others(1)],
-    back: { gpus: [0], figureMs: START_MS },
-  },
+  ends('exit-in-a-node', 'issue "exit"', 'a node ends the process with code 7', harm('exit'), IN_A_NODE_MS, /exit code 7/),
+  ends(
+    'clean-exit-in-a-node',
+    'issue "clean exit 0"',
+    'a node ends the process with code 0',
+    harm('clean exit'),
+    IN_A_NODE_MS,
+    /exit code 0/,
+  ),
+  ends('kill', 'issue "kill"', 'SIGKILL', killed, EXIT_MS, /SIGKILL/),
   asOnSimulator(verdictRows, 'stopped-for-long'),
   {
     id: 'event-loop-blocked-for-long',
@@ -192,28 +180,20 @@ export const realRows: readonly FaultRow[] = [
     untouched: [others(1), pids(0)],
     back: { gpus: [0], figureMs: 12_000 },
   },
-  {
-    id: 'worker-poisoned',
-    source: 'issue "zombie through a pack that poisons the worker thread"',
-    fault: 'a pack makes the worker thread die of an exception after a job; HTTP answers 200',
-    stage: 'eager',
-    inject: harm('poison'),
-    health: [says(0, 'worker-dead, not ready', ZOMBIE_MS, { ready: false, verdict: 'worker-dead' }), otherProcess(ZOMBIE_MS + 10_000)],
-    done: restarted('it is restarted at once', /worker thread is dead/),
-    untouched: [others(1)],
-    back: { gpus: [0], figureMs: ZOMBIE_MS + START_MS },
-  },
-  {
-    id: 'sys-exit-in-a-node',
-    source: 'issue "silent `sys.exit` in a node"',
-    fault: 'a node calls sys.exit(): the worker thread ends without a word',
-    stage: 'eager',
-    inject: harm('sys.exit'),
-    health: [says(0, 'worker-dead, not ready', ZOMBIE_MS, { ready: false, verdict: 'worker-dead' }), otherProcess(ZOMBIE_MS + 10_000)],
-    done: restarted('it is restarted at once: the witness in the process tells', /worker thread is dead/),
-    untouched: [others(1)],
-    back: { gpus: [0], figureMs: ZOMBIE_MS + START_MS },
-  },
+  workerDies(
+    'worker-poisoned',
+    'issue "zombie through a pack that poisons the worker thread"',
+    'a pack makes the worker thread die of an exception after a job; HTTP answers 200',
+    'poison',
+    'it is restarted at once',
+  ),
+  workerDies(
+    'sys-exit-in-a-node',
+    'issue "silent `sys.exit` in a node"',
+    'a node calls sys.exit(): the worker thread ends without a word',
+    'sys.exit',
+    'it is restarted at once: the witness in the process tells',
+  ),
   {
     id: 'job-fails',
     source: 'comfyui.md 3 "node ValueError"',

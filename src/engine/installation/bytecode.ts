@@ -1,9 +1,5 @@
-import type { Layout } from '../../domain/config.ts';
 import { releaseDirectory } from '../releases.ts';
 import type { InstallContext } from './context.ts';
-
-/** PYTHONPYCACHEPREFIX of a release: releases are immutable, so Python writes what it compiles here. */
-const bytecodeDirectory = (layout: Pick<Layout, 'cache'>, releaseId: string): string => `${layout.cache}/pycache/${releaseId}`;
 
 /**
  * Gives the new release the bytecode of the one in place, as hard links: Python takes what belongs to a source of the same
@@ -15,7 +11,8 @@ export async function inheritBytecode(context: InstallContext): Promise<void> {
   const { ports, layout, releaseId, tracker, signal, inherited } = context;
   const donor = await donorOf(context);
   if (donor === null) return;
-  const [from, to] = [bytecodeDirectory(layout, donor), bytecodeDirectory(layout, releaseId)];
+  // PYTHONPYCACHEPREFIX of each: releases are immutable, so Python writes what it compiles there.
+  const [from, to] = [`${layout.bytecode}/${donor}`, `${layout.bytecode}/${releaseId}`];
   const linked = await ports.shell.run('cp', ['-al', '--', from, to], {
     environment: { PATH: inherited['PATH'] ?? '/usr/bin:/bin' },
     timeoutMs: context.config.install.pythonTimeoutMs,
@@ -32,7 +29,7 @@ export async function inheritBytecode(context: InstallContext): Promise<void> {
 /** The release whose bytecode is taken; null: there is none, or the new one has its own already. */
 async function donorOf({ ports, layout, previous, releaseId }: InstallContext): Promise<string | null> {
   // Ids sort by time.
-  const kept = (await ports.files.list(`${layout.cache}/pycache`)).toSorted();
+  const kept = (await ports.files.list(layout.bytecode)).toSorted();
   if (kept.includes(releaseId)) return null;
   return previous !== null && kept.includes(previous.id) ? previous.id : (kept.at(-1) ?? null);
 }

@@ -8,7 +8,7 @@ import { movable, placed } from './pack-paths.ts';
 import { calls } from './python-calls.ts';
 import { answeredBefore, questionDigest } from './question.ts';
 import { coreFiles, packFiles } from './requirement-files.ts';
-import { explained, type Resolution, resolverOf, resolveWithPacks } from './resolution.ts';
+import { explained, type Resolution, resolutionOf, resolverOf, resolveWithPacks } from './resolution.ts';
 
 export interface PlannedEnvironment {
   /** Absolute path of the interpreter. */
@@ -49,15 +49,8 @@ function lockedResolution(context: InstallContext, pythonVersion: string): Resol
     tracker.detail(`${text}: resolving anew`);
     return null;
   }
-  const { packages, constraints, torchBackend, questionDigest: question = null } = pins.python;
-  tracker.detail(`${packages.length} packages as agent.lock.json has them`);
-  return {
-    packages,
-    constraints,
-    torchBackend,
-    quarantined: [...pins.quarantined].map(([name, reason]) => ({ name, reason })),
-    questionDigest: question,
-  };
+  tracker.detail(`${pins.python.packages.length} packages as agent.lock.json has them`);
+  return resolutionOf(pins.python, pins.quarantined);
 }
 
 /** Whether ComfyUI or a pack asks for any package; without one no uv is needed. */

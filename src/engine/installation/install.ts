@@ -1,3 +1,4 @@
+import { both } from '../../domain/both.ts';
 import { digestOf } from '../../domain/digest.ts';
 import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/lock.ts';
@@ -36,7 +37,8 @@ export async function planRelease(context: InstallContext): Promise<PlannedRelea
   const { tracker } = context;
   await tracker.step('prepare', () => prepare(context));
   const source = await tracker.step('source', () => fetchSource(context));
-  await tracker.step('packs', () => withBytecode(context, fetchPacks(context)));
+  // No Python runs before packs are there, and what links the bytecode is no work for this process.
+  await tracker.step('packs', () => both(fetchPacks(context), inheritBytecode(context)));
   const environment = await tracker.step('resolve', () => planEnvironment(context));
   const lock = lockOf(context, source, environment, []);
   tracker.difference(lockDifference(context.lock, lock));
@@ -181,14 +183,6 @@ async function prepare(context: InstallContext): Promise<void> {
     await removeRelease(files, layout, name);
   }
   await files.ensureDirectory(directory);
-}
-
-/** Nothing runs before packs are there, and what links it is no work for this process. */
-async function withBytecode(context: InstallContext, packs: Promise<void>): Promise<void> {
-  const both = [packs, inheritBytecode(context)];
-  // Neither is still at work when the other has failed.
-  await Promise.allSettled(both);
-  await Promise.all(both);
 }
 
 /** The path the predecessor used: a link to a link, so that it may be made before the switch. */

@@ -77,7 +77,7 @@ function scriptEnvironment(context: InstallContext, { python, constraintsFile }:
     PATH: `${bin}:${context.inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`,
     VIRTUAL_ENV: bin.slice(0, bin.lastIndexOf('/')),
     PYTHONUNBUFFERED: '1',
-    PYTHONPYCACHEPREFIX: `${context.layout.cache}/pycache/${context.releaseId}`,
+    PYTHONPYCACHEPREFIX: `${context.layout.bytecode}/${context.releaseId}`,
     COMFYUI_PATH: `${context.directory}/ComfyUI`,
     PIP_NO_INPUT: '1',
     PIP_DISABLE_PIP_VERSION_CHECK: '1',

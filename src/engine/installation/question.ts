@@ -1,8 +1,8 @@
 import { digestOf } from '../../domain/digest.ts';
-import { machineProblems, movesNothing } from '../../plan/lock.ts';
+import { machineProblems } from '../../plan/lock.ts';
 import type { InstallContext } from './context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';
-import type { Resolution } from './resolution.ts';
+import { type Resolution, resolutionOf } from './resolution.ts';
 
 /** Lines that lead out of their file: to other files of the tree, or to something that has an address. */
 const LEADS_OUT = /^\s*[-./]|@\s|:\/\//m;
@@ -35,15 +35,13 @@ export async function questionDigest(
  * What the lock has, when it was found for the very same question: a pack that moved without other requirements needs no new
  * answer. What scripts of packs added is theirs to add again. Null: the question is another, or the newest is wanted.
  */
-export function answeredBefore({ lock, moves, ports }: InstallContext, question: string | null, pythonVersion: string): Resolution | null {
-  if (lock === null || question === null || !movesNothing(moves) || lock.python.questionDigest !== question) return null;
-  if (machineProblems(lock.python, { pythonVersion, platform: ports.python.platform() }).length > 0) return null;
-  const { packages, constraints, torchBackend } = lock.python;
-  return {
-    packages: packages.filter(({ addedBy }) => addedBy === null),
-    constraints,
-    torchBackend,
-    quarantined: lock.packs.flatMap(({ name, quarantined }) => (quarantined === null ? [] : [{ name, reason: quarantined }])),
-    questionDigest: question,
-  };
+export function answeredBefore(
+  { pins: { answer, quarantined }, ports }: InstallContext,
+  question: string | null,
+  pythonVersion: string,
+): Resolution | null {
+  if (answer === null || question === null || answer.questionDigest !== question) return null;
+  if (machineProblems(answer, { pythonVersion, platform: ports.python.platform() }).length > 0) return null;
+  const known = resolutionOf(answer, quarantined);
+  return { ...known, packages: known.packages.filter(({ addedBy }) => addedBy === null) };
 }

@@ -1,5 +1,5 @@
 import { AgentError, isAgentError } from '../../domain/errors.ts';
-import type { LockedPackage } from '../../domain/lock.ts';
+import type { Lock, LockedPackage } from '../../domain/lock.ts';
 import { askedIn, conflictTable, type RequirementConflict } from '../../domain/requirement-conflict.ts';
 import { conflictsOf, conflictWords, type FixedLine } from '../../plan/conflicts.ts';
 import { movesNothing } from '../../plan/lock.ts';
@@ -20,6 +20,18 @@ export interface Resolution {
   /** Of what it is the answer to, see `questionDigest`; null: it can be the answer to nothing else. */
   readonly questionDigest: string | null;
 }
+
+/** What a lock has, as a resolution. */
+export const resolutionOf = (
+  { packages, constraints, torchBackend, questionDigest }: Lock['python'],
+  quarantined: ReadonlyMap<string, string>,
+): Resolution => ({
+  packages,
+  constraints,
+  torchBackend,
+  quarantined: [...quarantined].map(([name, reason]) => ({ name, reason })),
+  questionDigest: questionDigest ?? null,
+});
 
 export interface PackQuestion {
   readonly core: readonly RequirementFile[];

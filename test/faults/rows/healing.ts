@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { eventually } from '../../support/eventually.ts';
-import { fact, isHeld, others, says } from '../../support/faults/expect.ts';
+import { fact, isHeld, otherProcess, others, says } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
 import { memoryGroup } from '../../support/memory-group.ts';
@@ -13,12 +13,6 @@ const TWO_LOOKS_MS = 4_500;
 const LIMIT_MIB = 160;
 
 const remembered = async (scene: Scene): Promise<boolean> => isAlive(scene.notes.get('pid') ?? null);
-const otherProcess = (figureMs: number) =>
-  fact('it has another process', figureMs, async (scene) => {
-    const { pid, ready } = await scene.instance(0);
-    return (ready && pid !== null && pid !== scene.notes.get('pid')) || `pid ${pid}`;
-  });
-
 export const healingRows: readonly FaultRow[] = [
   {
     id: 'killed-for-memory',
@@ -100,6 +94,7 @@ export const healingRows: readonly FaultRow[] = [
       isHeld('machine', 'PM2_DEAF', 5_000, /answers nothing/),
       says(0, 'and it serves on', 500, { ready: true }),
       otherProcess(15_000),
+      says(0, 'and is ready on it', 15_000, { ready: true }),
       fact('the deaf daemon is gone', 1_000, async (scene) => !isAlive(scene.notes.get('daemon') ?? null)),
     ],
     done: {

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fact, goesOnSaying, others, pids, SHORT_HANG_MS, says } from '../../support/faults/expect.ts';
+import { fact, goesOnSaying, otherProcess, others, pids, restarted, SHORT_HANG_MS, says } from '../../support/faults/expect.ts';
 import { jobEnd, submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import { type Scene, signal } from '../../support/faults/scene.ts';
@@ -10,26 +10,6 @@ import { type Scene, signal } from '../../support/faults/scene.ts';
 
 /** How long a restart by remedy takes, with the process that is deaf to SIGINT and killed after its time. */
 const RESTART_MS = 5_000;
-
-const restarted = (words: string, fault: RegExp): FaultRow['done'] => ({
-  words,
-  events: [
-    { type: 'fault.seen', target: 'instance 0', message: fault },
-    { type: 'action.restart-instance', target: 'instance 0' },
-    { type: 'instance.ready', target: 'instance 0' },
-  ],
-  never: [
-    { type: 'instance.exit', target: 'instance 1' },
-    { type: 'action.restart-instance', target: 'instance 1' },
-    { type: 'action.quarantine-instance' },
-  ],
-});
-
-const otherProcess = (figureMs: number) =>
-  fact('it has another process', figureMs, async (scene) => {
-    const { pid } = await scene.instance(0);
-    return (pid !== null && pid !== scene.notes.get('pid')) || `pid ${pid}`;
-  });
 
 /** Remembers whose process it is, sets switches, strikes. */
 const set = (values: Readonly<Record<string, unknown>>, then?: (scene: Scene) => Promise<void>) => async (scene: Scene) => {

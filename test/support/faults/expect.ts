@@ -2,7 +2,7 @@ import type { InstanceDocument } from '../../../src/domain/instance.ts';
 import type { FaultKind } from '../../../src/domain/verdict.ts';
 import { isAlive } from '../scene.ts';
 import { jobEnd } from './jobs.ts';
-import type { Seen, Stays, Untouched } from './row.ts';
+import type { FaultRow, Seen, Stays, Untouched } from './row.ts';
 import type { Scene } from './scene.ts';
 
 /** The words in which rows are written. */
@@ -125,3 +125,25 @@ export const jobsEnd: Untouched = {
     return scene.jobs.length === 0 ? 'there was no job' : null;
   },
 };
+
+/** Instance 0 was restarted because of that fault, and nothing else was done. */
+export const restarted = (words: string, fault: RegExp): FaultRow['done'] => ({
+  words,
+  events: [
+    { type: 'fault.seen', target: 'instance 0', message: fault },
+    { type: 'action.restart-instance', target: 'instance 0' },
+    { type: 'instance.ready', target: 'instance 0' },
+  ],
+  never: [
+    { type: 'instance.exit', target: 'instance 1' },
+    { type: 'action.restart-instance', target: 'instance 1' },
+    { type: 'action.quarantine-instance' },
+  ],
+});
+
+/** Instance 0 has another process than the one in the notes. */
+export const otherProcess = (figureMs: number) =>
+  fact('it has another process', figureMs, async (scene) => {
+    const { pid } = await scene.instance(0);
+    return (pid !== null && pid !== scene.notes.get('pid')) || `pid ${pid}`;
+  });
