@@ -4,7 +4,9 @@ import type { ProbeResult } from '../domain/health.ts';
 import type { Comfy } from '../ports.ts';
 import { cannotTell, fail, type Outcome, type Probe, type ProbePorts, pass } from './probe.ts';
 
-const RETRY_MS = 15_000;
+/** After a canary that failed; twice as long after each further one. */
+const RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 16_000;
 const POLL_MS = 40;
 const REQUEST_TIMEOUT_MS = 5_000;
 
@@ -23,7 +25,7 @@ export const canaryProbe: Probe = {
     if (latest === undefined) return 0;
     // Asked again after each look at the queue, so that it is known to be empty when the time has come.
     const ageMs = http.at - latest.at;
-    if (latest.outcome !== 'pass') return ageMs >= RETRY_MS ? 0 : null;
+    if (latest.outcome !== 'pass') return ageMs >= retryMs(latest) ? 0 : null;
     const suspect = history.latest('log')?.facts?.['suspect'] as { readonly at: number } | null | undefined;
     if (suspect !== null && suspect !== undefined && suspect.at > latest.at) return 0;
     const { periodMs } = config.health.canary;
@@ -34,7 +36,7 @@ export const canaryProbe: Probe = {
     const { queueRemaining } = await ports.comfy.ping(target.baseUrl, REQUEST_TIMEOUT_MS).catch(() => ({ queueRemaining: 0 }));
     // A job came in since the last look.
     if (queueRemaining > 0) return last?.outcome === 'pass' ? pass(last.facts) : cannotTell('the canary waits for the jobs of users');
-    return runCanary(
+    const outcome = await runCanary(
       {
         baseUrl: target.baseUrl,
         graph: target.canary,
@@ -44,8 +46,14 @@ export const canaryProbe: Probe = {
       ports,
       signal,
     );
+    return outcome.outcome === 'fail' ? { ...outcome, facts: { ...outcome.facts, failures: failuresOf(last) + 1 } } : outcome;
   },
 };
+
+const failuresOf = (result: ProbeResult | undefined): number => (result?.outcome === 'fail' ? Number(result.facts?.['failures'] ?? 1) : 0);
+
+/** What could not be told is asked again at once; what fails is not hammered. */
+const retryMs = (latest: ProbeResult): number => Math.min(LONGEST_RETRY_MS, RETRY_MS * 2 ** Math.max(0, failuresOf(latest) - 1));
 
 const hasJobs = ({ facts }: ProbeResult): boolean => Number(facts?.['running'] ?? 0) + Number(facts?.['pending'] ?? 0) > 0;
 

@@ -3,9 +3,11 @@ import { cannotTell, fail, type Probe, pass } from './probe.ts';
 
 /** A connection that is closed this soon after its greeting is of no use to anybody. */
 const HOLD_MS = 1_000;
-const BACK_OFF_MS = 1_000;
+const RETRY_MS = 1_000;
+/** What is broken is looked at this often at least: it must not be called so for long after it is not. */
+const LONGEST_RETRY_MS = 2_000;
 
-/** Runtime: results of jobs can be followed. Only while HTTP answers; a connection that fails is tried again with back-off. */
+/** Runtime: results of jobs can be followed. Only while HTTP answers; a connection that fails is tried again soon. */
 export const websocketProbe: Probe = {
   name: 'websocket',
   layer: 'runtime',
@@ -16,7 +18,7 @@ export const websocketProbe: Probe = {
     const { periodMs } = config.health.websocket;
     if (latest.outcome !== 'fail') return periodMs;
     const failures = Number(latest.facts?.['failures'] ?? 1);
-    return Math.min(periodMs, BACK_OFF_MS * 2 ** (failures - 1));
+    return Math.min(periodMs, LONGEST_RETRY_MS, RETRY_MS * failures);
   },
   run: async (target, { comfy }, _signal, history) => {
     const before = history.latest('websocket');

@@ -156,6 +156,47 @@ describe('the canary of an instance', () => {
     await machine.stop();
   });
 
+  it('that got no answer is run again as soon as HTTP answers', async () => {
+    const machine = await aReadyMachine();
+    machine.world.boot = 'silent';
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.advance(500);
+    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
+    const server = machine.world.comfy.serve(urlOf(8188));
+    server.behaviour = 'stuck';
+    machine.world.kernel.listen(pid, [8188]);
+    await machine.until('the canary runs', () => server.submitted.length > 0);
+    server.behaviour = 'hung';
+    const noAnswer = () => machine.instance(0).layers.functional.reason?.includes('no answer') === true;
+    await machine.until('it got no answer', noAnswer, 20_000);
+    server.running.length = 0;
+    server.behaviour = 'serving';
+    await machine.until('it is ready', () => machine.instance(0).ready, 4_000);
+    await machine.stop();
+  });
+
+  it('that fails is run again soon, and then less and less often', async () => {
+    const machine = await aReadyMachine();
+    machine.world.boot = 'silent';
+    machine.world.pm2.exit('comfyui-gpu0');
+    await machine.advance(500);
+    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
+    const server = machine.world.comfy.serve(urlOf(8188));
+    server.jobError = { nodeType: 'EmptyImage', exceptionType: 'RuntimeError', message: 'not yet' };
+    machine.world.kernel.listen(pid, [8188]);
+    const failed = () => machine.instance(0).layers.functional.status === 'fail';
+    await machine.until('it failed', failed, 15_000);
+    const early = server.submitted.length;
+    await machine.advance(10_000);
+    const first = server.submitted.length - early;
+    expect(first).toBeGreaterThanOrEqual(2);
+    await machine.advance(60_000);
+    expect(server.submitted.length - early - first).toBeLessThanOrEqual(6);
+    server.jobError = null;
+    await machine.until('it is ready', () => machine.instance(0).ready, 20_000);
+    await machine.stop();
+  });
+
   it('that fails is told, and the instance is not ready though it answers', async () => {
     const machine = await aReadyMachine();
     machine.world.boot = 'silent';

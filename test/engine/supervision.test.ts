@@ -185,7 +185,7 @@ describe('a WebSocket that cannot be opened', () => {
     expect(await lasts('it is told', () => faults().includes('websocket-gone'), 30_000)).toBeLessThanOrEqual(16_000);
     expect(machine.instance(0).ready).toBe(false);
     server.hasWebSocket = true;
-    await machine.until('it is ready', () => machine.instance(0).ready, 15_000);
+    await machine.until('it is ready', () => machine.instance(0).ready, 4_000);
     expect(pid()).toBe(before);
   });
 

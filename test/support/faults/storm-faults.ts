@@ -14,6 +14,8 @@ export interface StormScene {
   readonly random: () => number;
 }
 
+/** A look every ten seconds, and two more that agree. */
+const WEBSOCKET_MS = 16_000;
 /** The figures of the issue; the hang's is that of the configuration's default timers. */
 const LIMITS = { exit: 500, hang: 10_000, worker: 15_000, stranger: 2_000 };
 
@@ -53,7 +55,7 @@ const workerDies =
     const { scene, witness } = storm;
     const pid = await pidOf(storm, gpu);
     // From now on it may be dead; for sure when jobs wait.
-    witness.order({ kind: 'worker', gpu, dead: true, limitMs: LIMITS.worker });
+    witness.order({ kind: 'useless', gpu, fault: 'worker', limitMs: LIMITS.worker });
     await scene.switches(gpu, values);
     await eventually(
       'a job met it',
@@ -65,7 +67,7 @@ const workerDies =
     try {
       await eventually('another process', async () => (await pidOf(storm, gpu)) !== pid, 60_000);
     } finally {
-      witness.order({ kind: 'worker', gpu, dead: false, limitMs: LIMITS.worker });
+      witness.order({ kind: 'useless', gpu, fault: 'worker', limitMs: null });
     }
   };
 
@@ -100,7 +102,13 @@ export const stormFaults: readonly StormFault[] = [
     name: 'websocket-dropped',
     weight: 1,
     whole: false,
-    make: misbehaves('websocket', LIMITS.hang, { drop_websockets: true }, () => 3_000),
+    make: async ({ scene, witness, random }, gpu) => {
+      await scene.switches(gpu, { drop_websockets: true });
+      witness.order({ kind: 'useless', gpu, fault: 'websocket', limitMs: WEBSOCKET_MS });
+      await pause(2_000 + 18_000 * random());
+      await scene.switches(gpu, {});
+      witness.order({ kind: 'useless', gpu, fault: 'websocket', limitMs: null });
+    },
   },
   { name: 'zombie-worker', weight: 2, whole: false, make: workerDies({ zombie_worker: true }) },
   { name: 'worker-ended-in-silence', weight: 1, whole: false, make: workerDies({ silent_worker_death: true }) },

@@ -86,7 +86,7 @@ process.on('message', (order: WitnessOrder) => {
     tally.agentChanged();
   }
   if (order.kind === 'fault') tally.fault(order.gpu, order.fault, order.limitMs);
-  if (order.kind === 'worker') tally.worker(order.gpu, order.dead, order.limitMs);
+  if (order.kind === 'useless') tally.useless(order.gpu, order.fault, order.limitMs);
   if (order.kind === 'stop') {
     clearTimeout(timer);
     const report: WitnessReport = tally.report();

@@ -6,8 +6,8 @@ export type WitnessOrder =
   | { readonly kind: 'agent'; readonly url: string | null }
   /** A fault was made now: health has so long to say so. */
   | { readonly kind: 'fault'; readonly gpu: number; readonly fault: string; readonly limitMs: number }
-  /** Its worker runs no jobs (or does again), whatever HTTP says. */
-  | { readonly kind: 'worker'; readonly gpu: number; readonly dead: boolean; readonly limitMs: number }
+  /** It is of no use to anybody, whatever HTTP says; over with a limit of null. */
+  | { readonly kind: 'useless'; readonly gpu: number; readonly fault: string; readonly limitMs: number | null }
   | { readonly kind: 'stop' };
 
 export interface Sample {
@@ -72,7 +72,7 @@ interface State {
   pid: number | null;
   fault: string;
   limitMs: number;
-  workerDead: boolean;
+  useless: boolean;
 }
 
 export interface Tally {
@@ -80,7 +80,7 @@ export interface Tally {
   late(ms: number): void;
   add(gpu: number, sample: Sample): void;
   fault(gpu: number, fault: string, limitMs: number): void;
-  worker(gpu: number, dead: boolean, limitMs: number): void;
+  useless(gpu: number, fault: string, limitMs: number | null): void;
   agentChanged(): void;
   report(): WitnessReport;
 }
@@ -101,7 +101,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
       pid: null,
       fault: 'unannounced',
       limitMs: UNANNOUNCED_MS,
-      workerDead: false,
+      useless: false,
     };
     states.set(gpu, found);
     return found;
@@ -125,7 +125,7 @@ export function createTally(now: () => number = () => performance.now()): Tally 
       sums.samples += 1;
       if (sample.healthMs !== null) latencies.push({ ms: sample.healthMs, agentAgeMs: Math.round(sample.at - agentSince) });
       else if (sample.expected) sums.errors += 1;
-      const bad = !sample.serves || state.workerDead;
+      const bad = !sample.serves || state.useless;
       if (bad) {
         state.badSince ??= sample.at;
         state.lastBad = sample.at;
@@ -162,11 +162,11 @@ export function createTally(now: () => number = () => performance.now()): Tally 
       // From now on, also when it was in trouble before.
       if (state.badSince !== null) state.badSince = now();
     },
-    worker: (gpu, dead, limitMs) => {
+    useless: (gpu, fault, limitMs) => {
       const state = stateOf(gpu);
-      state.workerDead = dead;
-      if (dead) {
-        state.fault = 'worker';
+      state.useless = limitMs !== null;
+      if (limitMs !== null) {
+        state.fault = fault;
         state.limitMs = limitMs;
       }
     },

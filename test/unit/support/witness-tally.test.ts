@@ -75,11 +75,11 @@ describe('the witness', () => {
     expect(tally.report().unknownMs).toBeGreaterThan(800);
   });
 
-  it('believes the injector that a worker is dead, whatever HTTP says', () => {
+  it('believes the injector that an instance is of no use, whatever HTTP says', () => {
     const { tally, at } = aTally();
     const time = feed(tally, 0, 10_000, { serves: true, claim: ready });
     at(time);
-    tally.worker(0, true, 1_000);
+    tally.useless(0, 'worker', 1_000);
     feed(tally, time, 5_000, { serves: true, claim: ready });
     expect(tally.report().falseGreenMs).toBeGreaterThan(3_500);
   });
