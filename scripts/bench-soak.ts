@@ -29,7 +29,7 @@ const config = {
   health: {
     http: { periodMs: scaled(2_000), timeoutMs: 2_000 },
     websocket: { periodMs: scaled(10_000), timeoutMs: 5_000 },
-    canary: { periodMs: scaled(600_000), timeoutMs: 10_000 },
+    canary: { periodMs: scaled(600_000, 10_000), timeoutMs: 10_000 },
     restartWindowMs: scaled(600_000),
     backOff: { initialMs: scaled(10_000), maxMs: scaled(300_000) },
     quarantine: { coolDownMs: scaled(600_000, 1_000) },
