@@ -1,13 +1,16 @@
 import { existsSync, readdirSync, readlinkSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { AgentError } from '../domain/errors.ts';
 import type { PortHolder } from '../domain/instance.ts';
 import { errorCode, isAbsent } from './file-errors.ts';
-import { createPause, listPids, readLimited } from './kernel-proc.ts';
+import { createPause, listPids } from './kernel-proc.ts';
 
 /** State of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A';
-/** Listening sockets come first in these tables, so a limit cuts off connections only. */
 const TABLE_LIMIT = 4 * 1024 * 1024;
+const PIECE_BYTES = 8 * 1024;
+/** What is remembered of sockets, at most. */
+const REMEMBERED = 256;
 
 /** A listening TCP socket. */
 export interface Listener {
@@ -30,8 +33,33 @@ export function parseListeners(table: string): readonly Listener[] {
   return found;
 }
 
-/** Inodes of the sockets a process has open; null when its descriptors may not be read. */
-async function socketInodes(procRoot: string, pid: number, pause = createPause()): Promise<ReadonlySet<string> | null> {
+/**
+ * The lines of a table that are about listening sockets; null when it cannot be read. They come first. The connections after
+ * them are left unread: a busy machine has tens of thousands, and the kernel takes 10 ms to list a thousand.
+ */
+async function readListening(path: string): Promise<string | null> {
+  const file = await open(path, 'r').catch(() => null);
+  if (file === null) return null;
+  try {
+    let table = '';
+    while (table.length < TABLE_LIMIT) {
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(PIECE_BYTES));
+      if (bytesRead === 0) break;
+      table += buffer.toString('latin1', 0, bytesRead);
+      const lastLine = table.slice(table.lastIndexOf('\n', table.lastIndexOf('\n') - 1) + 1);
+      const state = lastLine.trim().split(/\s+/)[3];
+      if (state !== undefined && state !== LISTEN && state !== 'st') break;
+    }
+    return table;
+  } catch {
+    return null;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The sockets a process has open, inode to descriptor (a path below /proc); null when its descriptors may not be read. */
+async function openSockets(procRoot: string, pid: number, pause = createPause()): Promise<ReadonlyMap<string, string> | null> {
   const directory = `${procRoot}/${pid}/fd`;
   let names: readonly string[];
   try {
@@ -39,15 +67,16 @@ async function socketInodes(procRoot: string, pid: number, pause = createPause()
   } catch {
     return null;
   }
-  const inodes = new Set<string>();
+  const sockets = new Map<string, string>();
   for (const name of names) {
     await pause();
-    const link = linkOf(`${directory}/${name}`);
+    const descriptor = `${directory}/${name}`;
+    const link = linkOf(descriptor);
     if (link === null) return null;
     const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
-    if (inode !== undefined) inodes.add(inode);
+    if (inode !== undefined) sockets.set(inode, descriptor);
   }
-  return inodes;
+  return sockets;
 }
 
 /** What is behind a descriptor: empty when it was closed meanwhile, null when it may not be read. */
@@ -67,17 +96,17 @@ export interface PortsOfKernel {
 export function createPortsOfKernel(procRoot: string, command: (pid: number) => Promise<string | null>): PortsOfKernel {
   /** Who held a socket at the last look: asked first, so that a steady state costs one process and not all of them. */
   const lastHolder = new Map<string, number>();
+  /** The descriptor of a process that was last seen listening on a port: while the same socket is there, so is the answer. */
+  const lastSocket = new Map<string, { readonly descriptor: string; readonly link: string }>();
 
   async function listeners(tcpPorts: ReadonlySet<number>): Promise<readonly Listener[]> {
-    const [tcp, tcp6] = await Promise.all(['tcp', 'tcp6'].map((name) => readLimited(`${procRoot}/net/${name}`, TABLE_LIMIT)));
+    const [tcp, tcp6] = await Promise.all(['tcp', 'tcp6'].map((name) => readListening(`${procRoot}/net/${name}`)));
     if (tcp === null || tcp === undefined)
       throw new AgentError('INTERNAL', `${procRoot}/net/tcp cannot be read, so it is not known who listens`);
     // There is no tcp6 where IPv6 is switched off.
     if (tcp6 === null && existsSync(`${procRoot}/net/tcp6`))
       throw new AgentError('INTERNAL', `${procRoot}/net/tcp6 cannot be read, so it is not known who listens`);
-    return [tcp, tcp6]
-      .flatMap((table) => parseListeners(table?.toString('latin1') ?? ''))
-      .filter((listener) => tcpPorts.has(listener.tcpPort));
+    return [tcp, tcp6].flatMap((table) => parseListeners(table ?? '')).filter((listener) => tcpPorts.has(listener.tcpPort));
   }
 
   /** pid by inode. With inherited sockets the lowest pid wins, which is the parent unless pids wrapped around. */
@@ -86,7 +115,7 @@ export function createPortsOfKernel(procRoot: string, command: (pid: number) => 
     const missing = new Set(inodes);
     const pause = createPause();
     const look = async (pid: number): Promise<void> => {
-      for (const inode of (await socketInodes(procRoot, pid, pause)) ?? []) {
+      for (const inode of (await openSockets(procRoot, pid, pause))?.keys() ?? []) {
         if (missing.delete(inode)) found.set(inode, pid);
       }
     };
@@ -98,7 +127,7 @@ export function createPortsOfKernel(procRoot: string, command: (pid: number) => 
       await look(pid);
       if (missing.size === 0) break;
     }
-    for (const inode of lastHolder.keys()) if (!inodes.has(inode) && lastHolder.size > 256) lastHolder.delete(inode);
+    for (const inode of lastHolder.keys()) if (!inodes.has(inode) && lastHolder.size > REMEMBERED) lastHolder.delete(inode);
     for (const [inode, pid] of found) lastHolder.set(inode, pid);
     return found;
   }
@@ -124,11 +153,20 @@ export function createPortsOfKernel(procRoot: string, command: (pid: number) => 
     },
 
     async listensOn(pid, tcpPort) {
+      const key = `${pid} ${tcpPort}`;
+      const last = lastSocket.get(key);
+      if (last !== undefined && linkOf(last.descriptor) === last.link) return true;
+      lastSocket.delete(key);
       const sockets = await listeners(new Set([tcpPort])).catch(() => null);
       if (sockets === null) return null;
       if (sockets.length === 0) return false;
-      const inodes = await socketInodes(procRoot, pid);
-      return inodes === null ? null : sockets.some((socket) => inodes.has(socket.inode));
+      const opened = await openSockets(procRoot, pid);
+      if (opened === null) return null;
+      const own = sockets.find((socket) => opened.has(socket.inode));
+      if (own === undefined) return false;
+      if (lastSocket.size >= REMEMBERED) lastSocket.clear();
+      lastSocket.set(key, { descriptor: opened.get(own.inode) ?? '', link: `socket:[${own.inode}]` });
+      return true;
     },
   };
 }

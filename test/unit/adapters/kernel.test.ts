@@ -106,6 +106,24 @@ describe('createKernel on a recorded /proc', () => {
     expect(await kernel.listensOn(43, 9999)).toBe(false);
   });
 
+  it('reads no connections: they follow what listens, and a busy machine has very many', async () => {
+    const connections = Array.from({ length: 500 }, (_, index) => tcpLine(40_000 + index, '06', 0));
+    write('net/tcp', [HEADER, tcpLine(8188, '0A', 901), ...connections, tcpLine(8189, '0A', 902), ''].join('\n'));
+    addProcess(42, 1, { sockets: [901, 902] });
+    const kernel = createKernel({ procRoot });
+    expect(await kernel.portHolders([8188, 8189])).toMatchObject([{ tcpPort: 8188, pid: 42 }]);
+  });
+
+  it('knows a port by its socket again, until that is gone', async () => {
+    addProcess(42, 1, { sockets: [5, 901] });
+    const kernel = createKernel({ procRoot });
+    expect(await kernel.listensOn(42, 8188)).toBe(true);
+    rmSync(join(procRoot, 'net'), { recursive: true });
+    expect(await kernel.listensOn(42, 8188)).toBe(true);
+    rmSync(join(procRoot, '42/fd/1'));
+    expect(await kernel.listensOn(42, 8188)).toBeNull();
+  });
+
   it('forgets who held a socket when another has it', async () => {
     addProcess(42, 1, { sockets: [901] });
     const kernel = createKernel({ procRoot });
