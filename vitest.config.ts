@@ -25,6 +25,8 @@ export default defineConfig({
       project('kills', ['test/kills/**/*.test.ts'], 180_000, ONE_FILE_AT_A_TIME),
       // Long as well: every fault of docs/faults.md, and a storm of them. Each file minds its own agents side by side.
       project('faults', ['test/faults/**/*.test.ts'], 600_000, ONE_FILE_AT_A_TIME),
+      // Long as well, and as root: a real systemd as PID 1 in namespaces, a real sshd, the built binary.
+      project('host', ['test/host/**/*.test.ts'], 300_000, ONE_FILE_AT_A_TIME),
       // Only by name: they need a real ComfyUI, or a GPU, and are skipped with the reason where there is none.
       project('real', ['test/real/**/*.test.ts'], 1_200_000, ONE_FILE_AT_A_TIME),
       project('gpu', ['test/gpu/**/*.test.ts'], 1_800_000, ONE_FILE_AT_A_TIME),

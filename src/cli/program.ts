@@ -5,7 +5,8 @@ import { parseDuration } from './duration.ts';
 import type { CliHost } from './host.ts';
 import { createContext, type GlobalValues } from './output.ts';
 import { reportError } from './report-error.ts';
-import { type OptionKind, VERBS, type Verb } from './verbs.ts';
+import type { OptionKind, Verb } from './verbs/verb.ts';
+import { VERBS } from './verbs.ts';
 
 interface Parsed {
   readonly verb: Verb;
