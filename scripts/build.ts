@@ -1,11 +1,16 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type BuildOptions, build } from 'esbuild';
+import type { BuildInputs } from '../src/domain/agent.ts';
 import { bundlePm2 } from './bundle-pm2.ts';
 import { bundleZod } from './bundle-zod.ts';
+import { thirdParties } from './third-party.ts';
 
 /**
  * Makes `dist/`: `agent.cjs` (starts the rest), `agent.main.js` with its compiled code, `agent.pm2.js`, and in `assets/` the
@@ -20,23 +25,30 @@ const out = resolve(values.out);
 /** A build that fails leaves the last good one in place. */
 const work = `${out}.new`;
 
-function commit(): string {
+/** Empty where there is no git, or no repository. */
+function git(...args: readonly string[]): string {
   try {
-    return execFileSync('git', ['rev-parse', '--short=12', 'HEAD'], {
-      cwd: root,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
+    return execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   } catch {
     return '';
   }
 }
 
+const inputs = async (): Promise<BuildInputs> => ({
+  clean: git('status', '--porcelain') === '',
+  lock: createHash('sha256')
+    .update(await readFile(join(root, 'package-lock.json')))
+    .digest('hex'),
+  esbuild: await versionOf('node_modules/esbuild/package.json'),
+  node: process.versions.node,
+});
+
 async function versionOf(manifest: string): Promise<string> {
   return (JSON.parse(await readFile(join(root, manifest), 'utf8')) as { version: string }).version;
 }
 
-async function bundle(): Promise<void> {
+/** @returns the files that went in, relative to the repository */
+async function bundle(): Promise<readonly string[]> {
   const common: BuildOptions = {
     absWorkingDir: root,
     bundle: true,
@@ -47,9 +59,11 @@ async function bundle(): Promise<void> {
     minifyWhitespace: true,
     keepNames: true,
     legalComments: 'external',
+    metafile: true,
     define: {
       __AGENT_VERSION__: JSON.stringify(await versionOf('package.json')),
-      __AGENT_COMMIT__: JSON.stringify(commit()),
+      __AGENT_COMMIT__: JSON.stringify(git('rev-parse', '--short=12', 'HEAD')),
+      __BUILD_INPUTS__: JSON.stringify(await inputs()),
       __PM2_VERSION__: JSON.stringify(await versionOf('node_modules/pm2/package.json')),
       // `import.meta` does not exist in this format; the wrapper below has the address of the file.
       'import.meta.url': 'bundleUrl',
@@ -57,7 +71,7 @@ async function bundle(): Promise<void> {
     logLevel: 'warning',
   };
   const main = join(work, 'agent.main.js');
-  await Promise.all([
+  const built = await Promise.all([
     build({
       ...common,
       entryPoints: [resolve(values.entry)],
@@ -96,12 +110,15 @@ async function bundle(): Promise<void> {
     main,
     code.replace(/[^\0-\x7f]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`),
   );
+  return built.flatMap(({ metafile }) => Object.keys(metafile?.inputs ?? {}));
 }
 
-async function copyAssets(): Promise<void> {
+async function copyAssets(inputs: readonly string[]): Promise<void> {
   const assets = join(work, 'assets');
   await mkdir(assets, { recursive: true });
-  await cp(join(root, 'assets'), assets, { recursive: true });
+  // Texts of licences go into one file, with those of the packages.
+  await cp(join(root, 'assets'), assets, { recursive: true, filter: (path) => path !== join(root, 'assets/licenses') });
+  await writeFile(join(assets, 'licenses.json'), JSON.stringify(thirdParties(root, inputs)));
   const isSource = (path: string): boolean => !path.endsWith('__pycache__');
   for (const directory of ['simulator', 'workflows'])
     await cp(join(root, directory), join(assets, directory), { recursive: true, filter: isSource });
@@ -109,24 +126,43 @@ async function copyAssets(): Promise<void> {
     await cp(join(root, 'node_modules/swagger-ui-dist', file), join(assets, file));
 }
 
-/** Runs one short command, so that what it needed is kept compiled beside the bundle. Without it the program only starts slower. */
+/** The flags under which the launcher starts the daemon; code compiled under others is refused. */
+const DAEMON_FLAGS = ['--max-semi-space-size=1'];
+const WARM_LIMIT_MS = 30_000;
+
+/**
+ * Runs one short command, and a whole daemon with its simulator, so that the code they needed is kept compiled beside the
+ * bundle. Without it the program only starts slower.
+ */
 async function warm(): Promise<void> {
-  const empty = await mkdtemp(join(tmpdir(), 'comfy-agent-build-'));
   const file = join(out, 'agent.main.js');
-  spawnSync(process.execPath, [join(root, 'scripts/compile.cjs'), file, 'status', '--root', empty], {
-    env: { PATH: process.env['PATH'] },
-    stdio: 'ignore',
-    timeout: 30_000,
-  });
-  await rm(empty, { recursive: true, force: true });
-  await stat(`${file}.cache`).catch(() => console.error('note: the program could not be compiled ahead; it starts slower'));
+  const place = await mkdtemp(join(tmpdir(), 'comfy-agent-build-'));
+  const command = (flags: readonly string[], cache: string, ...args: readonly string[]): ChildProcess =>
+    spawn(process.execPath, [...flags, join(root, 'scripts/compile.cjs'), file, cache, ...args, '--root', place], {
+      env: { PATH: process.env['PATH'] },
+      stdio: 'ignore',
+      timeout: WARM_LIMIT_MS,
+    });
+  const caches = [`${file}.cache`, `${file}.run.cache`] as const;
+  await writeFile(join(place, 'agent.yaml'), 'comfyui: { repository: "simulator:" }\ngpu: { mode: mock, count: 1 }\napi: { port: 0 }\n');
+  const daemon = command(DAEMON_FLAGS, caches[1], 'run');
+  const ended = once(daemon, 'exit');
+  const isReady = async (): Promise<boolean> =>
+    /"ready": ?true/.test(await readFile(join(place, 'run/instances.json'), 'utf8').catch(() => ''));
+  const end = performance.now() + WARM_LIMIT_MS;
+  while (daemon.exitCode === null && performance.now() < end && !(await isReady())) await pause(50);
+  await once(command([], caches[0], 'status'), 'exit');
+  daemon.kill('SIGTERM');
+  await ended;
+  await rm(place, { recursive: true, force: true });
+  for (const cache of caches)
+    await stat(cache).catch(() => console.error(`note: ${basename(cache)} could not be compiled ahead; the program starts slower`));
 }
 
 const started = performance.now();
 try {
   await rm(work, { recursive: true, force: true });
-  await bundle();
-  await copyAssets();
+  await copyAssets(await bundle());
   await rm(out, { recursive: true, force: true });
   await rename(work, out);
   await warm();

@@ -50,7 +50,7 @@ export async function connectPorts({
   // Only the owner of a root marks what it starts: the next owner ends what is left of it.
   const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(files, layout.root) };
   const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', mark });
-  const assets = createAssets();
+  const assets = createAssets(layout.cache);
   const git = createGit({
     cacheDirectory: `${layout.cache}/git`,
     stateDirectory: `${layout.state}/git`,

@@ -3,6 +3,7 @@ import { toPm2Entry } from '../../ecosystem.template.js';
 import { AgentError } from '../domain/errors.ts';
 import { Pm2Entry } from '../domain/instance.ts';
 import type { EntryTemplate } from '../ports.ts';
+import { offerBundledModules } from './bundled-modules.ts';
 
 /** The built-in template is part of the program; a replacement is loaded from its file and held to the same schema. */
 export function createEntryTemplate(): EntryTemplate {
@@ -35,6 +36,7 @@ function call(build: Template, launch: Parameters<Template>[0], file: string | n
 }
 
 async function load(file: string): Promise<Template> {
+  offerBundledModules();
   try {
     const loaded = (await import(pathToFileURL(file).href)) as { toPm2Entry?: unknown };
     if (typeof loaded.toPm2Entry === 'function') return loaded.toPm2Entry as Template;

@@ -13,8 +13,8 @@ export interface LaunchOptions {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** The daemon allocates little and seldom: a small young generation, one helper thread and one arena save memory for its whole life. */
-const SMALL = { NODE_OPTIONS: '--max-semi-space-size=1 --v8-pool-size=1', MALLOC_ARENA_MAX: '1' };
+/** The daemon allocates little and seldom: one arena saves memory for its whole life. */
+const SMALL = { MALLOC_ARENA_MAX: '1' };
 
 const READY_LIMIT_MS = 10_000;
 const TAIL_BYTES = 2_000;

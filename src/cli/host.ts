@@ -55,6 +55,8 @@ export interface CliHost {
    * @throws AgentError ROOT_LOCKED, and what the configuration or the root has against it
    */
   startInProcess(options: Selection & { readonly purpose: 'read' | 'change' }): Promise<LocalAgent>;
+  /** Text of a file that ships with the program, by its name below `assets/`. */
+  asset(name: string): Promise<string>;
   /** Looks without a usable root and with a bad configuration too: both are findings. */
   doctor(selection: Selection): Promise<DoctorDocument>;
 }

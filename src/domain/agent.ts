@@ -20,12 +20,29 @@ import { OperationDocument, type OperationRequest } from './operation.ts';
 import { Release, ReleaseFailure } from './release.ts';
 import type { StateDocument } from './state.ts';
 
+/** What a build was made from: equal inputs of one commit give equal code. */
+export const BuildInputs = z.object({
+  /** The commit had no changes beside it. */
+  clean: z.boolean(),
+  /** sha256 of package-lock.json. */
+  lock: z.string(),
+  esbuild: z.string(),
+  node: z.string(),
+});
+export type BuildInputs = z.infer<typeof BuildInputs>;
+
 export const VersionDocument = z.object({
   agent: z.string(),
   commit: z.string().nullable(),
   node: z.string(),
   pm2: z.string(),
   licence: z.string(),
+  /** x64 or arm64. */
+  arch: z.string(),
+  /** One file with everything inside, as opposed to a bundle that needs Node.js. */
+  singleFile: z.boolean(),
+  /** null: it runs from source. */
+  build: BuildInputs.nullable(),
 });
 export type VersionDocument = z.infer<typeof VersionDocument>;
 

@@ -169,7 +169,6 @@ describe('the daemon', () => {
       'MALLOC_ARENA_MAX',
       'NODE_CHANNEL_FD',
       'NODE_CHANNEL_SERIALIZATION_MODE',
-      'NODE_OPTIONS',
       'PATH',
       'PM2_HOME',
     ]);

@@ -10,6 +10,8 @@ import { eventually } from './eventually.ts';
 
 /** The built program, as users run it. */
 export const AGENT = resolve(import.meta.dirname, '../../dist/agent.cjs');
+/** The bundle, or the single executable that AGENT_BINARY names. */
+const PROGRAM: readonly string[] = process.env['AGENT_BINARY'] === undefined ? [process.execPath, AGENT] : [process.env['AGENT_BINARY']];
 
 export interface CliResult {
   readonly code: number | null;
@@ -46,6 +48,8 @@ export interface AgentOptions {
   readonly files?: Readonly<Record<string, string>>;
   /** Command that starts the agent, such as unshare; it must become the agent (exec). */
   readonly prefix?: readonly string[];
+  /** Another build of it. */
+  readonly program?: readonly string[];
 }
 
 const started = new Set<TestAgent>();
@@ -144,7 +148,7 @@ export async function startAgent(options: AgentOptions = {}): Promise<TestAgent>
     }),
   );
   let text = '';
-  const [file = '', ...args] = [...(options.prefix ?? []), process.execPath, AGENT, 'run', '--root', root];
+  const [file = '', ...args] = [...(options.prefix ?? []), ...(options.program ?? PROGRAM), 'run', '--root', root];
   const child = spawn(file, args, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.on('data', (chunk) => (text += String(chunk)));
   child.stderr.on('data', (chunk) => (text += String(chunk)));
@@ -168,9 +172,15 @@ async function listening(root: string, child: ChildProcess, output: () => string
   );
 }
 
-export async function runCli(root: string, environment: Record<string, string>, args: readonly string[]): Promise<CliResult> {
+export async function runCli(
+  root: string,
+  environment: Record<string, string>,
+  args: readonly string[],
+  program: readonly string[] = PROGRAM,
+): Promise<CliResult> {
   return new Promise((done, failed) => {
-    const child = spawn(process.execPath, [AGENT, ...args, '--root', root], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [file = '', ...first] = program;
+    const child = spawn(file, [...first, ...args, '--root', root], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk) => (stdout += String(chunk)));

@@ -23,6 +23,8 @@ export interface TestHostOptions {
   /** What `startInProcess` hands out; absent: it refuses, so that a test sees an unwanted use. */
   readonly local?: Agent;
   readonly doctor?: DoctorDocument;
+  /** Texts of shipped files. */
+  readonly assets?: Readonly<Record<string, string>>;
   readonly environment?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
   readonly columns?: number;
@@ -92,6 +94,11 @@ export function testHost(options: TestHostOptions): TestHost {
       calls.push({ call: 'startInProcess', argument });
       if (options.local === undefined) throw new AgentError('ROOT_LOCKED', 'another agent owns this root');
       return { agent: options.local, close: async () => void calls.push({ call: 'close', argument: null }) };
+    },
+    asset: async (name) => {
+      const found = options.assets?.[name];
+      if (found === undefined) throw new Error(`no such asset: ${name}`);
+      return found;
     },
     doctor: async (argument) => {
       calls.push({ call: 'doctor', argument });

@@ -135,6 +135,9 @@ export const aVersionDocument = (change: Partial<VersionDocument> = {}): Version
   node: '24.21.0',
   pm2: '7.0.4',
   licence: 'AGPL-3.0-only',
+  arch: 'x64',
+  singleFile: false,
+  build: null,
   ...change,
 });
 

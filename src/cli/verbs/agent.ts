@@ -33,4 +33,11 @@ export const AGENT_VERBS: readonly Verb[] = [
     about: 'versions of the agent and what it is made of',
     load: async () => (await import('../commands/version.ts')).version,
   },
+  {
+    name: 'licenses',
+    group: GROUP,
+    about: 'what the program is made of, and under which licences',
+    arguments: [{ name: '[name]', about: 'one part: the text of its licence' }],
+    load: async () => (await import('../commands/licenses.ts')).licenses,
+  },
 ];
