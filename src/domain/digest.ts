@@ -13,3 +13,6 @@ export function canonicalJson(value: unknown): string {
 
 /** sha256 in hex over the canonical JSON of a value. */
 export const digestOf = (value: unknown): string => createHash('sha256').update(canonicalJson(value)).digest('hex');
+
+/** sha256 in hex over a text, as `sha256sum` gives it for a file of that text. */
+export const textDigest = (text: string): string => createHash('sha256').update(text).digest('hex');
