@@ -7,6 +7,8 @@ import type { Assets } from '../ports.ts';
 /** Places of a file in the repository, by the first part of its name, when the program runs from source. */
 const SOURCES: readonly (readonly [prefix: string, directory: string])[] = [
   ['workflows/', ''],
+  ['systemd/', ''],
+  ['install.sh', 'scripts/'],
   ['swagger-ui', 'node_modules/swagger-ui-dist/'],
   ['', 'assets/'],
 ];

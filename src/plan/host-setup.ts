@@ -31,8 +31,9 @@ export interface SetupWish {
   readonly prefix: string;
   /** The program: a file to copy, or the text of a script that starts it where it was built. */
   readonly program: { readonly file: string } | { readonly text: string };
-  /** Contents of agent.yaml and agent.env where they are not there yet. */
+  /** agent.yaml as it should be: what is there, completed. */
   readonly configuration: string;
+  /** agent.env where there is none. */
   readonly secrets: string;
   /** As shipped, by name of the unit. */
   readonly units: Readonly<Record<string, string>>;
@@ -107,7 +108,6 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
         content: wish.configuration,
         rights: rights('root', AGENT_USER, 0o640),
         why: 'the configuration; yours to edit',
-        once: true,
       },
       facts,
     ),
