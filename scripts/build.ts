@@ -120,8 +120,9 @@ async function copyAssets(inputs: readonly string[]): Promise<void> {
   await cp(join(root, 'assets'), assets, { recursive: true, filter: (path) => path !== join(root, 'assets/licenses') });
   await writeFile(join(assets, 'licenses.json'), JSON.stringify(thirdParties(root, inputs)));
   const isSource = (path: string): boolean => !path.endsWith('__pycache__');
-  for (const directory of ['simulator', 'workflows'])
+  for (const directory of ['simulator', 'workflows', 'systemd'])
     await cp(join(root, directory), join(assets, directory), { recursive: true, filter: isSource });
+  await cp(join(root, 'scripts/install.sh'), join(assets, 'install.sh'));
   for (const file of ['swagger-ui-bundle.js', 'swagger-ui.css'])
     await cp(join(root, 'node_modules/swagger-ui-dist', file), join(assets, file));
 }

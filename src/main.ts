@@ -74,8 +74,14 @@ const host: CliHost = {
   },
   readConfiguration: async (selection) => (await import('./local.ts')).readConfiguration(selection, context()),
   startInProcess: async (options) => (await import('./local.ts')).startInProcess(options, context()),
+  doctor: async (selection, path) =>
+    (await import('./local.ts')).doctor(
+      selection,
+      path === undefined ? context() : { ...context(), environment: { ...environment, PATH: path } },
+    ),
+  program: isSea() ? { file: process.execPath } : { command: [process.execPath, process.argv[1] ?? ''] },
+  system: async () => (await import('./adapters/host.ts')).createHostSystem(),
   asset: async (name) => (await import('./adapters/assets.ts')).createAssets('').text(name),
-  doctor: async (selection) => (await import('./local.ts')).doctor(selection, context()),
   runDaemon: async ({ configFile, flags, quiet }) => {
     const [{ runDaemon }, { createFiles }] = await Promise.all([import('./daemon.ts'), import('./adapters/files.ts')]);
     daemon.runs = true;

@@ -4,7 +4,9 @@
  *
  * All calls reject with AgentError only; what could not be asked is the caller's "unknown", never "failed".
  */
+
 import type { GpuReading, MachineFacts } from './domain/gpu.ts';
+import type { HostAction, HostFacts, HostQuestion } from './domain/host.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
 import type { KernelMessage } from './domain/kernel-message.ts';
 import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
@@ -481,6 +483,17 @@ export interface Assets {
   bytes(name: string): Promise<Uint8Array>;
   /** Directory on disk that holds the simulator's source. */
   simulator(): Promise<string>;
+}
+
+/** Users, files and units of this machine, for `agent setup`. Programs of the system are taken from its own directories, never from PATH. */
+export interface HostSystem {
+  /** Changes nothing. What may not be looked at counts as not there: it is root who asks. */
+  facts(question: HostQuestion): Promise<HostFacts>;
+  /**
+   * One change; done again it changes nothing more. Files are whole or not there, with their rights from the beginning.
+   * @throws AgentError COMMAND_FAILED with what the command said; SYSTEM_TOOL_MISSING; PREFIX_NOT_WRITABLE; DISK_FULL
+   */
+  carryOut(action: HostAction): Promise<void>;
 }
 
 export interface MetricSample {

@@ -12,6 +12,7 @@ import { writeFault } from './file-errors.ts';
 const SOURCES: readonly (readonly [prefix: string, directory: string])[] = [
   ['workflows/', ''],
   ['systemd/', ''],
+  ['install.sh', 'scripts/'],
   ['swagger-ui', 'node_modules/swagger-ui-dist/'],
   ['', 'assets/'],
 ];

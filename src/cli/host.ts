@@ -2,6 +2,7 @@ import type { Agent, VersionDocument } from '../domain/agent.ts';
 import type { Config, Layout, Provenance } from '../domain/config.ts';
 import type { DoctorDocument } from '../domain/doctor.ts';
 import type { ExitCode } from '../domain/errors.ts';
+import type { HostAction, HostFacts, HostQuestion } from '../domain/host.ts';
 
 /** A stream for people or programs. A reader that went away (EPIPE) is the host's concern: it ends the program quietly. */
 export interface CliOutput {
@@ -33,6 +34,15 @@ export interface LocalAgent {
   close(): Promise<void>;
 }
 
+/** The operating system around, for `agent setup`. */
+export interface CliSystem {
+  facts(question: HostQuestion): Promise<HostFacts>;
+  carryOut(action: HostAction): Promise<void>;
+}
+
+/** How this program can be run again: one file by itself, or a script by an interpreter. */
+export type CliProgram = { readonly file: string } | { readonly command: readonly string[] };
+
 /**
  * All that the command line needs of the program around it: implemented once in main.ts, and by tests. Each function
  * loads what it needs when it is called, so that verbs which ask a running agent load nothing heavy.
@@ -55,8 +65,13 @@ export interface CliHost {
    * @throws AgentError ROOT_LOCKED, and what the configuration or the root has against it
    */
   startInProcess(options: Selection & { readonly purpose: 'read' | 'change' }): Promise<LocalAgent>;
+  /**
+   * Looks without a usable root and with a bad configuration too: both are findings.
+   * @param path where programs are looked for in place of the environment's PATH
+   */
+  doctor(selection: Selection, path?: string): Promise<DoctorDocument>;
+  readonly program: CliProgram;
+  system(): Promise<CliSystem>;
   /** Text of a file that ships with the program, by its name below `assets/`. */
   asset(name: string): Promise<string>;
-  /** Looks without a usable root and with a bad configuration too: both are findings. */
-  doctor(selection: Selection): Promise<DoctorDocument>;
 }

@@ -9,7 +9,12 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value) ?? 'null';
 }
 
-/** sha256 in hex over the canonical JSON of a value. */
-export const digestOf = (value: unknown): string =>
+const sha256 = (text: string): string =>
   // Loaded when it is used: a short command never does, and it takes a tenth of its time.
-  process.getBuiltinModule('node:crypto').createHash('sha256').update(canonicalJson(value)).digest('hex');
+  process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
+
+/** sha256 in hex over the canonical JSON of a value. */
+export const digestOf = (value: unknown): string => sha256(canonicalJson(value));
+
+/** sha256 in hex over a text, as `sha256sum` gives it for a file of that text. */
+export const textDigest = (text: string): string => sha256(text);

@@ -9,6 +9,7 @@ import type { DoctorDocument } from '../../src/domain/doctor.ts';
 import { AgentError, type ExitCode } from '../../src/domain/errors.ts';
 import { readConfiguration, toError } from '../../src/plan/configuration.ts';
 import { layoutOf } from '../../src/plan/layout.ts';
+import { createFakeHost, type FakeHost } from '../fakes/host.ts';
 import { anApi } from './api.ts';
 import { aDoctorDocument, aVersionDocument } from './machine-documents.ts';
 
@@ -25,6 +26,7 @@ export interface TestHostOptions {
   readonly doctor?: DoctorDocument;
   /** Texts of shipped files. */
   readonly assets?: Readonly<Record<string, string>>;
+  readonly machine?: FakeHost;
   readonly environment?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
   readonly columns?: number;
@@ -48,6 +50,7 @@ export function testHost(options: TestHostOptions): TestHost {
   const calls: { call: string; argument: unknown }[] = [];
   const isTty = options.isTty ?? false;
   const columns = options.columns ?? (isTty ? 80 : 0);
+  const machine = options.machine ?? createFakeHost();
   const environment = { LANG: 'C.UTF-8', AGENT_ROOT: options.root, ...options.environment };
   return {
     out: () => out,
@@ -95,15 +98,13 @@ export function testHost(options: TestHostOptions): TestHost {
       if (options.local === undefined) throw new AgentError('ROOT_LOCKED', 'another agent owns this root');
       return { agent: options.local, close: async () => void calls.push({ call: 'close', argument: null }) };
     },
-    asset: async (name) => {
-      const found = options.assets?.[name];
-      if (found === undefined) throw new Error(`no such asset: ${name}`);
-      return found;
-    },
-    doctor: async (argument) => {
-      calls.push({ call: 'doctor', argument });
+    doctor: async (selection, path) => {
+      calls.push({ call: 'doctor', argument: path ?? selection });
       return options.doctor ?? aDoctorDocument();
     },
+    program: { file: '/media/usb/agent' },
+    system: async () => machine,
+    asset: async (name) => options.assets?.[name] ?? `# ${name}\nExecStart=/usr/local/bin/agent run\nRequiresMountsFor=/workspace\n`,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { DoctorDocument, Finding } from '../../domain/doctor.ts';
 import type { Context } from '../context.ts';
-import type { Tone } from './style.ts';
+import type { Style, Tone } from './style.ts';
 import { clean, hanging, padEnd, plural } from './text.ts';
 
 const TONES: Readonly<Record<Finding['status'], Tone>> = { ok: 'good', warn: 'warn', fail: 'bad', unknown: 'info' };
@@ -11,16 +11,10 @@ export function doctorLines(
   { style, host, quiet }: Pick<Context, 'style' | 'host' | 'quiet'>,
 ): string[] {
   const columns = host.stdout.isTty ? host.stdout.columns : 0;
-  const width = Math.max(0, ...findings.map(({ check }) => check.length));
-  const lines = findings
-    .filter(({ status }) => !quiet || status !== 'ok')
-    .flatMap(({ check, status, message, help }) => {
-      const label = `${style.paint(TONES[status], padEnd(status, 7))}  ${padEnd(check, width)}  `;
-      return [
-        ...hanging(label, clean(message), columns),
-        ...(help === null ? [] : hanging(`${' '.repeat(9)}${' '.repeat(width)}  ${style.symbols.arrow} `, clean(help), columns)),
-      ];
-    });
+  const lines = findingLines(
+    findings.filter(({ status }) => !quiet || status !== 'ok'),
+    { style, columns },
+  );
   const count = (status: Finding['status']): number => findings.filter((finding) => finding.status === status).length;
   const [fails, warns, unknowns] = [count('fail'), count('warn'), count('unknown')];
   const summary =
@@ -37,4 +31,19 @@ export function doctorLines(
     ', ',
   );
   return [...lines, '', rest === '' ? summary : `${summary}; ${rest}`];
+}
+
+/** Each with its remedy below. `columns` 0: as wide as it needs. */
+export function findingLines(
+  findings: readonly Finding[],
+  { style, columns }: { readonly style: Style; readonly columns: number },
+): string[] {
+  const width = Math.max(0, ...findings.map(({ check }) => check.length));
+  return findings.flatMap(({ check, status, message, help }) => {
+    const label = `${style.paint(TONES[status], padEnd(status, 7))}  ${padEnd(check, width)}  `;
+    return [
+      ...hanging(label, clean(message), columns),
+      ...(help === null ? [] : hanging(`${' '.repeat(9)}${' '.repeat(width)}  ${style.symbols.arrow} `, clean(help), columns)),
+    ];
+  });
 }

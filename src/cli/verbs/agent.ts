@@ -1,3 +1,4 @@
+import { timeout } from './shared.ts';
 import type { Verb } from './verb.ts';
 
 /** Verbs about the agent itself. */
@@ -26,6 +27,24 @@ export const AGENT_VERBS: readonly Verb[] = [
       },
     ],
     load: async () => (await import('../commands/config.ts')).config,
+  },
+  {
+    name: 'setup',
+    group: GROUP,
+    about: 'make this machine run the agent under systemd: users, directories, configuration, units; again it changes only what differs',
+    options: [
+      { flags: '--dry-run', about: 'show the steps, and change nothing' },
+      { flags: '--print', about: 'print the script that does it all on a fresh machine' },
+      { flags: '--no-start', about: 'start nothing, and do without a running systemd (images)' },
+      { flags: '--legacy', about: 'also /etc/init.d/comfyui and mgpu, as the predecessor had them' },
+      { flags: '--prefix <directory>', about: 'the program goes to bin/ there (default: /usr/local)', kind: 'text' },
+      { flags: '--uninstall', about: 'the way back; configuration, state, models, outputs and the root stay' },
+      { flags: '--purge', about: 'with --uninstall: these as well' },
+      { flags: '-y, --yes', about: 'go on in spite of failing checks and of what is in the way; confirms --purge' },
+      timeout,
+    ],
+    examples: ['sudo agent setup --dry-run', 'sudo agent setup --root /srv/comfyui', 'sudo agent setup --uninstall'],
+    load: async () => (await import('../commands/setup.ts')).setup,
   },
   {
     name: 'version',
