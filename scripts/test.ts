@@ -105,6 +105,7 @@ check('unused code', node, ['node_modules/knip/bin/knip.js', '--no-progress']);
 check('configuration schema up to date', node, ['scripts/generate-schema.ts', '--check']);
 check('OpenAPI document up to date', node, ['scripts/generate-openapi.ts', '--check']);
 check('table of faults up to date', node, ['scripts/generate-faults.ts', '--check']);
+check('manual page up to date', node, ['scripts/generate-man.ts', '--check']);
 check('build', node, ['scripts/build.ts']);
 for (const project of ['unit', 'engine', 'contract', 'e2e']) vitest(project, wantsAll ? { AGENT_TEST_ALL: '1' } : {});
 if (wantsAll) for (const project of ['host', 'kills', 'faults']) vitest(project);

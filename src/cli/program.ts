@@ -1,11 +1,11 @@
-import { Argument, Command as Commander, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type Command as Commander, CommanderError } from 'commander';
 import { AgentError, asAgentError, ExitCode } from '../domain/errors.ts';
 import type { Context, Options } from './context.ts';
-import { parseDuration } from './duration.ts';
+import { createGrammar } from './grammar.ts';
 import type { CliHost } from './host.ts';
 import { createContext, type GlobalValues } from './output.ts';
 import { reportError } from './report-error.ts';
-import type { OptionKind, Verb } from './verbs/verb.ts';
+import type { Verb } from './verbs/verb.ts';
 import { VERBS } from './verbs.ts';
 
 interface Parsed {
@@ -13,6 +13,8 @@ interface Parsed {
   readonly args: readonly string[];
   readonly options: Options;
   readonly global: GlobalValues;
+  /** Help of this verb was shown; what else there is to tell of it may follow. */
+  readonly isHelp: boolean;
 }
 
 /** Reads the command line and runs its verb; errors are told here and become the exit code. */
@@ -23,6 +25,11 @@ export async function runProgram(argv: readonly string[], host: CliHost): Promis
     const parsed = parse(argv, host);
     if (parsed === null) return ExitCode.done;
     context = createContext(host, parsed.global);
+    if (parsed.isHelp) {
+      const { topicOfVerb } = await import('./help/topics.ts');
+      host.stdout.write(await topicOfVerb(parsed.verb.name, host, context.selection));
+      return ExitCode.done;
+    }
     const command = await parsed.verb.load();
     return await command(context, parsed.args, parsed.options);
   } catch (thrown) {
@@ -38,10 +45,19 @@ const wantsJson = (argv: readonly string[]): boolean => {
   return (end === -1 ? argv : argv.slice(0, end)).includes('--json');
 };
 
-/** @returns null when help or the version was shown. @throws AgentError USAGE */
+/** @returns null when help of the program or the version was shown. @throws AgentError USAGE */
 function parse(argv: readonly string[], host: CliHost): Parsed | null {
   const chosen: { command: Commander; verb: Verb }[] = [];
-  const program = describe(host, (verb, command) => chosen.push({ verb, command }));
+  const helped: Verb[] = [];
+  const program = createGrammar({
+    version: host.version.agent,
+    columns: host.stdout.columns || 100,
+    write: (text) => host.stdout.write(text),
+    onVerb: (verb, command) => chosen.push({ verb, command }),
+    onHelp: (verb) => {
+      if (verb !== null) helped.push(verb);
+    },
+  });
   if (argv.length === 0) {
     program.outputHelp();
     return null;
@@ -50,71 +66,15 @@ function parse(argv: readonly string[], host: CliHost): Parsed | null {
     program.parse(argv, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return null;
+    const [verb] = helped;
+    if (error.exitCode === 0)
+      return verb === undefined ? null : { verb, args: [], options: {}, global: globalsOf(program.opts()), isHelp: true };
     throw usageError(error, argv);
   }
   const [found] = chosen;
   if (found === undefined) throw new AgentError('USAGE', 'no verb was given', { help: '`agent --help` lists them' });
   const all = found.command.optsWithGlobals() as Options;
-  return { verb: found.verb, args: found.command.args, options: found.command.opts() as Options, global: globalsOf(all) };
-}
-
-function describe(host: CliHost, onVerb: (verb: Verb, command: Commander) => void): Commander {
-  const program = new Commander('agent');
-  const output = {
-    writeOut: (text: string) => host.stdout.write(text),
-    writeErr: () => undefined,
-    outputError: () => undefined,
-    getOutHelpWidth: () => host.stdout.columns || 100,
-  };
-  const settle = (command: Commander): Commander =>
-    command.exitOverride().configureOutput(output).showHelpAfterError(false).allowExcessArguments(false);
-  settle(program)
-    .description('Installs ComfyUI, runs one instance per GPU, and tells the truth about their health.')
-    .usage('<verb> [options]')
-    .version(`comfy-agent ${host.version.agent}`, '-V, --version', 'show the version')
-    .helpCommand(false)
-    .configureHelp({ showGlobalOptions: true })
-    .option('--json', 'results as JSON on stdout')
-    .option('--config <file>', 'configuration file')
-    .option('--root <directory>', 'root directory')
-    .option('--no-color', 'no colours')
-    .option('-q, --quiet', 'results and errors only')
-    .option('-v, --verbose', 'more detail')
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 4 no agent, 5 held, 6 timed out, 130 interrupted.\n`agent <verb> --help` tells more of each.',
-    );
-  for (const verb of VERBS) {
-    const command = settle(program.command(verb.name))
-      .description(verb.about)
-      .helpGroup(verb.group)
-      .configureHelp({ showGlobalOptions: true });
-    for (const { name, about, choices } of verb.arguments ?? []) {
-      const argument = new Argument(name, about);
-      command.addArgument(choices === undefined ? argument : argument.choices([...choices]));
-    }
-    for (const { flags, about, kind } of verb.options ?? []) {
-      const option = new Option(flags, about);
-      command.addOption(kind === undefined ? option : option.argParser(readers[kind]));
-    }
-    if (verb.examples !== undefined)
-      command.addHelpText('after', `\nExamples:\n${verb.examples.map((example) => `  ${example}`).join('\n')}`);
-    command.action(() => onVerb(verb, command));
-  }
-  return program;
-}
-
-const readers: Readonly<Record<OptionKind, (text: string, before: unknown) => unknown>> = {
-  duration: (text) => parseDuration(text) ?? refuse('write 90s, 10m or 1h30m'),
-  count: (text) => (/^\d{1,6}$/.test(text) ? Number(text) : refuse('write a whole number')),
-  port: (text) => (/^\d{1,5}$/.test(text) && Number(text) <= 65_535 ? Number(text) : refuse('write a port, 0 to 65535')),
-  text: (text) => text,
-  texts: (text, before) => [...(Array.isArray(before) ? before : []), text],
-};
-
-function refuse(what: string): never {
-  throw new InvalidArgumentError(what);
+  return { verb: found.verb, args: found.command.args, options: found.command.opts() as Options, global: globalsOf(all), isHelp: false };
 }
 
 function globalsOf(all: Options): GlobalValues {

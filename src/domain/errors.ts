@@ -17,6 +17,18 @@ export const ExitCode = {
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
+/** What each exit code means, for help and manual; in order. */
+export const exitCodeMeanings: Readonly<Record<keyof typeof ExitCode, string>> = {
+  done: 'done',
+  failed: 'failed',
+  usage: 'usage or configuration',
+  unhealthy: 'not healthy',
+  noAgent: 'no agent',
+  held: 'held',
+  timedOut: 'timed out',
+  interrupted: 'interrupted',
+};
+
 export interface ErrorKind {
   /** What went wrong in general, one clause. */
   readonly meaning: string;

@@ -13,7 +13,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       { flags: '--locked', about: 'refuse what agent.lock.json does not say' },
       { flags: '--verify', about: 'compare the release in place with its lock, and touch nothing; exit 1 when it differs' },
       { flags: '--dry-run', about: 'show what would be done, and do nothing' },
-      { flags: '--bundle <file>', about: 'from an offline bundle alone: no network is used', kind: 'text' },
+      { flags: '--bundle <file>', about: 'from an offline bundle alone: no network is used', kind: 'text', completes: 'file' },
       noWait,
       timeout,
     ],
@@ -50,9 +50,14 @@ export const INSTALL_VERBS: readonly Verb[] = [
     name: 'import',
     group: GROUP,
     about: 'make config_nodes.json of a snapshot of ComfyUI-Manager or Comfy Desktop, and tell what it does not record',
-    arguments: [{ name: '<file>', about: 'the snapshot, JSON or YAML' }],
+    arguments: [{ name: '<file>', about: 'the snapshot, JSON or YAML', completes: 'file' }],
     options: [
-      { flags: '--output <file>', about: 'write there (default: the config_nodes.json that the configuration names)', kind: 'text' },
+      {
+        flags: '--output <file>',
+        about: 'write there (default: the config_nodes.json that the configuration names)',
+        kind: 'text',
+        completes: 'file',
+      },
       { flags: '--force', about: 'replace a file that is there' },
     ],
     examples: ['agent import snapshot.json', 'agent import snapshot.json --output nodes.json'],
@@ -63,8 +68,8 @@ export const INSTALL_VERBS: readonly Verb[] = [
     group: GROUP,
     about: 'the release in place as a snapshot for others, on stdout',
     options: [
-      { flags: '--format <format>', about: 'manager (default) or desktop', kind: 'text' },
-      { flags: '--output <file>', about: 'write there', kind: 'text' },
+      { flags: '--format <format>', about: 'manager (default) or desktop', kind: 'text', choices: ['manager', 'desktop'] },
+      { flags: '--output <file>', about: 'write there', kind: 'text', completes: 'file' },
       { flags: '--force', about: 'replace a file that is there' },
     ],
     examples: ['agent export > snapshot.json', 'agent export --format desktop --output desktop.json'],
@@ -74,7 +79,9 @@ export const INSTALL_VERBS: readonly Verb[] = [
     name: 'rollback',
     group: GROUP,
     about: 'go back to a proved release at once; instances follow one GPU after the other, each after its jobs',
-    arguments: [{ name: '[release]', about: 'as `agent releases` names it (default: the proved one before the current one)' }],
+    arguments: [
+      { name: '[release]', about: 'as `agent releases` names it (default: the proved one before the current one)', completes: 'release' },
+    ],
     options: [
       { flags: '--dry-run', about: 'show which release would be used and what differs, and do nothing' },
       { flags: '--now', about: 'move all instances side by side, each when it is idle' },
@@ -90,7 +97,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
     about: 'write everything that agent.lock.json names into one archive; `agent install --bundle` installs it without a network',
     arguments: [
       { name: '<action>', about: 'create: write a new archive', choices: ['create'] },
-      { name: '<file>', about: 'the archive, a .tar that is not there yet' },
+      { name: '<file>', about: 'the archive, a .tar that is not there yet', completes: 'file' },
     ],
     options: [{ flags: '--with-models', about: 'model files of the lock go in too' }, noWait, timeout],
     examples: ['agent bundle create /media/usb/comfyui.tar', 'agent install --bundle /media/usb/comfyui.tar'],

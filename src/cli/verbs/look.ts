@@ -17,7 +17,7 @@ export const LOOK_VERBS: readonly Verb[] = [
     about: 'health by layer, with reasons; exit 0 healthy or degraded and serving, 3 not',
     arguments: [
       { name: '[what]', about: 'which document (default: all layers)', choices: ['installation', 'instances', 'instance', 'models'] },
-      { name: '[gpu]', about: 'for "instance": GPU index or UUID' },
+      { name: '[gpu]', about: 'for "instance": GPU index or UUID', completes: 'gpu' },
     ],
     examples: ['agent health', 'agent health instance 0', 'agent health installation --json'],
     load: async () => (await import('../commands/health.ts')).health,
@@ -46,7 +46,14 @@ export const LOOK_VERBS: readonly Verb[] = [
     name: 'logs',
     group: GROUP,
     about: 'log lines of an instance, the agent, the installation or all',
-    arguments: [{ name: '[source]', about: 'GPU index, agent, install, pm2 or all (default: all)' }],
+    arguments: [
+      {
+        name: '[source]',
+        about: 'GPU index, agent, install, pm2 or all (default: all)',
+        words: ['agent', 'install', 'pm2', 'all'],
+        completes: 'gpu',
+      },
+    ],
     options: [
       { flags: '-f, --follow', about: 'stay and show new lines' },
       { flags: '-n, --lines <count>', about: 'how many of the newest lines of each log (default: 50)', kind: 'count' },
@@ -59,6 +66,7 @@ export const LOOK_VERBS: readonly Verb[] = [
         flags: '--export <file>',
         about: 'write one .tar.gz for a support request: logs, documents and journal, secrets masked',
         kind: 'text',
+        completes: 'file',
       },
     ],
     examples: ['agent logs 0 -f', 'agent logs agent --since 10m', 'agent logs --export support.tar.gz'],
@@ -74,7 +82,7 @@ export const LOOK_VERBS: readonly Verb[] = [
         about: 'ready: jobs can be taken; healthy: nothing is wrong; installed: a release is in place',
         choices: ['ready', 'healthy', 'installed'],
       },
-      { name: '[gpu]', about: 'GPU index or UUID; none: the machine' },
+      { name: '[gpu]', about: 'GPU index or UUID; none: the machine', completes: 'gpu' },
     ],
     options: [timeout],
     examples: ['agent wait ready --timeout 10m', 'agent wait healthy 0'],

@@ -4,7 +4,18 @@ import type { Command } from '../context.ts';
 
 export type OptionKind = 'duration' | 'count' | 'port' | 'text' | 'texts';
 
-export interface VerbOption {
+/** What a shell can offer where a value is typed. */
+export type Completes = 'file' | 'directory' | 'gpu' | 'release' | 'topic' | 'host';
+
+interface Offered {
+  /** The only values there are. */
+  readonly choices?: readonly string[];
+  /** Values that are possible beside others. */
+  readonly words?: readonly string[];
+  readonly completes?: Completes;
+}
+
+export interface VerbOption extends Offered {
   /** As commander writes them: `--timeout <duration>`. */
   readonly flags: string;
   readonly about: string;
@@ -12,11 +23,10 @@ export interface VerbOption {
   readonly kind?: OptionKind;
 }
 
-export interface VerbArgument {
+export interface VerbArgument extends Offered {
   /** `<gpu>`, `[gpu...]`. */
   readonly name: string;
   readonly about: string;
-  readonly choices?: readonly string[];
 }
 
 export interface Verb {
@@ -26,5 +36,7 @@ export interface Verb {
   readonly arguments?: readonly VerbArgument[];
   readonly options?: readonly VerbOption[];
   readonly examples?: readonly string[];
+  /** For programs only: in no help, no manual and no completion. */
+  readonly hidden?: true;
   readonly load: () => Promise<Command>;
 }
