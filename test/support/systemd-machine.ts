@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ import { eventually } from './eventually.ts';
 
 const HERE = import.meta.dirname;
 const REPOSITORY = resolve(HERE, '../..');
+const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
 const BOOT_LIMIT_MS = 60_000;
 const SYSTEMD = '/lib/systemd/systemd';
 
@@ -86,11 +87,15 @@ export function whyNoSystemd(): string | null {
 }
 
 export interface MachineOptions {
-  /** Lines of /etc/passwd and /etc/group that are added. */
-  readonly users?: readonly { readonly name: string; readonly id: number; readonly groups?: readonly string[] }[];
   /** Contents by path, written before the first boot. */
   readonly files?: Readonly<Record<string, string>>;
 }
+
+/** What an installation makes: users with a group each, and who else is in it. */
+const USERS = [
+  { name: 'comfy-agent', id: 64_890, members: '' },
+  { name: 'comfyui', id: 64_891, members: '' },
+];
 
 /** Services that have no business in a test machine. */
 const MASKED = [
@@ -188,11 +193,13 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
           ...['--pdeathsig', 'KILL', 'bash', '-c', enter, cgroup, String(holder.pid)],
           ...[...unshare, 'bash', join(HERE, 'systemd-boot.sh'), join(base, 'root')],
         ],
-        { stdio: ['ignore', 'inherit', 'inherit'] },
+        { stdio: ['ignore', 'ignore', 'pipe'] },
       );
       const ended = new Promise((done) => child.once('exit', done));
+      let said = '';
+      child.stderr.on('data', (chunk) => (said += String(chunk)));
       const pid = await eventually('systemd is PID 1', async () => {
-        if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
+        if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}: ${said}`);
         const first = Number((await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')).trim());
         return (await readFile(`/proc/${first}/comm`, 'utf8')).trim() === 'systemd' ? first : null;
       });
@@ -272,11 +279,10 @@ async function install(
   at: SystemdMachine['at'],
   write: SystemdMachine['write'],
   hasBinary: boolean,
-  { users = [], files = {} }: MachineOptions,
+  { files = {} }: MachineOptions,
 ): Promise<void> {
   if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
-  for (const name of ['comfy-pm2.service', 'comfy-agent.service'])
-    await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
+  for (const name of UNITS) await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
   await write('/etc/systemd/system/agent-test.target', TARGET);
   for (const name of MASKED) {
     rmSync(at(`/etc/systemd/system/${name}`), { force: true });
@@ -288,14 +294,21 @@ async function install(
       await rm(at(`/etc/systemd/system/${directory}`), { recursive: true });
   await write('/etc/fstab', '');
   await write('/etc/machine-id', `${'0123456789abcdef'.repeat(2)}\n`);
-  const group = readFileSync(at('/etc/group'), 'utf8')
-    .split('\n')
-    .filter((line) => line !== '');
-  for (const { name, id } of users)
-    group.push(`${name}:x:${id}:${users.filter((user) => user.groups?.includes(name)).map((user) => user.name)}`);
-  const passwd = users.map(({ name, id }) => `${name}:x:${id}:${id}::/var/lib/${name}:/usr/sbin/nologin\n`).join('');
-  writeFileSync(at('/etc/group'), `${group.join('\n')}\n`);
-  writeFileSync(at('/etc/passwd'), readFileSync(at('/etc/passwd'), 'utf8') + passwd);
+  const append = (path: string, lines: readonly string[]): void =>
+    writeFileSync(at(path), `${readFileSync(at(path), 'utf8').trimEnd()}\n${lines.join('\n')}\n`);
+  append(
+    '/etc/passwd',
+    USERS.map(({ name, id }) => `${name}:x:${id}:${id}::/var/lib/${name}:/usr/sbin/nologin`),
+  );
+  append(
+    '/etc/group',
+    USERS.map(({ name, id, members }) => `${name}:x:${id}:${members}`),
+  );
+  mkdirSync(at('/workspace'), { mode: 0o755 });
+  chownSync(at('/workspace'), 64_891, 64_891);
+  // As `systemctl enable` does for the target that machines boot to.
+  mkdirSync(at('/etc/systemd/system/agent-test.target.wants'));
+  for (const unit of UNITS) symlinkSync(`../${unit}`, at(`/etc/systemd/system/agent-test.target.wants/${unit}`));
   for (const [path, text] of Object.entries(files)) await write(path, text);
 }
 
