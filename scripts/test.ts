@@ -87,6 +87,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/usr/bin/ps', 'procps'],
     ['/usr/bin/git-lfs', 'git-lfs'],
     ['/usr/bin/strip', 'binutils'],
+    ['/lib/systemd/systemd', 'systemd'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
     spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore' });
