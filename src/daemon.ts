@@ -9,6 +9,8 @@ import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import { ServiceReports } from './engine/service-reports.ts';
+import { openState } from './engine/state-version.ts';
+import { awaitProof } from './engine/upgrade-proof.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
 export interface DaemonOptions {
@@ -46,6 +48,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
   // 2. This root is ours alone, from here to the end.
   const lock = await files.lock(layout.rootLock, `agent run (pid ${pid})`);
+  const state = await openState(files, layout.state).catch(async (error: unknown) => {
+    await lock.release();
+    throw error;
+  });
   const { createLogger } = await import('./adapters/log.ts');
   const { log, flush } = await createLogger({
     level: config.log.level,
@@ -121,6 +127,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     core.caretaker.start();
     await core.surveys.gpus();
     reconciler.start();
+    const proof = { ports, stateDirectory: layout.state, state, journal, health: () => core.documents().health, version: version.agent };
+    void awaitProof(proof, stop).catch((error: unknown) =>
+      log.error({ cause: String(error) }, 'the proof of this agent could not be noted'),
+    );
 
     await aborted(stop);
     void reports.stopping();

@@ -13,6 +13,7 @@ import { examine } from './engine/doctor.ts';
 import type { LoadedConfiguration } from './engine/knowledge.ts';
 import { endLeftChildren } from './engine/left-children.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
+import { requireReadable } from './engine/state-version.ts';
 import { layoutOf } from './plan/layout.ts';
 import { quickLocation } from './plan/quick-location.ts';
 import type { Logger } from './ports.ts';
@@ -57,6 +58,7 @@ export async function startInProcess(
   const configuration = await source(options, context).load();
   const { config, layout, secrets } = configuration;
   const isChange = options.purpose === 'change';
+  await requireReadable(files, layout.state);
   if (isChange) await prepareRoot(files, layout);
   const lock = isChange ? await files.lock(layout.rootLock, `a command (pid ${context.pid})`) : null;
   const { ports, close } = await connectPorts({

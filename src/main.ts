@@ -3,6 +3,7 @@ import { readServiceEnvironment, SERVICE_NAMES } from './adapters/service-manage
 import type { CliHost, CliOutput } from './cli/host.ts';
 import { runCli } from './cli/main.ts';
 import type { BuildInputs, VersionDocument } from './domain/agent.ts';
+import { STATE_VERSION } from './domain/state-version.ts';
 
 /**
  * Entry of the program: the daemon, the PM2 host, or a command. The only reader of the environment and the only place
@@ -27,6 +28,7 @@ const version: VersionDocument = {
   licence: 'AGPL-3.0-only',
   arch: process.arch,
   singleFile: isSea(),
+  stateVersion: STATE_VERSION,
   build: typeof __BUILD_INPUTS__ === 'object' ? __BUILD_INPUTS__ : null,
 };
 
@@ -82,6 +84,7 @@ const host: CliHost = {
       path === undefined ? context() : { ...context(), environment: { ...environment, PATH: path } },
     ),
   program: isSea() ? { file: process.execPath } : { command: [process.execPath, process.argv[1] ?? ''] },
+  programs: async () => (await import('./adapters/programs.ts')).createPrograms({ environment, pid: process.pid }),
   system: async () => (await import('./adapters/host.ts')).createHostSystem(),
   asset: async (name) => (await import('./adapters/assets.ts')).createAssets('').text(name),
   runDaemon: async ({ configFile, flags, quiet }) => {

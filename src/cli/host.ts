@@ -3,6 +3,7 @@ import type { Config, Layout, Provenance } from '../domain/config.ts';
 import type { DoctorDocument } from '../domain/doctor.ts';
 import type { ExitCode } from '../domain/errors.ts';
 import type { HostAction, HostFacts, HostQuestion } from '../domain/host.ts';
+import type { Programs } from '../domain/upgrade.ts';
 
 /** A stream for people or programs. A reader that went away (EPIPE) is the host's concern: it ends the program quietly. */
 export interface CliOutput {
@@ -72,6 +73,8 @@ export interface CliHost {
   doctor(selection: Selection, path?: string): Promise<DoctorDocument>;
   readonly program: CliProgram;
   system(): Promise<CliSystem>;
+  /** For `agent upgrade`. */
+  programs(): Promise<Programs>;
   /** Text of a file that ships with the program, by its name below `assets/`. */
   asset(name: string): Promise<string>;
 }

@@ -41,6 +41,8 @@ export const VersionDocument = z.object({
   arch: z.string(),
   /** One file with everything inside, as opposed to a bundle that needs Node.js. */
   singleFile: z.boolean(),
+  /** Of the state it writes; see domain/state-version.ts. */
+  stateVersion: z.int(),
   /** null: it runs from source. */
   build: BuildInputs.nullable(),
 });

@@ -143,6 +143,30 @@ export const errorRegistry = {
     500,
     1,
   ),
+  BINARY_INVALID: kind(
+    'a file is not a program that could take the place of this one',
+    'name the single file of comfy-agent for this machine, whole',
+    400,
+    1,
+  ),
+  SIGNATURE_INVALID: kind(
+    'a program is not the one that its checksum or signature is for',
+    'do not run it: get it again, and the checksum from another place than the file',
+    400,
+    1,
+  ),
+  STATE_TOO_NEW: kind(
+    'the state on this machine was written by a newer agent',
+    'run that one, or a newer: this one would lose what it cannot read',
+    500,
+    1,
+  ),
+  UPGRADE_FAILED: kind(
+    'the new program did not do what the old one did, and the old one is back',
+    'see `journalctl -u comfy-agent -n 50`; nothing else was changed',
+    500,
+    1,
+  ),
   HASH_MISMATCH: kind(
     'a package is not the one that was locked',
     'the index or its mirror serves another file under that name: find out why; `agent update` locks what it serves now',

@@ -10,6 +10,7 @@ import { AgentError, type ExitCode } from '../../src/domain/errors.ts';
 import { readConfiguration, toError } from '../../src/plan/configuration.ts';
 import { layoutOf } from '../../src/plan/layout.ts';
 import { createFakeHost, type FakeHost } from '../fakes/host.ts';
+import { createFakePrograms, type FakePrograms } from '../fakes/programs.ts';
 import { anApi } from './api.ts';
 import { aDoctorDocument, aVersionDocument } from './machine-documents.ts';
 
@@ -27,6 +28,7 @@ export interface TestHostOptions {
   /** Texts of shipped files. */
   readonly assets?: Readonly<Record<string, string>>;
   readonly machine?: FakeHost;
+  readonly programs?: FakePrograms;
   readonly environment?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
   readonly columns?: number;
@@ -104,6 +106,7 @@ export function testHost(options: TestHostOptions): TestHost {
     },
     program: { file: '/media/usb/agent' },
     system: async () => machine,
+    programs: async () => options.programs ?? createFakePrograms(),
     asset: async (name) => options.assets?.[name] ?? `# ${name}\nExecStart=/usr/local/bin/agent run\nRequiresMountsFor=/workspace\n`,
   };
 }

@@ -137,6 +137,7 @@ export const aVersionDocument = (change: Partial<VersionDocument> = {}): Version
   licence: 'AGPL-3.0-only',
   arch: 'x64',
   singleFile: false,
+  stateVersion: 1,
   build: null,
   ...change,
 });

@@ -47,6 +47,38 @@ export const AGENT_VERBS: readonly Verb[] = [
     load: async () => (await import('../commands/setup.ts')).setup,
   },
   {
+    name: 'upgrade',
+    group: GROUP,
+    about:
+      'put another program in place of this one and restart the agent; ComfyUI goes on, and the old program comes back if the new one fails',
+    arguments: [{ name: '[file]', about: 'the new program: a file, or an http(s) URL' }],
+    options: [
+      { flags: '--sha256 <digest>', about: 'what it must have; from another place than the file', kind: 'text' },
+      {
+        flags: '--signature <file>',
+        about: 'file or URL of its signature by the key inside this program (default: the same name with .sig)',
+        kind: 'text',
+      },
+      { flags: '--target <file>', about: 'what is replaced (default: this program)', kind: 'text' },
+      {
+        flags: '--pm2',
+        about: 'then also move the daemon of PM2 to it: all jobs finish, every instance restarts (without a file: only that)',
+      },
+      { flags: '--dry-run', about: 'bring and check it, tell what would change, and change nothing' },
+      timeout,
+    ],
+    examples: ['sudo agent upgrade ./agent --sha256 $(cut -c1-64 SHA256SUMS | head -1)'],
+    load: async () => (await import('../commands/upgrade.ts')).upgrade,
+  },
+  {
+    name: '__upgrade-guard',
+    group: GROUP,
+    about: 'what systemd runs before an agent that has not proved itself',
+    hidden: true,
+    arguments: [{ name: '<state>', about: 'the state directory' }],
+    load: async () => (await import('../commands/upgrade-guard.ts')).upgradeGuard,
+  },
+  {
     name: 'help',
     group: GROUP,
     about: 'tell more of a verb, a topic or an error code; without a name, list the topics',

@@ -1,0 +1,234 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, chmod, chown, constants, copyFile, link, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { VersionDocument } from '../domain/agent.ts';
+import { AgentError, asAgentError } from '../domain/errors.ts';
+import { StateVersion } from '../domain/state-version.ts';
+import { PENDING_UPGRADE, PendingUpgrade, type Programs } from '../domain/upgrade.ts';
+import type { Logger, Shell } from '../ports.ts';
+import { createDownloader, type Downloader } from './download.ts';
+import { errorCode, isAbsent, writeFault } from './file-errors.ts';
+import { readStat } from './kernel-proc.ts';
+import { createShell } from './shell.ts';
+
+/** Four times of what the program is. */
+const MAX_BYTES = 512 * 1024 * 1024;
+const MAX_SMALL_BYTES = 64 * 1024;
+const SILENCE_MS = 30_000;
+/** A cold disk reads 120 MB in some seconds. */
+const INSPECT_MS = 30_000;
+/** e_machine of the ELF header, by Node.js's names. */
+const MACHINES: Readonly<Record<string, number>> = { x64: 0x3e, arm64: 0xb7 };
+const NAMES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64', 3: 'ia32', 40: 'arm' };
+const ELF = 0x7f454c46;
+
+export interface ProgramsOptions {
+  /** For proxies and certificates. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly pid: number;
+  readonly shell?: Shell;
+}
+
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+
+const isUrl = (source: string): boolean => /^https?:\/\//i.test(source);
+
+export function createPrograms({ environment, pid, shell = createShell({ path: '/usr/bin:/bin' }) }: ProgramsOptions): Programs {
+  const known = Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  const downloader: Downloader = createDownloader({ environment: known, timeoutMs: SILENCE_MS, log: silent });
+
+  const fetchTo = async (file: string, source: string, maxBytes: number, signal: AbortSignal, onProgress: Progress): Promise<void> => {
+    if (isUrl(source)) {
+      await downloader.file({
+        url: source,
+        file,
+        sha256: null,
+        maxBytes,
+        signal,
+        onProgress: ({ bytes, totalBytes }) => onProgress(bytes, totalBytes),
+      });
+      return;
+    }
+    const { size } = await stat(source).catch((error: unknown) => {
+      throw isAbsent(error) ? new AgentError('BINARY_INVALID', `${source} does not exist`, { help: 'name the new program' }) : error;
+    });
+    if (size > maxBytes) throw new AgentError('BINARY_INVALID', `${source} has ${size} bytes; no such file is larger than ${maxBytes}`);
+    await copyFile(source, file, constants.COPYFILE_EXCL);
+    onProgress(size, size);
+  };
+
+  return {
+    bring: async (source, target, { signal, onProgress }) => {
+      const directory = dirname(target);
+      await access(directory, constants.W_OK).catch((error: unknown) => {
+        const why = errorCode(error) === 'EROFS' ? 'the filesystem is read-only' : 'it may not be written';
+        throw new AgentError('PREFIX_NOT_WRITABLE', `${directory}: ${why}`, {
+          help: 'run it as root (sudo); make a read-only filesystem writable first',
+        });
+      });
+      const file = join(directory, `.${basename(target)}.${randomUUID()}.new`);
+      try {
+        await fetchTo(file, source, MAX_BYTES, signal, onProgress);
+        await chmod(file, 0o700);
+        const { size } = await stat(file);
+        return { file, sha256: await sha256Of(file), bytes: size };
+      } catch (error) {
+        await rm(file, { force: true });
+        throw wordsOf(error, file);
+      }
+    },
+    bytes: async (source, signal) => {
+      if (!isUrl(source)) {
+        const file = await open(source).catch((error: unknown) => {
+          throw new AgentError('SIGNATURE_INVALID', `${source} cannot be read`, { cause: error });
+        });
+        try {
+          const { bytesRead, buffer } = await file.read(Buffer.alloc(MAX_SMALL_BYTES));
+          return buffer.subarray(0, bytesRead);
+        } finally {
+          await file.close();
+        }
+      }
+      const { text } = await downloader.text({ url: source, maxBytes: MAX_SMALL_BYTES, signal });
+      return Buffer.from(text, 'latin1');
+    },
+    sha256: (file) => sha256Of(file).catch((error: unknown) => Promise.reject(wordsOf(error, file))),
+    inspect: async (file) => {
+      await requireProgram(file);
+      const { exitCode, stdout, tail, timedOut } = await shell
+        .run(file, ['version', '--json'], { timeoutMs: INSPECT_MS, environment: { PATH: '/usr/bin:/bin' } })
+        .catch((error: unknown) => {
+          throw new AgentError('BINARY_INVALID', `${file} cannot be run: ${asAgentError(error).message}`, { cause: error });
+        });
+      if (exitCode !== 0)
+        throw new AgentError(
+          'BINARY_INVALID',
+          `${file} does not run here: ${timedOut ? 'no answer in time' : tail.trim() || `exit ${exitCode ?? 'by a signal'}`}`,
+        );
+      const parsed = VersionDocument.safeParse(jsonOf(stdout));
+      if (!parsed.success) throw new AgentError('BINARY_INVALID', `${file} is a program, and not an agent that can be upgraded to`);
+      return parsed.data;
+    },
+    replace: async (target, fresh, previous) => {
+      const kept = `${previous}.new`;
+      try {
+        const { uid, gid, mode } = await stat(target);
+        await chown(fresh, uid, gid);
+        await chmod(fresh, mode & 0o7777);
+        await flush(fresh);
+        await rm(kept, { force: true });
+        await link(target, kept);
+        await rename(kept, previous);
+        await rename(fresh, target);
+        await flush(dirname(target));
+      } catch (error) {
+        await rm(kept, { force: true });
+        throw wordsOf(error, target);
+      }
+    },
+    goBack: async (target, previous) => {
+      const fresh = join(dirname(target), `.${basename(target)}.${randomUUID()}.new`);
+      try {
+        // The old one stays where it was kept until this is done, whatever happens.
+        await link(previous, fresh);
+        await rename(fresh, target);
+        await flush(dirname(target));
+      } catch (error) {
+        await rm(fresh, { force: true });
+        throw wordsOf(error, target);
+      }
+    },
+    remove: (file) => rm(file, { force: true }),
+    pending: async (stateDirectory) => {
+      const text = await readFile(join(stateDirectory, PENDING_UPGRADE), 'utf8').catch(() => '');
+      const parsed = PendingUpgrade.safeParse(jsonOf(text));
+      return parsed.success ? parsed.data : null;
+    },
+    savePending: async (stateDirectory, pending) => {
+      const file = join(stateDirectory, PENDING_UPGRADE);
+      if (pending === null) return rm(file, { force: true });
+      try {
+        const { uid, gid } = await stat(stateDirectory);
+        await writeFile(`${file}.new`, `${JSON.stringify(pending, null, 2)}\n`, { mode: 0o600 });
+        await chown(`${file}.new`, uid, gid);
+        await flush(`${file}.new`);
+        await rename(`${file}.new`, file);
+      } catch (error) {
+        throw wordsOf(error, file);
+      }
+    },
+    stateVersion: async (stateDirectory) => {
+      const text = await readFile(join(stateDirectory, 'version.json'), 'utf8').catch(() => '');
+      const parsed = StateVersion.safeParse(jsonOf(text));
+      return parsed.success ? parsed.data : null;
+    },
+    own: () => ({ pid, startTicks: readStat('/proc', pid)?.startTicks ?? '' }),
+    lives: (process) => readStat('/proc', process.pid)?.startTicks === process.startTicks,
+  };
+}
+
+type Progress = (bytes: number, totalBytes: number | null) => void;
+
+function wordsOf(error: unknown, file: string): AgentError {
+  const code = errorCode(error);
+  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')
+    return new AgentError(
+      'PREFIX_NOT_WRITABLE',
+      `${file} could not be written: ${code === 'EROFS' ? 'the filesystem is read-only' : 'it is not allowed'}`,
+      {
+        help: 'run it as root (sudo); make a read-only filesystem writable first',
+        cause: error,
+      },
+    );
+  return error instanceof AgentError ? error : writeFault(error, file);
+}
+
+async function sha256Of(file: string): Promise<string> {
+  const digest = createHash('sha256');
+  await pipeline(createReadStream(file), digest);
+  return digest.digest('hex');
+}
+
+/** On disk, so that a machine that loses its power has the one or the other. */
+async function flush(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** @throws AgentError BINARY_INVALID unless it starts as a program of this processor does, and is as long as it says */
+async function requireProgram(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer: head, bytesRead } = await file.read(Buffer.alloc(64), 0, 64, 0);
+    if (bytesRead < 64 || head.readUInt32BE(0) !== ELF) throw new AgentError('BINARY_INVALID', `${path} is no Linux program`);
+    const machine = head.readUInt16LE(18);
+    if (machine !== MACHINES[process.arch])
+      throw new AgentError('BINARY_INVALID', `${path} is for ${NAMES[machine] ?? 'another processor'}; this machine is ${process.arch}`);
+    // The table of sections is the last thing that the header knows of.
+    const end = Number(head.readBigUInt64LE(40)) + head.readUInt16LE(58) * head.readUInt16LE(60);
+    const { size } = await file.stat();
+    if (size < end) throw new AgentError('BINARY_INVALID', `${path} is cut off: ${size} bytes of at least ${end}`);
+  } finally {
+    await file.close();
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,13 @@
+import { z } from 'zod';
+
+/** Of everything below the state directory: raised with each change of its files or its database. */
+export const STATE_VERSION = 1;
+
+/** `version.json` in the state directory. */
+export const StateVersion = z.object({
+  /** Of the newest agent that wrote there. */
+  version: z.int(),
+  /** The oldest that may read it: behind `version` until the newer one has proved itself. */
+  minimum: z.int(),
+});
+export type StateVersion = z.infer<typeof StateVersion>;

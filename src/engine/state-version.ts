@@ -1,0 +1,74 @@
+import { AgentError } from '../domain/errors.ts';
+import { STATE_VERSION, StateVersion } from '../domain/state-version.ts';
+import type { Files } from '../ports.ts';
+import { parseJson } from './state-files.ts';
+
+/** One step from version `to - 1` to `to`. */
+export interface Migration {
+  readonly to: number;
+  /** Adds what is new and leaves all that the version before reads; may be cut and repeated. */
+  readonly add: () => Promise<void>;
+  /** Takes away what only the version before read, once there is no way back to it. */
+  readonly finish: () => Promise<void>;
+}
+
+export interface VersionedState {
+  /** The new agent has proved itself: from now on older ones are refused. Does nothing the second time. */
+  prove(): Promise<void>;
+}
+
+const versionFile = (stateDirectory: string): string => `${stateDirectory}/version.json`;
+
+/** What is there; null: nothing was written yet. @throws AgentError STATE_TOO_NEW when it is written in a way that this program does not know */
+export async function readStateVersion(files: Pick<Files, 'readText'>, stateDirectory: string): Promise<StateVersion | null> {
+  const text = await files.readText(versionFile(stateDirectory));
+  if (text === null) return null;
+  const parsed = StateVersion.safeParse(parseJson(text));
+  if (parsed.success) return parsed.data;
+  throw new AgentError('STATE_TOO_NEW', `${versionFile(stateDirectory)} says nothing that this agent understands`);
+}
+
+/** @throws AgentError STATE_TOO_NEW when this program is too old for what is there: it would lose what it cannot read */
+export async function requireReadable(files: Pick<Files, 'readText'>, stateDirectory: string, current = STATE_VERSION): Promise<void> {
+  const found = await readStateVersion(files, stateDirectory);
+  if (found === null || found.minimum <= current) return;
+  throw new AgentError(
+    'STATE_TOO_NEW',
+    `${stateDirectory} has state of version ${found.version}, for agents that read ${found.minimum} or newer; this one reads ${current}`,
+  );
+}
+
+/**
+ * Brings the state to what this program writes. A migration adds, so that the agent before still reads everything, also what
+ * was written since; what is old goes only when the new agent has proved itself.
+ *
+ * @throws AgentError STATE_TOO_NEW
+ */
+export async function openState(
+  files: Pick<Files, 'readText' | 'writeText'>,
+  stateDirectory: string,
+  migrations: readonly Migration[] = [],
+  current = STATE_VERSION,
+): Promise<VersionedState> {
+  await requireReadable(files, stateDirectory, current);
+  const found = await readStateVersion(files, stateDirectory);
+  const write = (version: StateVersion): Promise<void> =>
+    files.writeText(versionFile(stateDirectory), `${JSON.stringify(version)}\n`, 0o600);
+  // Nothing there is as good as the version before all others, unless this is the first.
+  const before = found?.version ?? current;
+  const due = migrations.filter(({ to }) => to > before && to <= current).sort((a, b) => a.to - b.to);
+  for (const migration of due) await migration.add();
+  // An older agent that was gone back to does not lower what is there.
+  const minimum = found?.minimum ?? current;
+  if (found === null || found.version < current) await write({ version: current, minimum });
+  const unfinished = migrations.filter(({ to }) => to > minimum && to <= current).sort((a, b) => a.to - b.to);
+  let isProved = found !== null && found.version > current;
+  return {
+    prove: async () => {
+      if (isProved) return;
+      isProved = true;
+      for (const migration of unfinished) await migration.finish();
+      if (minimum !== current) await write({ version: current, minimum: current });
+    },
+  };
+}
