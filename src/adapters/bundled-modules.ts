@@ -14,7 +14,7 @@ const exportsOfZod = (): string => {
   // Some names, as `null`, may be exported and not declared.
   const names = Object.keys(z).filter((name) => name !== 'z' && name !== 'default');
   const lines = names.map((name, index) => `const v${index} = z[${JSON.stringify(name)}];\nexport { v${index} as ${name} };`);
-  return [`const z = globalThis[Symbol.for('comfy-agent.zod')];`, 'export { z };', 'export default z;', ...lines].join('\n');
+  return [`const z = globalThis[Symbol.for('comfy-agent.zod')];`, 'export { z };', 'export { z as default };', ...lines].join('\n');
 };
 
 /** Takes effect for all modules that are loaded from now on; calling it again changes nothing. */

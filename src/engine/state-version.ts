@@ -54,21 +54,20 @@ export async function openState(
   const found = await readStateVersion(files, stateDirectory);
   const write = (version: StateVersion): Promise<void> =>
     files.writeText(versionFile(stateDirectory), `${JSON.stringify(version)}\n`, 0o600);
-  // Nothing there is as good as the version before all others, unless this is the first.
-  const before = found?.version ?? current;
-  const due = migrations.filter(({ to }) => to > before && to <= current).sort((a, b) => a.to - b.to);
-  for (const migration of due) await migration.add();
-  // An older agent that was gone back to does not lower what is there.
-  const minimum = found?.minimum ?? current;
-  if (found === null || found.version < current) await write({ version: current, minimum });
-  const unfinished = migrations.filter(({ to }) => to > minimum && to <= current).sort((a, b) => a.to - b.to);
-  let isProved = found !== null && found.version > current;
+  // Nothing there needs nothing brought over. What an older agent wrote since it was gone back to does, once more.
+  const { version, minimum, writer } = found ?? { version: current, minimum: current, writer: current };
+  const upTo = (from: number) => migrations.filter(({ to }) => to > from && to <= current).sort((a, b) => a.to - b.to);
+  for (const migration of upTo(writer)) await migration.add();
+  // An older agent does not lower what is there.
+  const now = { version: Math.max(version, current), minimum, writer: current };
+  if (found === null || now.version !== version || writer !== current) await write(now);
+  let isProved = minimum >= current;
   return {
     prove: async () => {
       if (isProved) return;
       isProved = true;
-      for (const migration of unfinished) await migration.finish();
-      if (minimum !== current) await write({ version: current, minimum: current });
+      for (const migration of upTo(minimum)) await migration.finish();
+      await write({ ...now, minimum: current });
     },
   };
 }

@@ -25,8 +25,8 @@ export interface TestHostOptions {
   /** What `startInProcess` hands out; absent: it refuses, so that a test sees an unwanted use. */
   readonly local?: Agent;
   readonly doctor?: DoctorDocument;
-  /** Texts of shipped files. */
-  readonly assets?: Readonly<Record<string, string>>;
+  /** Texts of shipped files; null: this build has none of that name. */
+  readonly assets?: Readonly<Record<string, string | null>>;
   readonly machine?: FakeHost;
   readonly programs?: FakePrograms;
   readonly environment?: Readonly<Record<string, string>>;
@@ -107,7 +107,11 @@ export function testHost(options: TestHostOptions): TestHost {
     program: { file: '/media/usb/agent' },
     system: async () => machine,
     programs: async () => options.programs ?? createFakePrograms(),
-    asset: async (name) => options.assets?.[name] ?? `# ${name}\nExecStart=/usr/local/bin/agent run\nRequiresMountsFor=/workspace\n`,
+    asset: async (name) => {
+      const text = options.assets?.[name];
+      if (text === null) throw new Error(`no such asset: ${name}`);
+      return text ?? `# ${name}\nExecStart=/usr/local/bin/agent run\nRequiresMountsFor=/workspace\n`;
+    },
   };
 }
 

@@ -1,0 +1,135 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, copyFile, mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createPrograms } from '../../src/adapters/programs.ts';
+import type { PendingUpgrade, Programs } from '../../src/domain/upgrade.ts';
+import { type TempRoot, tempRoot } from '../support/temp-root.ts';
+
+/** On real files and real programs. */
+
+let root: TempRoot;
+let programs: Programs;
+let target: string;
+let server: Server | null;
+const options = { signal: new AbortController().signal, onProgress: () => undefined };
+beforeEach(async () => {
+  root = await tempRoot();
+  target = root.at('bin/agent');
+  await mkdir(root.at('bin'));
+  await writeFile(target, 'old', { mode: 0o755 });
+  programs = createPrograms({ environment: {}, pid: process.pid });
+  server = null;
+});
+afterEach(async () => {
+  server?.close();
+  await root.remove();
+});
+
+const serve = async (status: number, body: Buffer): Promise<string> => {
+  server = createServer((_, response) => response.writeHead(status).end(body)).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/agent`;
+};
+const inBin = async (): Promise<string[]> => (await readdir(root.at('bin'))).sort();
+
+describe('a new program', () => {
+  it.each([['a file'], ['a URL']])('is brought from %s beside the one in place, for nobody else yet', async (from) => {
+    await writeFile(root.at('new'), 'new');
+    const source = from === 'a file' ? root.at('new') : await serve(200, Buffer.from('new'));
+    const { file, sha256, bytes } = await programs.bring(source, target, options);
+    expect([sha256, bytes]).toEqual(['11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437', 3]);
+    expect((await stat(file)).mode & 0o777).toBe(0o700);
+    expect(file.startsWith(root.at('bin/'))).toBe(true);
+  });
+
+  it('that is not there, or does not come, leaves nothing', async () => {
+    await expect(programs.bring(root.at('none'), target, options)).rejects.toMatchObject({ code: 'BINARY_INVALID' });
+    const url = await serve(404, Buffer.from('no'));
+    await expect(programs.bring(url, target, options)).rejects.toMatchObject({ code: 'COMMAND_FAILED' });
+    expect(await inBin()).toEqual(['agent']);
+  });
+
+  it('is not fetched where it cannot be put', async () => {
+    const error = programs.bring(root.at('none'), '/proc/agent', options);
+    await expect(error).rejects.toMatchObject({ code: expect.stringMatching(/PREFIX_NOT_WRITABLE|BINARY_INVALID/) as string });
+  });
+
+  it('takes the place of one that runs, which goes on, and gives it back', async () => {
+    await copyFile('/bin/sleep', target);
+    await chmod(target, 0o755);
+    const running = spawn(target, ['60'], { stdio: 'ignore' });
+    try {
+      await writeFile(root.at('bin/fresh'), 'new', { mode: 0o700 });
+      await programs.replace(target, root.at('bin/fresh'), `${target}.previous`);
+      expect(await readFile(target, 'utf8')).toBe('new');
+      expect((await stat(target)).mode & 0o777).toBe(0o755);
+      expect(await inBin()).toEqual(['agent', 'agent.previous']);
+      expect(running.exitCode).toBeNull();
+      await programs.goBack(target, `${target}.previous`);
+      expect(await readFile(target)).toEqual(await readFile('/bin/sleep'));
+      // It stays, for whoever has to go back again.
+      expect(await inBin()).toEqual(['agent', 'agent.previous']);
+    } finally {
+      running.kill('SIGKILL');
+    }
+  });
+
+  it.each([
+    ['text', async (file: string) => writeFile(file, 'x'.repeat(100)), 'no Linux program'],
+    ['empty', async (file: string) => writeFile(file, ''), 'no Linux program'],
+    ['cut off', async (file: string) => copyFile('/bin/ls', file).then(() => truncate(file, 4_096)), 'is cut off'],
+    [
+      'for another processor',
+      async (file: string) => {
+        const bytes = await readFile('/bin/ls');
+        bytes.writeUInt16LE(process.arch === 'x64' ? 0xb7 : 0x3e, 18);
+        await writeFile(file, bytes);
+      },
+      `this machine is ${process.arch}`,
+    ],
+    ['another program', async (file: string) => copyFile('/bin/true', file), 'not an agent'],
+    ['one that fails', async (file: string) => copyFile('/bin/false', file), 'does not run here'],
+  ])('that is %s is told', async (_, make, words) => {
+    const file = root.at('bin/fresh');
+    await make(file);
+    await chmod(file, 0o755);
+    await expect(programs.inspect(file)).rejects.toMatchObject({
+      code: 'BINARY_INVALID',
+      message: expect.stringContaining(words) as string,
+    });
+  });
+});
+
+describe('an upgrade that is under way', () => {
+  const facts = { agent: '1', commit: null, node: '24', pm2: '7', sha256: 'x' };
+  const pending = (): PendingUpgrade => ({
+    schema: 1,
+    startedAt: new Date().toISOString(),
+    target,
+    previous: `${target}.previous`,
+    from: facts,
+    to: facts,
+    by: programs.own(),
+    starts: 0,
+  });
+
+  it('is kept for its owner only, whole or not at all', async () => {
+    expect(await programs.pending(root.path)).toBeNull();
+    await programs.savePending(root.path, pending());
+    expect(await programs.pending(root.path)).toMatchObject({ starts: 0, target });
+    expect((await stat(root.at('upgrade.json'))).mode & 0o777).toBe(0o600);
+    await programs.savePending(root.path, null);
+    expect(await programs.pending(root.path)).toBeNull();
+    await writeFile(root.at('upgrade.json'), '{"schema":1');
+    expect(await programs.pending(root.path)).toBeNull();
+  });
+
+  it('knows whether its command lives: the same pid with another start does not', () => {
+    const own = programs.own();
+    expect(programs.lives(own)).toBe(true);
+    expect(programs.lives({ ...own, startTicks: '1' })).toBe(false);
+  });
+});
