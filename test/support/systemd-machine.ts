@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -94,7 +94,7 @@ export interface MachineOptions {
 /** What an installation makes: users with a group each, and who else is in it. */
 const USERS = [
   { name: 'comfy-agent', id: 64_890, members: '' },
-  { name: 'comfyui', id: 64_891, members: '' },
+  { name: 'comfyui', id: 64_891, members: 'comfy-agent' },
 ];
 
 /** Services that have no business in a test machine. */
@@ -305,7 +305,9 @@ async function install(
     USERS.map(({ name, id, members }) => `${name}:x:${id}:${members}`),
   );
   mkdirSync(at('/workspace'), { mode: 0o755 });
-  chownSync(at('/workspace'), 64_891, 64_891);
+  chownSync(at('/workspace'), 64_890, 64_891);
+  // What is made below belongs to the group comfyui; only the agent makes something at the top.
+  chmodSync(at('/workspace'), 0o2755);
   // As `systemctl enable` does for the target that machines boot to.
   mkdirSync(at('/etc/systemd/system/agent-test.target.wants'));
   for (const unit of UNITS) symlinkSync(`../${unit}`, at(`/etc/systemd/system/agent-test.target.wants/${unit}`));
