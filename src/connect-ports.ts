@@ -9,7 +9,7 @@ import { createHardware } from './adapters/hardware.ts';
 import { createJournalStore } from './adapters/journal.ts';
 import { createKernel } from './adapters/kernel.ts';
 import { createKernelLog } from './adapters/kernel-log.ts';
-import { commandAs, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
+import { commandAs, programWithoutRights, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
 import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
@@ -60,7 +60,9 @@ export async function connectPorts({
   const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
   const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets();
+  const gitProgram = isDivided ? await own.which('git') : null;
   const git = createGit({
+    ...(gitProgram === null ? {} : { gitPath: await programWithoutRights(disk, `${layout.state}/git-without-rights`, gitProgram) }),
     cacheDirectory: `${layout.cache}/git`,
     stateDirectory: `${layout.state}/git`,
     environment,

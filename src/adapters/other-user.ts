@@ -29,6 +29,13 @@ export async function commandAs(shell: Pick<Shell, 'run'>, user: string): Promis
   return before;
 }
 
+/** The same as a program at `path`, for who can name only one. @returns its path */
+export async function programWithoutRights(files: Pick<Files, 'writeText'>, path: string, program: string): Promise<string> {
+  const words = [...WITHOUT_RIGHTS, program].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  await files.writeText(path, `#!/bin/sh\nexec ${words.join(' ')} "$@"\n`, 0o700);
+  return path;
+}
+
 /** Files of which the group may do what the owner may, where `isShared`: also those that are private else. */
 export function shareWithGroup(files: Files, isShared: (path: string) => boolean): Files {
   const shared = (path: string, mode: number | undefined) => (mode === undefined || !isShared(path) ? mode : mode | ((mode & 0o700) >> 3));
