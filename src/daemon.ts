@@ -7,6 +7,7 @@ import { endLeftChildren } from './engine/left-children.ts';
 import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
+import { stopDrainMs } from './plan/stop-grace.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
 export interface DaemonOptions {
@@ -24,6 +25,11 @@ export interface DaemonOptions {
   /** Called once health is served. */
   readonly onListening: (url: string, socket: string) => void;
 }
+
+/** The first process of a machine or container: whatever loses its parent becomes its child. */
+const INIT_PID = 1;
+const INIT_WARNING =
+  'this is PID 1, and nobody reaps what node packs leave behind: make `tini -- agent run` the entry point, or run the container with an init (docker run --init)';
 
 /**
  * The boot order of the agent on one page, and the reverse on shutdown. Health is served before anything slow begins, so
@@ -48,6 +54,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     keepFiles: config.log.keepFiles,
     stderr: options.stderr,
   });
+  if (pid === INIT_PID) log.warn({ pid }, INIT_WARNING);
   // Replaced by the engine's knowledge as soon as there is one.
   let live: { readonly config: Config } = configuration;
   const { ports, close: closePorts } = await connectPorts({
@@ -113,8 +120,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     journal.record({ type: 'agent.stop', target: 'agent', level: 'info', message: 'the agent stops', data: {} });
     await inputs.close();
     // Owned: what this agent started ends with it, after its jobs. External: instances outlive it.
-    if (config.pm2.mode === 'owned')
-      await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(config.health.drainTimeoutMs)]));
+    if (config.pm2.mode === 'owned') await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(stopDrainMs(config))]));
     silence();
     await core.close();
     if (config.pm2.mode === 'owned') await endHosted(ports, layout, config, log);

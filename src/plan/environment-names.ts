@@ -8,6 +8,7 @@ import {
   integer,
   megabytes,
   type ReadValue,
+  seconds,
   setMeans,
   text,
   trueMeans,
@@ -74,6 +75,7 @@ export const ENVIRONMENT_NAMES: readonly (readonly [key: string, name: string, r
   ['api.tokenFile', 'AGENT_TOKEN_FILE', text],
   ['api.advertiseHost', 'AGENT_ADVERTISE_HOST', text],
   ['pm2.mode', 'AGENT_PM2', word(['owned', 'external'])],
+  ['pm2.stopGraceMs', 'AGENT_STOP_GRACE', seconds],
   ['log.level', 'AGENT_LOG_LEVEL', word(['debug', 'info', 'warn', 'error'])],
   [
     'log.level',
