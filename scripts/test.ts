@@ -86,6 +86,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/usr/sbin/sshd', 'openssh-server'],
     ['/usr/bin/ps', 'procps'],
     ['/usr/bin/git-lfs', 'git-lfs'],
+    ['/lib/systemd/systemd', 'systemd'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
     spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore' });
@@ -106,7 +107,7 @@ check('OpenAPI document up to date', node, ['scripts/generate-openapi.ts', '--ch
 check('table of faults up to date', node, ['scripts/generate-faults.ts', '--check']);
 check('build', node, ['scripts/build.ts']);
 for (const project of ['unit', 'engine', 'contract', 'e2e']) vitest(project, wantsAll ? { AGENT_TEST_ALL: '1' } : {});
-if (wantsAll) for (const project of ['kills', 'faults']) vitest(project);
+if (wantsAll) for (const project of ['kills', 'faults', 'host']) vitest(project);
 
 rmSync(reports, { recursive: true, force: true });
 for (const failure of failures) console.log(`FAIL ${failure}`);

@@ -1,3 +1,4 @@
+import { createServiceManager, type ServiceEnvironment } from './adapters/service-manager.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
 import type { Config, Layout } from './domain/config.ts';
@@ -7,6 +8,7 @@ import { endLeftChildren } from './engine/left-children.ts';
 import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
+import { ServiceReports } from './engine/service-reports.ts';
 import { stopDrainMs } from './plan/stop-grace.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
@@ -22,6 +24,10 @@ export interface DaemonOptions {
   readonly stop: AbortSignal;
   /** Aborted by the second: stop at once. */
   readonly stopNow: AbortSignal;
+  /** Calls the listener with each wish to read the configuration again (SIGHUP). */
+  readonly onReload: (listener: () => void) => void;
+  /** Who started the agent and is told how it is. */
+  readonly service: ServiceEnvironment;
   /** Called once health is served. */
   readonly onListening: (url: string, socket: string) => void;
 }
@@ -95,19 +101,26 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     assets: ports.assets,
     log,
   });
+  const manager = createServiceManager({
+    service: options.service,
+    onDeaf: (cause) => log.warn({ cause }, 'the service manager cannot be told how the agent is'),
+  });
+  const reports = new ServiceReports({ manager, clock: ports.clock, documents: core.documents, changes: core.changes });
+  const inputs = new LiveConfiguration({ source, core, files, log });
   try {
     await api.listenSocket(layout.socket);
     const { host, port } = await api.listenTcp(config.api.host, config.api.port);
     url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
     await files.writeText(`${layout.run}/agent.json`, `${JSON.stringify({ pid, url, socket: layout.socket })}\n`, 0o644);
     options.onListening(url, layout.socket);
+    options.onReload(() => void reports.reload(() => inputs.reload()));
+    void reports.start();
 
     // 4. PM2 tells what happens to instances; without it they are unknown, and it is asked again by every look.
     const silence = ports.processes.onEvent((event) => reconciler.onProcessEvent(event));
     await connectPm2(ports.processes, log);
 
     // 5. Shared folder and input files, cards; then the loop: installation, instances, canary, ready.
-    const inputs = new LiveConfiguration({ source, core, files, log });
     await inputs.start();
     await core.refreshInputs();
     core.surveys.start();
@@ -117,6 +130,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     reconciler.start();
 
     await aborted(stop);
+    void reports.stopping();
     journal.record({ type: 'agent.stop', target: 'agent', level: 'info', message: 'the agent stops', data: {} });
     await inputs.close();
     // Owned: what this agent started ends with it, after its jobs. External: instances outlive it.
@@ -126,6 +140,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (config.pm2.mode === 'owned') await endHosted(ports, layout, config, log);
     else await ports.processes.disconnect();
   } finally {
+    await reports.close();
     await api.close();
     await closePorts();
     await lock.release();

@@ -1,4 +1,5 @@
 import { isSea } from 'node:sea';
+import { readServiceEnvironment, SERVICE_NAMES } from './adapters/service-manager.ts';
 import type { CliHost, CliOutput } from './cli/host.ts';
 import { runCli } from './cli/main.ts';
 import type { VersionDocument } from './domain/agent.ts';
@@ -48,6 +49,7 @@ const output = (stream: NodeJS.WriteStream): CliOutput => {
  */
 const daemonCommand = { file: process.execPath, args: [...process.execArgv, '--lite-mode', process.argv[1] ?? '', PM2_DAEMON] };
 const environment = process.env;
+const service = readServiceEnvironment(environment, process.pid);
 
 const host: CliHost = {
   stdout: output(process.stdout),
@@ -84,8 +86,9 @@ const host: CliHost = {
         stop.abort();
       });
     }
-    // The terminal is gone; the agent goes on, as a daemon does.
-    process.on('SIGHUP', () => undefined);
+    // A reload, or the terminal is gone: the agent goes on, as a daemon does.
+    const reload = new EventTarget();
+    process.on('SIGHUP', () => reload.dispatchEvent(new Event('asked')));
     await runDaemon({
       request: { file: configFile, environment, flags, workingDirectory: process.cwd() },
       version,
@@ -95,6 +98,8 @@ const host: CliHost = {
       stderr: !quiet,
       stop: stop.signal,
       stopNow: stopNow.signal,
+      onReload: (listener) => reload.addEventListener('asked', () => listener()),
+      service,
       onListening: (url, socket) => host.stderr.write(`serving ${url} and ${socket}\n`),
     });
     return 0;
@@ -111,6 +116,8 @@ async function main(): Promise<number> {
     const { runPm2Daemon } = await import('./adapters/pm2-daemon.ts');
     return runPm2Daemon({ pm2Home: process.env['PM2_HOME'] ?? '' });
   }
+  // What systemd says to this process is for no child of it.
+  for (const name of SERVICE_NAMES) delete environment[name];
   return runCli(argv, host);
 }
 

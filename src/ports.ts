@@ -509,6 +509,23 @@ export interface Metrics {
   render(samples: readonly MetricSample[]): Promise<string>;
 }
 
+/** What a service manager is told; what is left out has not changed. */
+export interface ServiceState {
+  readonly phase?: 'ready' | 'reloading' | 'stopping';
+  /** For people, one line. */
+  readonly status?: string;
+  /** A sign of life. */
+  readonly alive?: true;
+}
+
+/** Whoever started this program and wants to know how it is (systemd, Type=notify); nobody, where it was started by hand. */
+export interface ServiceManager {
+  /** A sign of life is expected at least this often, in ms; null: it is not. */
+  readonly watchdogMs: number | null;
+  /** One after the other, in the order of the calls. Never rejects: a service manager that does not hear is told in the log. */
+  notify(state: ServiceState): Promise<void>;
+}
+
 /** Everything outside, handed to the composition root. */
 export interface Ports {
   readonly clock: Clock;

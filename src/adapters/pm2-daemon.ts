@@ -5,6 +5,7 @@ import { lockName } from './pm2-identity.ts';
 import { createMarkedSearch, markOf } from './pm2-marked.ts';
 import { BUS_EXIT, DAEMON_EXIT_TAKEN, type DaemonReport, pm2Paths } from './pm2-paths.ts';
 import { endTree, processTree, signalAll } from './pm2-tree.ts';
+import { createServiceManager, readServiceEnvironment, SERVICE_NAMES } from './service-manager.ts';
 
 type God = typeof import('pm2/lib/God.js');
 
@@ -14,13 +15,19 @@ const BIND_LIMIT_MS = 5_000;
 const STOP_LIMIT_MS = 1_600;
 
 /**
- * What `agent __pm2-daemon` is: PM2's daemon in the foreground. Sends one IPC message when it can be called.
+ * What `agent __pm2-daemon` is: PM2's daemon in the foreground. Sends one IPC message when it can be called, and
+ * tells systemd where that started it.
  *
  * @returns the exit code, once it is to exit: 0 asked to end and all entries stopped, 1 its sockets cannot be bound,
  * 3 another daemon has this home
  */
 export async function runPm2Daemon(options: { readonly pm2Home: string }): Promise<number> {
   const paths = pm2Paths(options.pm2Home);
+  const manager = createServiceManager({
+    service: readServiceEnvironment(process.env, process.pid),
+    onDeaf: (reason) => process.stderr.write(`systemd cannot be told: ${reason}\n`),
+  });
+  for (const name of SERVICE_NAMES) delete process.env[name];
   const umask = process.umask(0o077);
   // PM2 binds in a hot loop when its directory is missing, and writes a pid file for each process.
   mkdirSync(paths.pids, { recursive: true, mode: 0o700 });
@@ -73,6 +80,7 @@ export async function runPm2Daemon(options: { readonly pm2Home: string }): Promi
       clearTimeout(bindLimit);
       // Instances inherit it: what they write is for others to read, as the operator set it.
       process.umask(umask);
+      void manager.notify({ phase: 'ready' });
     });
   });
 }

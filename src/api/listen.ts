@@ -54,7 +54,8 @@ export async function listenOnSocket(app: App, path: string, rights: SocketRight
     });
   let directory: string | null = null;
   try {
-    directory = await mkdtemp(join(dirname(path), '.'));
+    // By hand: join would take the dot away, and the directory beside ours may be nobody's to write.
+    directory = await mkdtemp(`${dirname(path)}/.`);
     const fresh = join(directory, 's');
     await app.listen({ path: fresh });
     if (rights.gid !== undefined) await chown(fresh, -1, rights.gid);

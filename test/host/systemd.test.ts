@@ -1,0 +1,150 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+
+/** The two units under a real systemd, with two instances of the simulator. */
+
+const why = whyNoSystemd();
+if (why !== null) console.log(`skipped: no systemd can be booted here: ${why}`);
+
+const ENVIRONMENT = `COMFYUI_REPO=simulator:
+MOCK_GPU=1
+NUM_GPUS=2
+SIM_STARTUP_MS=200
+`;
+/** Short, so that a hang is seen soon. */
+const SHORT_WATCHDOG = '[Service]\nWatchdogSec=4\n';
+const LIMIT_MS = 60_000;
+
+let machine: SystemdMachine;
+const pidsOf = async (): Promise<readonly (number | null)[]> => (await machine.instances()).map(({ pid }) => pid);
+const agentPid = () => machine.mainPid('comfy-agent');
+/** The agent runs, is another process than before, and has seen its instances. */
+const isBack = (before: number) =>
+  eventually(
+    'another agent serves',
+    async () => (await machine.property('comfy-agent', 'ActiveState')) === 'active' && (await agentPid()) !== before,
+    LIMIT_MS,
+  ).then(() => machine.untilReady(2));
+
+describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
+  beforeAll(async () => {
+    machine = await aSystemdMachine({
+      files: { '/etc/comfy-agent/agent.env': ENVIRONMENT, '/etc/systemd/system/comfy-agent.service.d/test.conf': SHORT_WATCHDOG },
+    });
+    await machine.boot();
+  });
+  afterAll(() => machine?.close());
+  // Each begins with what the one before has left.
+  let readyPids: readonly (number | null)[] = [];
+  beforeEach(async () => {
+    readyPids = await pidsOf().catch(() => []);
+  });
+
+  it('a boot brings both units up, and all instances', async () => {
+    await machine.untilReady(2);
+    expect(await machine.property('comfy-pm2', 'SubState')).toBe('running');
+    expect(await machine.property('comfy-agent', 'SubState')).toBe('running');
+    await eventually('its status line', async () => (await machine.property('comfy-agent', 'StatusText')) === '2 of 2 instances ready');
+    expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
+    expect(await machine.property('comfy-agent', 'NRestarts')).toBe('0');
+  });
+
+  it('nothing but the units runs as their users, and nothing of them as root', async () => {
+    const hosted = await machine.processesOf('comfyui');
+    const commands = [...hosted.values()];
+    expect(commands.filter((line) => line.includes('main.py'))).toHaveLength(2);
+    const owners = await machine.must('ps', '-o', 'user=', '-p', [await agentPid(), await machine.mainPid('comfy-pm2')].join(','));
+    expect(owners).not.toContain('root');
+  });
+
+  it('what systemd tells the units is for no instance', async () => {
+    for (const pid of readyPids) {
+      const environment = await machine.must('cat', `/proc/${pid}/environ`);
+      expect(environment).toContain('AGENT_INSTANCE=');
+      expect(environment).not.toMatch(/NOTIFY_SOCKET|WATCHDOG_/);
+    }
+  });
+
+  it('a restart of the agent leaves the instances alone', async () => {
+    const before = await agentPid();
+    await machine.must('systemctl', 'restart', 'comfy-agent');
+    await isBack(before);
+    expect(await pidsOf()).toEqual(readyPids);
+  });
+
+  it('a killed agent comes back to the same instances', async () => {
+    const before = await agentPid();
+    await machine.must('kill', '-KILL', String(before));
+    await isBack(before);
+    expect(await pidsOf()).toEqual(readyPids);
+  });
+
+  it('a blocked agent is ended by the watchdog, and comes back to the same instances', async () => {
+    const before = await agentPid();
+    await machine.must('kill', '-STOP', String(before));
+    await isBack(before);
+    expect(await pidsOf()).toEqual(readyPids);
+    expect(await machine.journal()).toMatch(/comfy-agent\.service: Watchdog timeout/);
+  });
+
+  it('an agent whose loop turns goes on for longer than the watchdog waits', async () => {
+    const before = await agentPid();
+    const since = performance.now();
+    await eventually('three periods of the watchdog', () => performance.now() - since > 12_000, LIMIT_MS);
+    expect(await agentPid()).toBe(before);
+  });
+
+  it('a reload reads the configuration again, in the same process', async () => {
+    const before = await agentPid();
+    await machine.write('/etc/comfy-agent/agent.yaml', 'gpu: { pin: sideways }\n');
+    await machine.must('systemctl', 'reload', 'comfy-agent');
+    await eventually('it is refused', async () =>
+      /configuration refused: .*gpu\.pin/.test(await machine.property('comfy-agent', 'StatusText')),
+    );
+    await machine.write('/etc/comfy-agent/agent.yaml', 'health: { minReady: 2 }\n');
+    await machine.must('systemctl', 'reload', 'comfy-agent');
+    await eventually('it is taken', async () => (await machine.property('comfy-agent', 'StatusText')) === '2 of 2 instances ready');
+    await eventually('it is done', async () => (await machine.property('comfy-agent', 'ActiveState')) === 'active');
+    expect(await machine.journal()).toMatch(/Reloaded comfy-agent\.service/);
+    expect(await agentPid()).toBe(before);
+    expect(await pidsOf()).toEqual(readyPids);
+  });
+
+  it('a killed PM2 daemon leaves no orphan, and the instances come back', async () => {
+    const before = await machine.mainPid('comfy-pm2');
+    const agentBefore = await agentPid();
+    await machine.must('kill', '-KILL', String(before));
+    await eventually(
+      'others are ready',
+      async () => {
+        const instances = await machine.instances();
+        return instances.length === 2 && instances.every(({ ready, pid }) => ready && !readyPids.includes(pid));
+      },
+      LIMIT_MS,
+    );
+    const commands = await machine.processesOf('comfyui');
+    expect([...commands].filter(([, line]) => line.includes('main.py')).map(([pid]) => pid)).toEqual(await pidsOf());
+    expect(await machine.mainPid('comfy-pm2')).not.toBe(before);
+    expect(await agentPid()).toBe(agentBefore);
+  });
+
+  it('a stop of both leaves no process, and a start brings all back', async () => {
+    await machine.must('systemctl', 'stop', 'comfy-agent', 'comfy-pm2');
+    expect(await machine.property('comfy-agent', 'Result')).toBe('success');
+    expect(await machine.property('comfy-pm2', 'Result')).toBe('success');
+    for (const user of ['comfyui', 'comfy-agent']) expect([...(await machine.processesOf(user)).values()]).toEqual([]);
+    await machine.must('systemctl', 'start', 'comfy-agent');
+    await machine.untilReady(2);
+  });
+
+  it('after a reboot everything is there again, from the same release', async () => {
+    const release = (await machine.instances())[0]?.release;
+    expect(release).toBeTruthy();
+    await machine.powerOff();
+    await machine.boot();
+    const instances = await machine.untilReady(2);
+    expect(instances.map((instance) => instance.release)).toEqual([release, release]);
+    expect(await machine.must('ls', '/workspace/releases')).toBe(`${release}\n`);
+  });
+});

@@ -1,0 +1,344 @@
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { request as httpRequest } from 'node:http';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { InstanceDocument } from '../../src/domain/instance.ts';
+import { eventually } from './eventually.ts';
+
+/**
+ * A machine with a real systemd as PID 1: namespaces of its own for processes, mounts, network, host name and control groups,
+ * on an overlay of this machine's root. Nothing is written to the host but one control group, which is removed with it.
+ */
+
+const HERE = import.meta.dirname;
+const REPOSITORY = resolve(HERE, '../..');
+const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
+const BOOT_LIMIT_MS = 60_000;
+const SYSTEMD = '/lib/systemd/systemd';
+
+/** Where the bundle and its Node are shown inside, when no built binary is given. */
+const OPT = '/opt/comfy-agent-test';
+
+export interface CommandResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface SystemdMachine {
+  /** Its root as seen from outside, for files. */
+  at(path: string): string;
+  write(path: string, text: string, mode?: number): Promise<void>;
+  boot(): Promise<void>;
+  /** Orderly end of everything, as a reboot would; `boot` goes on with the same root. */
+  powerOff(): Promise<void>;
+  /** Runs a command inside; without one of `users` as root. */
+  run(command: readonly string[], options?: { readonly user?: string; readonly limitMs?: number }): Promise<CommandResult>;
+  /** The same, and it must succeed. */
+  must(...command: string[]): Promise<string>;
+  property(unit: string, name: string): Promise<string>;
+  /** Pid inside of the unit's main process. */
+  mainPid(unit: string): Promise<number>;
+  /** Command lines of all processes inside of a user, by pid inside. */
+  processesOf(user: string): Promise<ReadonlyMap<number, string>>;
+  get(path: string): Promise<{ readonly status: number; readonly body: unknown }>;
+  instances(): Promise<readonly InstanceDocument[]>;
+  untilReady(count: number): Promise<readonly InstanceDocument[]>;
+  /** What the journal has of the units, for failures. */
+  journal(): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** The control group of version 2 that this process is in; null: there is none, or it may not be divided. */
+function cgroupHere(): string | null {
+  const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
+  const mounted = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/self/mounts', 'utf8'))?.[1];
+  return own === undefined || mounted === undefined ? null : join(mounted, own);
+}
+
+/** Why there can be no such machine here; null: there can. */
+export function whyNoSystemd(): string | null {
+  if (process.platform !== 'linux') return 'not Linux';
+  if (process.getuid?.() !== 0) return 'not root';
+  if (!existsSync(SYSTEMD)) return 'systemd is not installed (Debian package systemd)';
+  const parent = cgroupHere();
+  if (parent === null) return 'no control groups of version 2';
+  const probe = join(parent, `comfy-agent-probe-${process.pid}`);
+  try {
+    mkdirSync(probe);
+    // A process must be able to go there too: not in a threaded or foreign hierarchy.
+    const { status } = spawnSync('sh', ['-c', `echo $$ >"$0/cgroup.procs"`, probe]);
+    if (status !== 0) return 'processes cannot be put into control groups of their own';
+  } catch (error) {
+    return `no control group can be made: ${(error as Error).message}`;
+  } finally {
+    if (existsSync(probe)) rmdirSync(probe);
+  }
+  const script =
+    'mount -t tmpfs t /mnt && mkdir /mnt/u /mnt/w /mnt/r && mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w o /mnt/r';
+  const unshared = spawnSync(
+    'unshare',
+    ['--mount', '--propagation', 'private', '--pid', '--fork', '--cgroup', '--uts', '--ipc', '--net', 'sh', '-c', script],
+    { encoding: 'utf8' },
+  );
+  return unshared.status === 0 ? null : `namespaces and overlays are not allowed: ${(unshared.stderr || String(unshared.error)).trim()}`;
+}
+
+export interface MachineOptions {
+  /** Contents by path, written before the first boot. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** What an installation makes: users with a group each, and who else is in it. */
+const USERS = [
+  { name: 'comfy-agent', id: 64_890, members: '' },
+  { name: 'comfyui', id: 64_891, members: '' },
+];
+
+/** Services that have no business in a test machine. */
+const MASKED = [
+  // It empties /tmp and changes modes in the overlay.
+  'systemd-tmpfiles-setup.service',
+  'systemd-tmpfiles-setup-dev.service',
+  'systemd-tmpfiles-clean.timer',
+  'systemd-timesyncd.service',
+  'systemd-networkd.service',
+  'systemd-networkd-wait-online.service',
+  'NetworkManager-wait-online.service',
+  'systemd-resolved.service',
+  'systemd-udevd.service',
+  'systemd-udev-trigger.service',
+  'systemd-random-seed.service',
+  'systemd-remount-fs.service',
+  'systemd-modules-load.service',
+  'systemd-sysctl.service',
+  'dev-hugepages.mount',
+  'dev-mqueue.mount',
+  'sys-kernel-debug.mount',
+  'sys-kernel-tracing.mount',
+  'sys-fs-fuse-connections.mount',
+  'proc-sys-fs-binfmt_misc.automount',
+];
+
+const TARGET = `[Unit]
+Description=A machine of a test
+Requires=basic.target
+After=basic.target
+AllowIsolate=yes
+`;
+
+/** Mounts its root and installs the agent and its units as an installation would; nothing runs yet. */
+export async function aSystemdMachine(options: MachineOptions = {}): Promise<SystemdMachine> {
+  const base = await mkdtemp(join(tmpdir(), 'agent-systemd-'));
+  const binary = process.env['AGENT_BINARY'];
+  const shown: readonly (readonly [string, string])[] =
+    binary === undefined
+      ? [
+          [join(REPOSITORY, 'dist'), `${OPT}/dist`],
+          [realpathSync(process.execPath), `${OPT}/node`],
+        ]
+      : [[realpathSync(binary), '/usr/local/bin/agent']];
+  const holder = spawn(
+    'setpriv',
+    [
+      ...['--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private', 'bash', join(HERE, 'systemd-root.sh'), base],
+      shown.map((pair) => pair.join('=')).join(','),
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  await new Promise<void>((done, failed) => {
+    holder.stdout.once('data', () => done());
+    holder.once('exit', (code) => failed(new Error(`the root could not be mounted: ${code}`)));
+  });
+  const cgroup = join(cgroupHere() ?? '/', `comfy-agent-test-${process.pid}-${holder.pid}`);
+  mkdirSync(cgroup);
+  const root = `/proc/${holder.pid}/root${base}/root`;
+  const at = (path: string): string => join(root, path);
+  const write = async (path: string, text: string, mode = 0o644): Promise<void> => {
+    await mkdir(dirname(at(path)), { recursive: true });
+    await writeFile(at(path), text, { mode });
+  };
+  await install(at, write, binary !== undefined, options);
+
+  let init: { readonly child: ChildProcess; readonly pid: number; readonly ended: Promise<unknown> } | null = null;
+  const inside = (): number => {
+    if (init === null) throw new Error('the machine is not running');
+    return init.pid;
+  };
+  const machine: SystemdMachine = {
+    at,
+    write,
+    boot: async () => {
+      // The shell goes into the control group before it makes the namespace of control groups.
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's.
+      const enter = 'echo $$ >"$0/cgroup.procs"; exec nsenter -t "$1" -m env -i container=agent-test PATH="$PATH" "${@:2}"';
+      const unshare = [
+        'unshare',
+        '--mount',
+        '--propagation',
+        'private',
+        '--pid',
+        '--fork',
+        '--kill-child',
+        '--cgroup',
+        '--uts',
+        '--ipc',
+        '--net',
+      ];
+      const child = spawn(
+        'setpriv',
+        [
+          ...['--pdeathsig', 'KILL', 'bash', '-c', enter, cgroup, String(holder.pid)],
+          ...[...unshare, 'bash', join(HERE, 'systemd-boot.sh'), join(base, 'root')],
+        ],
+        { stdio: ['ignore', 'ignore', 'pipe'] },
+      );
+      const ended = new Promise((done) => child.once('exit', done));
+      let said = '';
+      child.stderr.on('data', (chunk) => (said += String(chunk)));
+      const pid = await eventually('systemd is PID 1', async () => {
+        if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}: ${said}`);
+        const first = Number((await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')).trim());
+        return (await readFile(`/proc/${first}/comm`, 'utf8')).trim() === 'systemd' ? first : null;
+      });
+      init = { child, pid, ended };
+      await eventually(
+        'systemd is up',
+        async () => /^(running|degraded)/.test((await machine.run(['systemctl', 'is-system-running'])).stdout),
+        BOOT_LIMIT_MS,
+      );
+    },
+    powerOff: async () => {
+      const before = init;
+      if (before === null) return;
+      await machine.run(['systemctl', 'poweroff', '--no-block']);
+      await Promise.race([
+        before.ended,
+        new Promise((_, failed) => setTimeout(() => failed(new Error('it does not power off')), BOOT_LIMIT_MS)),
+      ]);
+      init = null;
+    },
+    run: (command, { user, limitMs = 60_000 } = {}) => {
+      const as = user === undefined ? [] : ['setpriv', '--reuid', user, '--regid', user, '--init-groups', '--inh-caps=-all'];
+      const words = ['-t', String(inside()), '-m', '-p', '-n', '-C', '-u', '-i', '-r', '-w', ...as, ...command];
+      return new Promise((done) => {
+        execFile('nsenter', words, { timeout: limitMs, env: { PATH: process.env['PATH'], SYSTEMD_PAGER: '' } }, (error, stdout, stderr) =>
+          done({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : null, stdout, stderr }),
+        );
+      });
+    },
+    must: async (...command) => {
+      const { code, stdout, stderr } = await machine.run(command);
+      if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}: ${stderr}\n${await machine.journal()}`);
+      return stdout;
+    },
+    property: async (unit, name) => (await machine.must('systemctl', 'show', '--property', name, '--value', unit)).trim(),
+    mainPid: async (unit) => Number(await machine.property(unit, 'MainPID')),
+    processesOf: async (user) => {
+      const { stdout } = await machine.run(['pgrep', '-a', '-u', user]);
+      return new Map(
+        stdout
+          .split('\n')
+          .filter((line) => line !== '')
+          .map((line) => [Number(line.split(' ')[0]), line.slice(line.indexOf(' ') + 1)]),
+      );
+    },
+    get: (path) => overItsSocket(`/proc/${inside()}/root/run/comfy-agent/agent.sock`, path),
+    instances: async () => ((await machine.get('/health/comfyui/instances')).body as { instances: InstanceDocument[] }).instances,
+    untilReady: async (count) =>
+      eventually(
+        `${count} instances are ready`,
+        async () => {
+          const instances = await machine.instances();
+          if (instances.length === count && instances.every(({ ready }) => ready)) return instances;
+          throw new Error(JSON.stringify(instances.map(({ gpu, status, layers, hold }) => ({ gpu, status, hold, layers }))));
+        },
+        BOOT_LIMIT_MS,
+      ).catch(async (error: unknown) => {
+        throw new Error(`${String(error)}\n${await machine.journal()}`, { cause: error });
+      }),
+    journal: async () => (await machine.run(['journalctl', '--no-pager', '-o', 'short-monotonic', '-n', '120'])).stdout,
+    close: async () => {
+      if (init !== null) {
+        process.kill(init.pid, 'SIGKILL');
+        await init.ended;
+        init = null;
+      }
+      holder.stdin.end();
+      await new Promise((done) => (holder.exitCode === null ? holder.once('exit', done) : done(null)));
+      await removeCgroup(cgroup);
+      await rm(base, { recursive: true, force: true });
+    },
+  };
+  return machine;
+}
+
+async function install(
+  at: SystemdMachine['at'],
+  write: SystemdMachine['write'],
+  hasBinary: boolean,
+  { files = {} }: MachineOptions,
+): Promise<void> {
+  if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
+  for (const name of UNITS) await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
+  await write('/etc/systemd/system/agent-test.target', TARGET);
+  for (const name of MASKED) {
+    rmSync(at(`/etc/systemd/system/${name}`), { force: true });
+    await write(`/etc/systemd/system/${name}`, '');
+  }
+  // What the host has enabled for a boot is not for this one.
+  for (const directory of await readdir(at('/etc/systemd/system')))
+    if (/^(basic|sysinit|sockets|timers|local-fs|remote-fs|network-online)\.target\.wants$/.test(directory))
+      await rm(at(`/etc/systemd/system/${directory}`), { recursive: true });
+  await write('/etc/fstab', '');
+  await write('/etc/machine-id', `${'0123456789abcdef'.repeat(2)}\n`);
+  const append = (path: string, lines: readonly string[]): void =>
+    writeFileSync(at(path), `${readFileSync(at(path), 'utf8').trimEnd()}\n${lines.join('\n')}\n`);
+  append(
+    '/etc/passwd',
+    USERS.map(({ name, id }) => `${name}:x:${id}:${id}::/var/lib/${name}:/usr/sbin/nologin`),
+  );
+  append(
+    '/etc/group',
+    USERS.map(({ name, id, members }) => `${name}:x:${id}:${members}`),
+  );
+  mkdirSync(at('/workspace'), { mode: 0o755 });
+  chownSync(at('/workspace'), 64_891, 64_891);
+  // As `systemctl enable` does for the target that machines boot to.
+  mkdirSync(at('/etc/systemd/system/agent-test.target.wants'));
+  for (const unit of UNITS) symlinkSync(`../${unit}`, at(`/etc/systemd/system/agent-test.target.wants/${unit}`));
+  for (const [path, text] of Object.entries(files)) await write(path, text);
+}
+
+function overItsSocket(socketPath: string, path: string): Promise<{ status: number; body: unknown }> {
+  return new Promise((done, failed) => {
+    const request = httpRequest({ socketPath, path, timeout: 5_000 }, (response) => {
+      let text = '';
+      response.on('data', (chunk) => (text += String(chunk)));
+      response.once('error', failed);
+      response.once('end', () => done({ status: response.statusCode ?? 0, body: /^[[{]/.test(text) ? JSON.parse(text) : text }));
+    });
+    request.once('timeout', () => request.destroy(new Error('no answer')));
+    request.once('error', failed);
+    request.end();
+  });
+}
+
+/** Empty of processes by now, or soon: the kernel takes its time with the last ones. */
+async function removeCgroup(path: string): Promise<void> {
+  const remove = (directory: string): void => {
+    for (const entry of existsSync(directory) ? readdirOf(directory) : []) remove(join(directory, entry));
+    rmdirSync(directory);
+  };
+  await eventually('the control group is empty', () => {
+    remove(path);
+    return true;
+  });
+}
+
+const readdirOf = (directory: string): string[] =>
+  spawnSync('find', [directory, '-mindepth', '1', '-maxdepth', '1', '-type', 'd', '-printf', '%f\\n'], { encoding: 'utf8' })
+    .stdout.split('\n')
+    .filter((name) => name !== '');
