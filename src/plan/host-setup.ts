@@ -3,6 +3,7 @@ import type { HostAction, HostFacts, HostQuestion, HostRights, HostStep } from '
 import {
   AGENT_UNIT,
   AGENT_USER,
+  agentOwner,
   ancestorsOf,
   binaryOf,
   COMFYUI_HOME,
@@ -86,6 +87,7 @@ interface Wanted {
 export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const { root, prefix } = wish;
   const binary = binaryOf(prefix);
+  const owner = agentOwner(wish.units[AGENT_UNIT] ?? '');
   const units = UNITS.map(
     (unit): Wanted => ({
       path: unitFileOf(unit),
@@ -99,14 +101,14 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const legacy = wish.legacy === null ? [] : legacyFiles(wish.legacy, { prefix, root });
   return [
     ...userSteps(facts),
-    ...directorySteps(root, facts),
+    ...directorySteps(root, owner, facts),
     ...missing(ancestorsOf(binary), 'on the way to the program', facts),
     ...program,
     ...fileSteps(
       {
         path: CONFIGURATION_FILE,
         content: wish.configuration,
-        rights: rights('root', AGENT_USER, 0o640),
+        rights: rights('root', owner.group, 0o640),
         why: 'the configuration; yours to edit',
       },
       facts,
@@ -181,12 +183,12 @@ const GROUP_WHYS: Readonly<Record<string, string>> = {
 const helpfulGroups = (user: string, facts: HostFacts): string[] =>
   (HELPFUL[user] ?? []).filter((group) => group === COMFYUI_USER || facts.groups[group] != null);
 
-function directorySteps(root: string, facts: HostFacts): HostStep[] {
+function directorySteps(root: string, owner: ReturnType<typeof agentOwner>, facts: HostFacts): HostStep[] {
   const wanted: readonly { readonly path: string; readonly rights: HostRights; readonly why: string }[] = [
-    { path: CONFIGURATION, rights: rights('root', AGENT_USER, 0o750), why: 'configuration and secrets' },
-    { path: STATE, rights: rights(AGENT_USER, AGENT_USER, 0o750), why: 'state of the agent, on a local disk' },
+    { path: CONFIGURATION, rights: rights('root', owner.group, 0o750), why: 'configuration and secrets' },
+    { path: STATE, rights: rights(owner.user, owner.group, 0o750), why: 'state of the agent, on a local disk' },
     { path: COMFYUI_HOME, rights: rights(COMFYUI_USER, COMFYUI_USER, 0o750), why: 'home of the user of ComfyUI' },
-    { path: root, rights: ROOT_RIGHTS, why: 'the root: releases, models, outputs, logs' },
+    { path: root, rights: { ...ROOT_RIGHTS, owner: owner.user }, why: 'the root: releases, models, outputs, logs' },
   ];
   const above = missing(ancestorsOf(root), 'on the way to the root', facts);
   const steps = wanted.flatMap(({ path, rights, why }) => {
