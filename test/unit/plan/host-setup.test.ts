@@ -186,6 +186,28 @@ describe('planSetup', () => {
     expect(taken.users.get('comfy-agent')?.uid).not.toBe(0);
   });
 
+  it('gives what was left to the users of today when others have the numbers', async () => {
+    const host = await aMachine();
+    for (const name of ['comfy-agent', 'comfyui']) await host.carryOut({ do: 'remove-user', name });
+    for (const path of ['releases', 'foreign'])
+      host.paths.set(`/workspace/${path}`, {
+        ...(host.paths.get('/workspace') ?? host.paths.get('/etc')!),
+        uid: path === 'foreign' ? 5 : 990,
+      });
+    for (const path of ['/var/lib/comfy-agent', '/var/lib/comfyui']) {
+      const uid = host.paths.get(path)?.uid ?? 0;
+      host.users.set(`new-${uid}`, { uid, gid: uid, comment: '' });
+    }
+    const all = await plan(host);
+    expect(whats(all).filter((what) => what.startsWith('give'))).toHaveLength(4);
+    await carryOut(host, all);
+    expect(whats(await plan(host))).toEqual([]);
+    expect([...host.users].filter(([name]) => name.startsWith('new-')).map(([, { uid }]) => uid)).not.toContain(
+      host.paths.get('/workspace/releases')?.uid,
+    );
+    expect(host.paths.get('/workspace/foreign')?.uid).toBe(5);
+  });
+
   it('names the place of the program and the root in units, and nothing that only looks like them', () => {
     const text = placed(UNIT, { prefix: '/opt/comfy', root: '/srv/c' });
     expect(text).toBe(
