@@ -11,6 +11,7 @@ import { prepareRoot } from './engine/prepare-root.ts';
 import { ServiceReports } from './engine/service-reports.ts';
 import { openState } from './engine/state-version.ts';
 import { awaitProof } from './engine/upgrade-proof.ts';
+import { stopDrainMs } from './plan/stop-grace.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
 export interface DaemonOptions {
@@ -32,6 +33,11 @@ export interface DaemonOptions {
   /** Called once health is served. */
   readonly onListening: (url: string, socket: string) => void;
 }
+
+/** The first process of a machine or container: whatever loses its parent becomes its child. */
+const INIT_PID = 1;
+const INIT_WARNING =
+  'this is PID 1, and nobody reaps what node packs leave behind: make `tini -- agent run` the entry point, or run the container with an init (docker run --init)';
 
 /**
  * The boot order of the agent on one page, and the reverse on shutdown. Health is served before anything slow begins, so
@@ -60,6 +66,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     keepFiles: config.log.keepFiles,
     stderr: options.stderr,
   });
+  if (pid === INIT_PID) log.warn({ pid }, INIT_WARNING);
   // Replaced by the engine's knowledge as soon as there is one.
   let live: { readonly config: Config } = configuration;
   const { ports, close: closePorts } = await connectPorts({
@@ -137,8 +144,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     journal.record({ type: 'agent.stop', target: 'agent', level: 'info', message: 'the agent stops', data: {} });
     await inputs.close();
     // Owned: what this agent started ends with it, after its jobs. External: instances outlive it.
-    if (config.pm2.mode === 'owned')
-      await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(config.health.drainTimeoutMs)]));
+    if (config.pm2.mode === 'owned') await core.stopInstances(AbortSignal.any([stopNow, AbortSignal.timeout(stopDrainMs(config))]));
     silence();
     await core.close();
     if (config.pm2.mode === 'owned') await endHosted(ports, layout, config, log);

@@ -151,20 +151,23 @@ async function unitsOf(
   names: readonly string[],
   { shell, systemctl, hasSystemd }: { readonly shell: Shell; readonly systemctl: string | null; readonly hasSystemd: boolean },
 ): Promise<Record<string, HostUnit>> {
-  return byKey(names, async (name) => {
-    if (systemctl === null) return { isEnabled: null, isActive: null, needsReload: false };
-    const ask = async (...args: readonly string[]): Promise<string> =>
-      (await shell.run(systemctl, [...args, name], { timeoutMs: ASK_MS })).stdout.trim();
-    // Answers from the files alone, also where systemd does not run.
-    const isEnabled = (await ask('is-enabled')) === 'enabled';
-    if (!hasSystemd) return { isEnabled, isActive: null, needsReload: false };
-    const told = await ask('show', '--property=ActiveState,NeedDaemonReload');
-    return {
-      isEnabled,
-      isActive: /^ActiveState=(active|activating|reloading)$/m.test(told),
-      needsReload: /^NeedDaemonReload=yes$/m.test(told),
-    };
-  });
+  const ask = async (...args: readonly string[]): Promise<string> =>
+    systemctl === null ? '' : (await shell.run(systemctl, args, { timeoutMs: ASK_MS })).stdout;
+  const [files, told] = await Promise.all([
+    // Answers from the files alone, also where systemd does not run; only those that are there.
+    ask('list-unit-files', '--plain', '--no-legend', ...names).then((text) => text.split('\n')),
+    hasSystemd ? ask('show', '--property=ActiveState,NeedDaemonReload', ...names).then((text) => text.split('\n\n')) : [],
+  ]);
+  return Object.fromEntries(
+    names.map((name, index) => [
+      name,
+      {
+        isEnabled: systemctl === null ? null : files.some((line) => line.split(/\s+/)[0] === name && line.split(/\s+/)[1] === 'enabled'),
+        isActive: hasSystemd ? /^ActiveState=(active|activating|reloading)$/m.test(told[index] ?? '') : null,
+        needsReload: /^NeedDaemonReload=yes$/m.test(told[index] ?? ''),
+      },
+    ]),
+  );
 }
 
 /** As systemd and the container tools tell it. */

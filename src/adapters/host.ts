@@ -53,6 +53,12 @@ export function createHostSystem(shell: Shell = createShell({ path: SYSTEM_PATH 
         case 'restart':
           await run('systemctl', [action.do, ...action.units], SERVICE_MS);
           return;
+        case 'give-tree': {
+          const chown = ['--recursive', '--no-dereference'];
+          await run('chown', [...chown, `--from=${action.from.uid}`, action.user, '--', action.path], SERVICE_MS);
+          await run('chown', [...chown, `--from=:${action.from.gid}`, `:${action.group}`, '--', action.path], SERVICE_MS);
+          return;
+        }
         case 'remove-tree':
           await run('rm', ['-rf', '--one-file-system', '--preserve-root=all', '--', action.path], SERVICE_MS);
           return;

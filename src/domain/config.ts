@@ -194,6 +194,12 @@ const Pm2 = z.strictObject({
       'processes of an instance that a killed PM2 daemon left: let their jobs end first (health.drainTimeoutMs), or end them at once',
     ),
   deafTimeoutMs: duration.default(10_000).describe('owned: a PM2 daemon that answers nothing for this long is replaced'),
+  stopGraceMs: duration
+    .nullable()
+    .default(null)
+    .describe(
+      'owned: all of it that a SIGTERM to the agent may take, where a container is killed after that; null: health.drainTimeoutMs for jobs',
+    ),
   killTimeoutMs: duration.default(15_000).describe('time between SIGINT and SIGKILL'),
   restartDelayMs: duration.default(250).describe('pause between the end of a process and its respawn'),
 });

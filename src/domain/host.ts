@@ -101,6 +101,14 @@ export type HostAction =
   | { readonly do: 'add-member'; readonly user: string; readonly group: string }
   | { readonly do: 'make-directory'; readonly path: string; readonly rights: HostRights }
   | { readonly do: 'set-rights'; readonly path: string; readonly rights: HostRights }
+  /** What has these numbers below a path goes to another owner; whatever belongs to others stays. */
+  | {
+      readonly do: 'give-tree';
+      readonly path: string;
+      readonly from: { readonly uid: number; readonly gid: number };
+      readonly user: string;
+      readonly group: string;
+    }
   /** `content` may be secret: it is never shown. */
   | { readonly do: 'write-file'; readonly path: string; readonly content: string; readonly rights: HostRights }
   | { readonly do: 'copy-file'; readonly from: string; readonly path: string; readonly rights: HostRights }

@@ -8,6 +8,7 @@ import {
   integer,
   megabytes,
   type ReadValue,
+  seconds,
   setMeans,
   text,
   trueMeans,
@@ -76,6 +77,7 @@ export const ENVIRONMENT_NAMES: readonly (readonly [key: string, name: string, r
   ['pm2.mode', 'AGENT_PM2', word(['owned', 'external'])],
   ['pm2.home', 'AGENT_PM2_HOME', text],
   ['users.comfyui', 'AGENT_COMFYUI_USER', text],
+  ['pm2.stopGraceMs', 'AGENT_STOP_GRACE', seconds],
   ['log.level', 'AGENT_LOG_LEVEL', word(['debug', 'info', 'warn', 'error'])],
   [
     'log.level',

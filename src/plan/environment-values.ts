@@ -65,6 +65,13 @@ export const megabytes: ReadValue = (written) => {
   return { value: Math.max(1, Math.round((Number(match[1]) * unit) / 2 ** 20)) };
 };
 
+/** `55s`, `2m` or `1500ms` as milliseconds; a bare number counts seconds, as in the options of container tools. */
+export const seconds: ReadValue = (written) => {
+  const match = /^(\d{1,6})\s*(ms|s|m)?$/i.exec(written);
+  if (match === null) return { allowed: 'a time such as 55s or 2m' };
+  return { value: Number(match[1]) * ({ ms: 1, s: 1_000, m: 60_000 }[(match[2] ?? 's').toLowerCase()] ?? 1_000) };
+};
+
 export const words: ReadValue = (written) => {
   const split = splitWords(written);
   if (split === null) return { allowed: 'words as a shell would read them; a quote is not closed' };

@@ -52,6 +52,12 @@ export function placed(text: string, { prefix, root }: { readonly prefix: string
   return first.startsWith('#!') ? [first, `# ${MARK}`, ...rest].join('\n') : `# ${MARK}\n${here}`;
 }
 
+/** Under whom the agent runs: its unit is the one place that says so. */
+export function agentOwner(unit: string): { readonly user: string; readonly group: string } {
+  const user = /^User=([\w-]+)$/m.exec(unit)?.[1] ?? AGENT_USER;
+  return { user, group: /^Group=([\w-]+)$/m.exec(unit)?.[1] ?? user };
+}
+
 /** Directories on the way to a path, from the top; neither `/` nor the path itself. */
 export function ancestorsOf(path: string): string[] {
   const above: string[] = [];

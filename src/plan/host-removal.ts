@@ -30,6 +30,9 @@ export interface RemovalPlan {
   readonly left: readonly string[];
 }
 
+/** As many as the configuration can name. */
+const MOST_GPUS = 64;
+
 /** What the agent made below the root; anything else there is somebody else's. */
 const belongings = ({
   root,
@@ -87,7 +90,9 @@ export function planRemoval({ layout, prefix, purge }: RemovalWish, facts: HostF
   const made = [AGENT_USER, COMFYUI_USER].filter((name) => users[name]?.comment === USER_COMMENT);
   const data = purge ? [...belongings(layout), CONFIGURATION, STATE, COMFYUI_HOME].filter(isThere) : [];
   const steps: HostStep[] = [
-    ...(running.length === 0 ? [] : [step({ do: 'stop', units: running }, 'running jobs finish within the limit of the unit')]),
+    ...(running.length === 0
+      ? []
+      : [step({ do: 'stop', units: running }, 'this ends ComfyUI; `agent drain all` before it lets jobs finish')]),
     ...(enabled.length === 0 ? [] : [step({ do: 'disable', units: enabled }, 'not started at boot any more')]),
     ...shims.map((path) => step({ do: 'remove-file', path }, "the predecessor's command")),
     ...(isOurProgram ? [step({ do: 'remove-file', path: program }, 'the program')] : []),

@@ -3,6 +3,7 @@ import type { HostAction, HostFacts, HostQuestion, HostRights, HostStep } from '
 import {
   AGENT_UNIT,
   AGENT_USER,
+  agentOwner,
   ancestorsOf,
   binaryOf,
   COMFYUI_HOME,
@@ -86,6 +87,7 @@ interface Wanted {
 export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const { root, prefix } = wish;
   const binary = binaryOf(prefix);
+  const owner = agentOwner(wish.units[AGENT_UNIT] ?? '');
   const units = UNITS.map(
     (unit): Wanted => ({
       path: unitFileOf(unit),
@@ -98,15 +100,16 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const unitSteps = units.flatMap((wanted) => fileSteps(wanted, facts));
   const legacy = wish.legacy === null ? [] : legacyFiles(wish.legacy, { prefix, root });
   return [
-    ...userSteps(facts),
-    ...directorySteps(root, facts),
+    ...userSteps(owner, facts),
+    ...givenSteps(root, owner, facts),
+    ...directorySteps(root, owner, facts),
     ...missing(ancestorsOf(binary), 'on the way to the program', facts),
     ...program,
     ...fileSteps(
       {
         path: CONFIGURATION_FILE,
         content: wish.configuration,
-        rights: rights('root', AGENT_USER, 0o640),
+        rights: rights('root', owner.group, 0o640),
         why: 'the configuration; yours to edit',
       },
       facts,
@@ -131,7 +134,7 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   ];
 }
 
-function userSteps(facts: HostFacts): HostStep[] {
+function userSteps(owner: ReturnType<typeof agentOwner>, facts: HostFacts): HostStep[] {
   const homes = { [AGENT_USER]: STATE, [COMFYUI_USER]: COMFYUI_HOME };
   const whys = {
     [AGENT_USER]: 'owns configuration, secrets and state; members of its group may use the agent',
@@ -139,7 +142,7 @@ function userSteps(facts: HostFacts): HostStep[] {
   };
   const names = [COMFYUI_USER, AGENT_USER] as const;
   // What an earlier agent left belongs to numbers; the same ones make it ours again.
-  const left = (name: (typeof names)[number]) => facts.paths[homes[name]] ?? null;
+  const left = (name: (typeof names)[number]) => (homes[name] === STATE && owner.user !== name ? null : (facts.paths[homes[name]] ?? null));
   const groups = names
     .filter((name) => facts.groups[name] == null)
     .map((name) => {
@@ -181,18 +184,40 @@ const GROUP_WHYS: Readonly<Record<string, string>> = {
 const helpfulGroups = (user: string, facts: HostFacts): string[] =>
   (HELPFUL[user] ?? []).filter((group) => group === COMFYUI_USER || facts.groups[group] != null);
 
-function directorySteps(root: string, facts: HostFacts): HostStep[] {
+/** Somebody else has the numbers now that an earlier agent had: what it left is given to its users of today, its home last. */
+function givenSteps(root: string, owner: ReturnType<typeof agentOwner>, facts: HostFacts): HostStep[] {
+  const homes = [
+    { home: STATE, ...owner },
+    { home: COMFYUI_HOME, user: COMFYUI_USER, group: COMFYUI_USER },
+  ];
+  return homes.flatMap(({ home, user, group }) => {
+    const present = facts.paths[home] ?? null;
+    const known = facts.users[user];
+    const isReused = known == null && present !== null && !present.hasOwner;
+    if (present === null || present.uid === 0 || isReused || present.uid === known?.uid) return [];
+    const { uid, gid } = present;
+    return [root, home]
+      .filter((path) => facts.paths[path] != null)
+      .map((path) => step({ do: 'give-tree', path, from: { uid, gid }, user, group }, `${user} had the number ${uid} before`));
+  });
+}
+
+function directorySteps(root: string, owner: ReturnType<typeof agentOwner>, facts: HostFacts): HostStep[] {
   const wanted: readonly { readonly path: string; readonly rights: HostRights; readonly why: string }[] = [
-    { path: CONFIGURATION, rights: rights('root', AGENT_USER, 0o750), why: 'configuration and secrets' },
-    { path: STATE, rights: rights(AGENT_USER, AGENT_USER, 0o750), why: 'state of the agent, on a local disk' },
+    { path: CONFIGURATION, rights: rights('root', owner.group, 0o750), why: 'configuration and secrets' },
+    { path: STATE, rights: rights(owner.user, owner.group, 0o750), why: 'state of the agent, on a local disk' },
     { path: COMFYUI_HOME, rights: rights(COMFYUI_USER, COMFYUI_USER, 0o750), why: 'home of the user of ComfyUI' },
-    { path: root, rights: ROOT_RIGHTS, why: 'the root: releases, models, outputs, logs' },
+    { path: root, rights: { ...ROOT_RIGHTS, owner: owner.user }, why: 'the root: releases, models, outputs, logs' },
   ];
   const above = missing(ancestorsOf(root), 'on the way to the root', facts);
   const steps = wanted.flatMap(({ path, rights, why }) => {
     const present = facts.paths[path] ?? null;
     if (present === null) return [step({ do: 'make-directory', path, rights }, why)];
-    return hasRights(path, rights, facts) ? [] : [step({ do: 'set-rights', path, rights }, why)];
+    const isClosed = (path === STATE || path === COMFYUI_HOME) && (present.mode & ~rights.mode) === 0;
+    // Whose directory it is may close it further.
+    return hasRights(path, isClosed ? { ...rights, mode: present.mode } : rights, facts)
+      ? []
+      : [step({ do: 'set-rights', path, rights }, why)];
   });
   return [...above, ...steps];
 }

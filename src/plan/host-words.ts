@@ -17,6 +17,11 @@ export function describeAction(action: HostAction): Pick<HostStep, 'what' | 'how
       return { what: `directory ${action.path}`, how: `${install(action.rights)} -d ${action.path}` };
     case 'set-rights':
       return { what: `rights of ${action.path}: ${shownRights(action.rights)}`, how: `chown, chmod ${octal(action.rights.mode)}` };
+    case 'give-tree':
+      return {
+        what: `give what ${action.from.uid} has in ${action.path} to ${action.user}`,
+        how: `chown -Rh --from=${action.from.uid} ${action.user} ${action.path}`,
+      };
     case 'write-file':
       return { what: `file ${action.path}`, how: `${install(action.rights)} … ${action.path}` };
     case 'copy-file':

@@ -141,6 +141,32 @@ describe.each(hosts)('HostSystem: $name', ({ name, host }) => {
     expect(paths['/var/lib/agent-probe']).toMatchObject({ hasOwner: false, hasGroup: false });
   });
 
+  it.skipIf(isSkipped)('gives what has a number to another owner, and nothing else', async () => {
+    const system = await host();
+    const directory = '/var/lib/agent-probe';
+    await carryOutTwice(
+      system,
+      { do: 'add-group', name: USER, gid: null },
+      addUser(),
+      { do: 'make-directory', path: directory, rights: { owner: USER, group: USER, mode: 0o755 } },
+      { do: 'write-file', path: `${directory}/theirs`, content: 'a', rights: rootRights(0o644) },
+      { do: 'write-file', path: `${directory}/ours`, content: 'a', rights: { owner: USER, group: 'root', mode: 0o644 } },
+    );
+    const { users } = await look(system);
+    const from = { uid: users[USER]?.uid ?? -1, gid: users[USER]?.gid ?? -1 };
+    await carryOutTwice(system, { do: 'remove-user', name: USER }, { do: 'add-group', name: USER, gid: 877 }, addUser(876), {
+      do: 'give-tree',
+      path: directory,
+      from,
+      user: USER,
+      group: USER,
+    });
+    const { paths } = await look(system, directory, `${directory}/theirs`, `${directory}/ours`);
+    expect(paths[directory]).toMatchObject({ uid: 876, gid: 877, mode: 0o755 });
+    expect(paths[`${directory}/theirs`]).toMatchObject({ uid: 0, gid: 0 });
+    expect(paths[`${directory}/ours`]).toMatchObject({ uid: 876, gid: 0 });
+  });
+
   it.skipIf(isSkipped)('removes files, empty directories and trees', async () => {
     const system = await host();
     const directory = '/var/lib/agent-probe';

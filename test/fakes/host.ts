@@ -107,6 +107,17 @@ export function createFakeHost(): FakeHost {
         paths.set(action.path, { ...present, ...owned(action.rights) });
         return;
       }
+      case 'give-tree': {
+        const [uid, gid] = [idOf('user', action.user), idOf('group', action.group)];
+        for (const [path, present] of paths)
+          if (path === action.path || path.startsWith(`${action.path}/`))
+            paths.set(path, {
+              ...present,
+              uid: present.uid === action.from.uid ? uid : present.uid,
+              gid: present.gid === action.from.gid ? gid : present.gid,
+            });
+        return;
+      }
       case 'write-file':
       case 'copy-file': {
         requireParent(action.path);

@@ -1,0 +1,136 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SetupDocument } from '../../src/domain/host.ts';
+import { eventually } from '../support/eventually.ts';
+import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
+import { whyNoSystemd } from '../support/systemd-machine.ts';
+
+/** A machine from nothing to serving and back, under a real systemd. Each test begins with what the one before has left. */
+
+const why = whyNoSystemd();
+if (why !== null) console.log(`skipped: no systemd can be booted here: ${why}`);
+
+/** What the units are to run: two instances of the simulator. Set-up adds nothing to a file that is there. */
+const SECRETS = 'COMFYUI_REPO=simulator:\nMOCK_GPU=1\nNUM_GPUS=2\nSIM_STARTUP_MS=200\nAGENT_TOKEN=of-the-operator\n';
+
+describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 }, () => {
+  let machine: FreshMachine;
+  beforeAll(async () => {
+    machine = await aFreshMachine();
+    await machine.write('/etc/comfy-agent/agent.env', SECRETS, 0o600);
+  });
+  afterAll(() => machine?.close());
+
+  // The doctor looks for the repository that the configuration names; here it is the simulator.
+  const setup = (...args: string[]) =>
+    machine.run(['env', 'COMFYUI_REPO=simulator:', 'MOCK_GPU=1', ...machine.program, 'setup', ...args], { limitMs: 150_000 });
+  const rightsOf = async (path: string): Promise<string> => (await machine.must('stat', '-c', '%a %U:%G', path)).trim();
+
+  it('makes a machine that serves, with one command', async () => {
+    const { code, stdout, stderr } = await setup();
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(stdout).toMatch(/^set up[;,]/);
+    await machine.untilReady(2);
+    expect(await machine.must('systemctl', 'is-enabled', 'comfy-pm2', 'comfy-agent')).toBe('enabled\nenabled\n');
+    expect(await rightsOf('/etc/comfy-agent/agent.env')).toBe('600 root:root');
+    expect(await rightsOf('/etc/comfy-agent/agent.yaml')).toMatch(/^640 root:/);
+    expect(await rightsOf('/etc/comfy-agent')).toMatch(/^750 root:/);
+    expect(await rightsOf('/var/lib/comfy-agent')).toMatch(/^7[05]0 comfy/);
+    expect(await rightsOf('/workspace')).toMatch(/^2775 comfy[\w-]+:comfyui$/);
+    expect(await rightsOf('/usr/local/bin/agent')).toBe('755 root:root');
+    expect(readFileSync(machine.at('/etc/comfy-agent/agent.env'), 'utf8')).toBe(SECRETS);
+    expect(readFileSync(machine.at('/etc/comfy-agent/agent.yaml'), 'utf8')).toContain('root: /workspace\n');
+    expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
+  });
+
+  it('has nothing to do the second time', async () => {
+    const pids = (await machine.instances()).map(({ pid }) => pid);
+    const started = performance.now();
+    const { code, stdout } = await setup();
+    console.log(`a second set-up took ${Math.round(performance.now() - started)} ms`);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'nothing is to be done: this machine is set up\n' });
+    expect((await machine.instances()).map(({ pid }) => pid)).toEqual(pids);
+    const document = JSON.parse((await setup('--json', '--dry-run')).stdout) as SetupDocument;
+    expect(document).toMatchObject({ root: '/workspace', done: false, steps: [] });
+  });
+
+  it('mends what was changed, and ComfyUI does not notice', async () => {
+    const pids = (await machine.instances()).map(({ pid }) => pid);
+    const before = await machine.mainPid('comfy-agent');
+    await machine.must('sh', '-c', 'chmod 644 /etc/comfy-agent/agent.env; echo "# edited" >>/etc/systemd/system/comfy-agent.service');
+    const { code, stderr } = await setup();
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/rights of \/etc\/comfy-agent\/agent\.env[\s\S]*file .*comfy-agent\.service[\s\S]*restart comfy-agent\.service/);
+    expect(await rightsOf('/etc/comfy-agent/agent.env')).toBe('600 root:root');
+    expect(await machine.mainPid('comfy-agent')).not.toBe(before);
+    await machine.untilReady(2);
+    expect((await machine.instances()).map(({ pid }) => pid)).toEqual(pids);
+  });
+
+  it("brings the predecessor's commands when asked, with the exit codes of LSB", async () => {
+    expect((await setup('--legacy')).code).toBe(0);
+    const comfyui = async (...args: string[]) => (await machine.run(['/etc/init.d/comfyui', ...args])).code;
+    const mgpu = (...args: string[]) => machine.run(['mgpu', ...args]);
+    const [first] = await machine.instances();
+    expect(await comfyui('status')).toBe(0);
+    expect(await comfyui('restart', '0')).toBe(0);
+    expect((await machine.instances())[0]?.pid).not.toBe(first?.pid);
+    expect(await comfyui('stop', '1')).toBe(0);
+    expect(await comfyui('status', '1')).toBe(3);
+    expect(await comfyui('status', '0')).toBe(0);
+    const stopped = await mgpu('status', '1');
+    expect(stopped.code).toBe(3);
+    expect(stopped.stdout).toContain('comfyui 1: stopped');
+    expect(stopped.stdout).not.toContain('running\n');
+    expect(await comfyui('start', '1')).toBe(0);
+    expect((await mgpu('status')).stdout).toMatch(/comfyui all: running\n$/);
+    expect(await comfyui('restart', '7')).toBe(2);
+    expect(await comfyui('dance')).toBe(2);
+    expect(await comfyui()).toBe(2);
+    expect((await mgpu('dance')).code).toBe(2);
+    await machine.must('systemctl', 'stop', 'comfy-agent');
+    expect(await comfyui('status')).toBe(3);
+    expect(await comfyui('restart')).toBe(7);
+    await machine.must('systemctl', 'start', 'comfy-agent');
+    await machine.untilReady(2);
+  });
+
+  it('--uninstall takes away what it brought, and leaves what was made', async () => {
+    await machine.write('/workspace/shared/models/checkpoints/one.safetensors', 'a model');
+    await machine.write('/workspace/shared/outputs/gpu0/picture.png', 'a picture');
+    const { code, stdout } = await machine.run(['agent', 'setup', '--uninstall'], { limitMs: 150_000 });
+    expect(code).toBe(0);
+    expect(stdout).toContain('  /workspace/shared/models (models)\n  /workspace/shared/outputs (outputs)\n');
+    for (const path of ['/usr/local/bin/agent', '/usr/local/bin/mgpu', '/etc/init.d/comfyui', '/etc/systemd/system/comfy-agent.service'])
+      expect(existsSync(machine.at(path)), path).toBe(false);
+    for (const user of ['comfyui', 'comfy-agent']) expect((await machine.run(['getent', 'passwd', user])).code).toBe(2);
+    expect((await machine.run(['pgrep', '-f', 'main.py'])).stdout).toBe('');
+    expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
+    expect(readFileSync(machine.at('/workspace/shared/models/checkpoints/one.safetensors'), 'utf8')).toBe('a model');
+    expect(readFileSync(machine.at('/workspace/shared/outputs/gpu0/picture.png'), 'utf8')).toBe('a picture');
+    expect(existsSync(machine.at('/etc/comfy-agent/agent.env'))).toBe(true);
+  });
+
+  it('comes back on what was left, though somebody else has its numbers now', async () => {
+    // New users of the system get the highest free number: that of the first user that set-up had made.
+    await machine.must('useradd', '--system', 'someone-else');
+    const { code, stderr } = await setup();
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    await machine.untilReady(2);
+    expect(await machine.must('find', '/workspace', '/var/lib/comfy-agent', '/var/lib/comfyui', '-user', 'someone-else')).toBe('');
+    expect((await machine.must('find', '/workspace', '/var/lib/comfy-agent', '-nouser')).trim()).toBe('');
+    expect((await machine.must('stat', '-c', '%U', '/workspace/releases')).trim()).toMatch(/^comfy/);
+  });
+
+  it('--purge wants a word of confirmation, then leaves nothing but what is not its own', async () => {
+    await machine.write('/workspace/thesis.txt', 'mine');
+    const refused = await machine.run(['agent', 'setup', '--uninstall', '--purge']);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
+    await machine.untilReady(2);
+    const { code, stderr } = await machine.run(['agent', 'setup', '--uninstall', '--purge', '--yes'], { limitMs: 150_000 });
+    expect({ code, stderr }).toMatchObject({ code: 0 });
+    expect(await machine.must('ls', '-A', '/workspace')).toBe('thesis.txt\n');
+    for (const path of ['/etc/comfy-agent', '/var/lib/comfy-agent', '/var/lib/comfyui'])
+      await eventually(`${path} is gone`, () => !existsSync(machine.at(path)));
+  });
+});
