@@ -7,6 +7,7 @@ import { endLeftChildren } from './engine/left-children.ts';
 import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
+import { socketRights } from './engine/socket-rights.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
 export interface DaemonOptions {
@@ -89,10 +90,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     log,
   });
   try {
-    await api.listenSocket(layout.socket);
+    await api.listenSocket(
+      layout.socket,
+      await socketRights(files, { uid: process.getuid?.() ?? -1, groups: process.getgroups?.() ?? [] }),
+    );
     const { host, port } = await api.listenTcp(config.api.host, config.api.port);
     url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    await files.writeText(`${layout.run}/agent.json`, `${JSON.stringify({ pid, url, socket: layout.socket })}\n`, 0o644);
+    await files.writeText(
+      `${layout.run}/agent.json`,
+      `${JSON.stringify({ pid, url, root: layout.root, state: layout.state, socket: layout.socket })}\n`,
+      0o644,
+    );
     options.onListening(url, layout.socket);
 
     // 4. PM2 tells what happens to instances; without it they are unknown, and it is asked again by every look.
