@@ -9,6 +9,7 @@ import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import { ServiceReports } from './engine/service-reports.ts';
+import { socketRights } from './engine/socket-rights.ts';
 import { openState } from './engine/state-version.ts';
 import { awaitProof } from './engine/upgrade-proof.ts';
 import { stopDrainMs } from './plan/stop-grace.ts';
@@ -114,10 +115,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const reports = new ServiceReports({ manager, clock: ports.clock, documents: core.documents, changes: core.changes });
   const inputs = new LiveConfiguration({ source, core, files, log });
   try {
-    await api.listenSocket(layout.socket);
+    await api.listenSocket(
+      layout.socket,
+      await socketRights(files, { uid: process.getuid?.() ?? -1, groups: process.getgroups?.() ?? [] }),
+    );
     const { host, port } = await api.listenTcp(config.api.host, config.api.port);
     url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    await files.writeText(`${layout.run}/agent.json`, `${JSON.stringify({ pid, url, socket: layout.socket })}\n`, 0o644);
+    await files.writeText(
+      `${layout.run}/agent.json`,
+      `${JSON.stringify({ pid, url, root: layout.root, state: layout.state, socket: layout.socket })}\n`,
+      0o644,
+    );
     options.onListening(url, layout.socket);
     options.onReload(() => void reports.reload(() => inputs.reload()));
     void reports.start();

@@ -35,6 +35,10 @@ const version: VersionDocument = {
 /** The daemon outlives its terminal and whoever reads its output: its log file has it all. */
 const daemon = { runs: false };
 
+/** Commands that last longer than this mind whether anybody reads on. */
+const WATCH_AFTER_MS = 500;
+const watchOutput = async (): Promise<void> => (await import('./cli/session.ts')).watchReader(() => process.exit(0));
+
 const output = (stream: NodeJS.WriteStream): CliOutput => {
   // A reader that went away (`agent logs | head`) ends a command quietly.
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -130,6 +134,8 @@ async function main(): Promise<number> {
   }
   // What systemd says to this process is for no child of it.
   for (const name of SERVICE_NAMES) delete environment[name];
+  // The daemon goes on without a reader.
+  if (!argv.includes('run')) setTimeout(watchOutput, WATCH_AFTER_MS).unref();
   return runCli(argv, host);
 }
 

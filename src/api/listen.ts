@@ -40,6 +40,8 @@ export interface SocketRights {
   readonly mode?: number;
   /** Group that owns the socket. */
   readonly gid?: number;
+  /** Mode of the directory it lies in, which gets the same group; left alone where it belongs to somebody else. */
+  readonly directoryMode?: number;
 }
 
 /**
@@ -56,6 +58,7 @@ export async function listenOnSocket(app: App, path: string, rights: SocketRight
   try {
     // By hand: join would take the dot away, and the directory beside ours may be nobody's to write.
     directory = await mkdtemp(`${dirname(path)}/.`);
+    if (rights.directoryMode !== undefined) await openDirectory(dirname(path), rights.directoryMode, rights.gid);
     const fresh = join(directory, 's');
     await app.listen({ path: fresh });
     if (rights.gid !== undefined) await chown(fresh, -1, rights.gid);
@@ -65,6 +68,15 @@ export async function listenOnSocket(app: App, path: string, rights: SocketRight
   } catch (error) {
     if (directory !== null) await rm(directory, { recursive: true, force: true });
     throw listenFailed(path, error);
+  }
+}
+
+async function openDirectory(path: string, mode: number, gid: number | undefined): Promise<void> {
+  try {
+    if (gid !== undefined) await chown(path, -1, gid);
+    await chmod(path, mode);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
   }
 }
 

@@ -14,7 +14,7 @@ export interface Connection {
 
 const nothingToClose = async (): Promise<void> => undefined;
 
-/** The running agent, or null when there is none. @throws AgentError UNAUTHORIZED, and of the configuration */
+/** The running agent, or null when there is none. @throws AgentError FORBIDDEN, and of the configuration */
 export async function findAgent(context: Context): Promise<Connection | null> {
   const { socket } = await locate(context.host, context.selection);
   if (!(await isListening(socket))) return null;
@@ -52,6 +52,10 @@ export const notRunning = (context: Context, root: string): AgentError =>
 export async function agentOrLocal(context: Context, purpose: 'read' | 'change'): Promise<Connection> {
   const found = await findAgent(context);
   if (found !== null) return found;
+  if (purpose === 'change') {
+    const { root } = await locate(context.host, context.selection);
+    await (await import('./access.ts')).requireOwner(root);
+  }
   const { agent, close } = await context.host.startInProcess({ ...context.selection, purpose });
   return { agent, isLocal: true, close };
 }

@@ -27,7 +27,7 @@ export interface Peer {
   readonly onVersion: (version: string | null) => void;
 }
 
-/** Whether a process listens. A socket that a dead agent left behind does not count. @throws AgentError UNAUTHORIZED */
+/** Whether a process listens. A socket that a dead agent left behind does not count. @throws AgentError FORBIDDEN */
 export function isListening(socketPath: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect(socketPath);
@@ -39,7 +39,7 @@ export function isListening(socketPath: string): Promise<boolean> {
     socket.setTimeout(PROBE_MS, () => end(true));
     socket.once('connect', () => end(true));
     socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EACCES' || error.code === 'EPERM') reject(forbidden(socketPath, error));
+      if (error.code === 'EACCES' || error.code === 'EPERM') void refused(socketPath, error).then(reject);
       else end(false);
     });
   });
@@ -145,18 +145,15 @@ function send(
       clearTimeout(timer);
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')
         reject(new AgentError('AGENT_NOT_RUNNING', `no agent is running (nothing listens on ${socketPath})`, { cause: error }));
-      else if (error.code === 'EACCES' || error.code === 'EPERM') reject(forbidden(socketPath, error));
+      else if (error.code === 'EACCES' || error.code === 'EPERM') void refused(socketPath, error).then(reject);
       else reject(lost(error));
     });
     sent.end(text ?? undefined);
   });
 }
 
-const forbidden = (socketPath: string, cause: unknown): AgentError =>
-  new AgentError('UNAUTHORIZED', `this user may not use the agent's socket ${socketPath}`, {
-    help: 'run the command as the user of the agent, or with sudo',
-    cause,
-  });
+const refused = async (socketPath: string, cause: unknown): Promise<AgentError> =>
+  (await import('./access.ts')).forbidden(socketPath, cause);
 
 const lost = (cause: unknown): AgentError =>
   new AgentError('AGENT_NOT_RUNNING', 'the connection to the agent was lost: it stopped or was restarted', {

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
-import { type Location, quickLocation } from '../plan/quick-location.ts';
+import { SYSTEM_FILE, SYSTEM_RUN } from '../domain/access.ts';
+import { socketOf } from '../plan/layout.ts';
+import { DEFAULT_ROOT, type Location, quickLocation } from '../plan/quick-location.ts';
 import type { CliHost, Selection } from './host.ts';
-
-const SYSTEM_FILE = '/etc/comfy-agent/agent.yaml';
 
 /**
  * Where the agent of this command line would be. Most of the time the answer needs neither the schema nor a YAML parser;
@@ -19,9 +19,32 @@ export async function locate(host: CliHost, selection: Selection): Promise<Locat
   const candidates =
     named !== null ? [posix.resolve(host.workingDirectory, named)] : [SYSTEM_FILE, ...(root === null ? [] : [`${root}/agent.yaml`])];
   const quick = root === null ? null : quickLocation({ ...question, fileText: await firstText(candidates, named !== null) });
-  if (quick !== null) return quick;
+  if (quick !== null) return ofSystem(quick);
   const { layout } = await host.readConfiguration(selection);
-  return { root: layout.root, state: layout.state, socket: layout.socket };
+  return ofSystem({ root: layout.root, state: layout.state, socket: layout.socket });
+}
+
+/**
+ * A service is told its run and state directories by its unit, which nobody types in a shell. Where nothing lies at the socket
+ * by default, the machine's agent counts if it has this root.
+ */
+async function ofSystem(location: Location): Promise<Location> {
+  if (location.socket !== socketOf(`${location.root}/run`).path) return location;
+  const isThere = await access(location.socket).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
+  );
+  if (isThere) return location;
+  try {
+    const told = JSON.parse(await readFile(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
+    const { root, state, socket } = told ?? {};
+    return root === location.root && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : location;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // The root by default is the one that a service has; any other may be an agent of one's own.
+    if (code === 'EACCES' && location.root === DEFAULT_ROOT) throw await (await import('./access.ts')).forbidden(SYSTEM_RUN, error);
+    return location;
+  }
 }
 
 /** Of the first file that exists; a named one that cannot be read is left to the whole reading, which says why. */
@@ -31,6 +54,7 @@ async function firstText(paths: readonly string[], isNamed: boolean): Promise<st
       return await readFile(path, 'utf8');
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
+      if (!isNamed && path === SYSTEM_FILE && code === 'EACCES') throw await (await import('./access.ts')).forbidden(path, error);
       if (isNamed || (code !== 'ENOENT' && code !== 'ENOTDIR')) return UNREADABLE;
     }
   }

@@ -222,6 +222,12 @@ export const errorRegistry = {
     401,
     1,
   ),
+  FORBIDDEN: kind(
+    'this account may not use the agent',
+    'become a member of group comfy-agent (`sudo usermod -aG comfy-agent ACCOUNT`, then log in again), or use sudo',
+    403,
+    1,
+  ),
   HOST_REFUSED: kind(
     'the Host header names a host this agent does not serve',
     'use its address, or add the name to api.allowedHosts',

@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import type { Config, Layout } from '../domain/config.ts';
 import type { Files } from '../ports.ts';
 
@@ -6,6 +7,7 @@ export async function prepareRoot(files: Files, layout: Layout, users: Config['u
   await files.ensureDirectory(layout.root);
   await files.ensureDirectory(layout.state, 0o700);
   await files.ensureDirectory(layout.run, 0o755);
+  if (layout.socketFallback) await files.ensureDirectory(posix.dirname(layout.socket), 0o700);
   for (const directory of [
     layout.releases,
     layout.shared,

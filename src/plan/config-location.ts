@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { SYSTEM_FILE } from '../domain/access.ts';
 import { Config } from '../domain/config.ts';
 import { type Environment, namesOf, variableOf } from './environment-names.ts';
 
@@ -18,8 +19,6 @@ export interface LocationInput {
   /** Where relative flags and variables count from; a file there is never taken by itself. */
   readonly workingDirectory: string;
 }
-
-const SYSTEM_FILE = '/etc/comfy-agent/agent.yaml';
 
 /** Where to look for the file, in order: `--config`, `AGENT_CONFIG`, the system's, `<root>/agent.yaml`. The first that exists counts. */
 export function configurationFile({ flag, root, environment, workingDirectory }: LocationInput): ConfigCandidate[] {

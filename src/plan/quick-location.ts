@@ -19,7 +19,7 @@ export interface LocationQuestion {
 }
 
 /** Same as in the schema, which is not loaded here; a test compares them. */
-const DEFAULT_ROOT = '/workspace';
+export const DEFAULT_ROOT = '/workspace';
 /** Keys and escapes by which a file could move the directories in question. */
 const MAY_MOVE = /\broot\b|stateDir|runDir|\\[xuU]/;
 

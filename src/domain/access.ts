@@ -1,0 +1,24 @@
+/** Who may use the agent of a machine, and where it is found without being told. */
+
+/** Members of this group of the machine may use the agent's socket. */
+export const AGENT_GROUP = 'comfy-agent';
+/** User of an agent that was set up as a service. */
+export const AGENT_USER = 'comfy-agent';
+/** The configuration of the machine's agent. */
+export const SYSTEM_FILE = '/etc/comfy-agent/agent.yaml';
+/** Its run directory under systemd, told to it by the unit. */
+export const SYSTEM_RUN = '/run/comfy-agent';
+
+export interface Account {
+  readonly name: string;
+  readonly id: number;
+  /** Of groups: names of the members. */
+  readonly members: readonly string[];
+}
+
+/** Lines of /etc/passwd or /etc/group; what is no such line is passed over. */
+export const accountsIn = (text: string): Account[] =>
+  text.split('\n').flatMap((line) => {
+    const [name = '', , id = '', members = ''] = line.split(':');
+    return name === '' || !/^\d+$/.test(id) ? [] : [{ name, id: Number(id), members: members.split(',').filter((each) => each !== '') }];
+  });
