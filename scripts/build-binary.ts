@@ -12,14 +12,20 @@ import { writeSbom } from './sbom.ts';
  * inspected and not run. Needs `dist/` as `npm run build` makes it, and `strip` of binutils to be small.
  *
  * The same sources give the same bytes but for the code that was compiled ahead: what of it a run happens to have compiled when
- * it ends differs. `--no-code-cache` leaves it out: then all bytes are the same, and every start takes longer. `--out FILE`.
+ * it ends differs. `--no-code-cache` leaves it out: then all bytes are the same, and every start takes longer. `--dist DIR --out FILE`: of
+ * another bundle, to another place.
  */
 
 const root = resolve(import.meta.dirname, '..');
 const { values } = parseArgs({
-  options: { arch: { type: 'string', default: 'x64' }, out: { type: 'string' }, 'no-code-cache': { type: 'boolean', default: false } },
+  options: {
+    arch: { type: 'string', default: 'x64' },
+    out: { type: 'string' },
+    dist: { type: 'string' },
+    'no-code-cache': { type: 'boolean', default: false },
+  },
 });
-const dist = join(root, 'dist');
+const dist = resolve(values.dist ?? join(root, 'dist'));
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
 const LIMIT_BYTES = 130e6;
 /** e_machine of the ELF header. */
@@ -104,7 +110,7 @@ try {
   writeFileSync(`${target}.new`, bytes, { mode: 0o755 });
   execFileSync('mv', ['-f', `${target}.new`, target]);
   const sbom = `${target}.sbom.json`;
-  writeSbom(root, sbom, arch);
+  writeSbom(root, dist, sbom, arch);
   const sums = [target, sbom].map((each) => `${createHash('sha256').update(readFileSync(each)).digest('hex')}  ${basename(each)}`);
   writeFileSync(target === join(dist, 'agent') ? join(dist, 'SHA256SUMS') : `${target}.SHA256SUMS`, `${sums.join('\n')}\n`);
   const { size } = statSync(target);

@@ -14,12 +14,18 @@ import { thirdParties } from './third-party.ts';
 
 /**
  * Makes `dist/`: `agent.cjs` (starts the rest), `agent.main.js` with its compiled code, `agent.pm2.js`, and in `assets/` the
- * files that are read at run time. `--entry FILE --out DIR` bundle another program the same way (tests).
+ * files that are read at run time. For tests: `--entry FILE --out DIR` bundle another program the same way, `--agent-version` calls it
+ * another version, `--no-warm` compiles nothing ahead.
  */
 
 const root = resolve(import.meta.dirname, '..');
 const { values } = parseArgs({
-  options: { entry: { type: 'string', default: join(root, 'src/main.ts') }, out: { type: 'string', default: join(root, 'dist') } },
+  options: {
+    entry: { type: 'string', default: join(root, 'src/main.ts') },
+    out: { type: 'string', default: join(root, 'dist') },
+    'agent-version': { type: 'string' },
+    'no-warm': { type: 'boolean', default: false },
+  },
 });
 const out = resolve(values.out);
 /** A build that fails leaves the last good one in place. */
@@ -61,7 +67,7 @@ async function bundle(): Promise<readonly string[]> {
     legalComments: 'external',
     metafile: true,
     define: {
-      __AGENT_VERSION__: JSON.stringify(await versionOf('package.json')),
+      __AGENT_VERSION__: JSON.stringify(values['agent-version'] ?? (await versionOf('package.json'))),
       __AGENT_COMMIT__: JSON.stringify(git('rev-parse', '--short=12', 'HEAD')),
       __BUILD_INPUTS__: JSON.stringify(await inputs()),
       __PM2_VERSION__: JSON.stringify(await versionOf('node_modules/pm2/package.json')),
@@ -166,7 +172,7 @@ try {
   await copyAssets(await bundle());
   await rm(out, { recursive: true, force: true });
   await rename(work, out);
-  await warm();
+  if (!values['no-warm']) await warm();
   const { size } = await stat(join(out, 'agent.main.js'));
   console.log(`${join(out, 'agent.cjs')}: ${(size / 1e6).toFixed(2)} MB in ${((performance.now() - started) / 1_000).toFixed(1)} s`);
 } catch (error) {

@@ -20,7 +20,7 @@ interface Bom {
  * Writes a CycloneDX document of what is in the executable: npm's own list, cut down to what was bundled, and Node.js. What
  * changes from run to run (a serial number, the time, addresses of archives) is left out, so that it can be reproduced.
  */
-export function writeSbom(root: string, file: string, arch: string): void {
+export function writeSbom(root: string, dist: string, file: string, arch: string): void {
   const text = execFileSync('npm', ['sbom', '--sbom-format', 'cyclonedx', '--package-lock-only'], {
     cwd: root,
     encoding: 'utf8',
@@ -28,7 +28,7 @@ export function writeSbom(root: string, file: string, arch: string): void {
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   const bom = JSON.parse(text) as Bom;
-  const inside = ThirdParty.array().parse(JSON.parse(readFileSync(join(root, 'dist/assets/licenses.json'), 'utf8')));
+  const inside = ThirdParty.array().parse(JSON.parse(readFileSync(join(dist, 'assets/licenses.json'), 'utf8')));
   const names = new Set(inside.map(({ name, version }) => `${name}@${version}`));
   const node = inside.find(({ name }) => name === 'node');
   if (node === undefined) throw new Error('dist/assets/licenses.json does not name Node.js');

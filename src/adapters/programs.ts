@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, chmod, chown, constants, copyFile, link, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, constants, copyFile, link, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VersionDocument } from '../domain/agent.ts';
@@ -74,7 +74,8 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
           help: 'run it as root (sudo); make a read-only filesystem writable first',
         });
       });
-      const file = join(directory, `.${basename(target)}.${randomUUID()}.new`);
+      await sweep(directory, basename(target));
+      const file = join(directory, `.${basename(target)}.${pid}-${readStat('/proc', pid)?.startTicks ?? ''}.new`);
       try {
         await fetchTo(file, source, MAX_BYTES, signal, onProgress);
         await chmod(file, 0o700);
@@ -173,6 +174,15 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
     own: () => ({ pid, startTicks: readStat('/proc', pid)?.startTicks ?? '' }),
     lives: (process) => readStat('/proc', process.pid)?.startTicks === process.startTicks,
   };
+}
+
+/** What commands that were killed have brought. */
+async function sweep(directory: string, name: string): Promise<void> {
+  for (const each of await readdir(directory)) {
+    const [, pid, startTicks] = /^\.(?:.+)\.(\d+)-(\d*)\.new$/.exec(each) ?? [];
+    if (!each.startsWith(`.${name}.`) || pid === undefined) continue;
+    if (readStat('/proc', Number(pid))?.startTicks !== startTicks) await rm(join(directory, each), { force: true });
+  }
 }
 
 type Progress = (bytes: number, totalBytes: number | null) => void;

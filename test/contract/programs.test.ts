@@ -52,6 +52,16 @@ describe('a new program', () => {
     expect(await inBin()).toEqual(['agent']);
   });
 
+  it('sweeps away what a killed command has left, and not what another one brings', async () => {
+    const own = programs.own();
+    await writeFile(root.at(`bin/.agent.${own.pid}-1.new`), 'left');
+    await writeFile(root.at('bin/.agent.1-0.new'), 'left');
+    await writeFile(root.at('bin/.agent.notes'), 'mine');
+    await writeFile(root.at('new'), 'new');
+    const { file } = await programs.bring(root.at('new'), target, options);
+    expect(await inBin()).toEqual(['.agent.notes', file.slice(root.at('bin/').length), 'agent'].sort());
+  });
+
   it('is not fetched where it cannot be put', async () => {
     const error = programs.bring(root.at('none'), '/proc/agent', options);
     await expect(error).rejects.toMatchObject({ code: expect.stringMatching(/PREFIX_NOT_WRITABLE|BINARY_INVALID/) as string });
