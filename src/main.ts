@@ -69,6 +69,7 @@ const host: CliHost = {
   readConfiguration: async (selection) => (await import('./local.ts')).readConfiguration(selection, context()),
   startInProcess: async (options) => (await import('./local.ts')).startInProcess(options, context()),
   doctor: async (selection) => (await import('./local.ts')).doctor(selection, context()),
+  deploy: async (request, onChange, signal) => (await import('./local.ts')).deployHosts(request, context(), onChange, signal),
   runDaemon: async ({ configFile, flags, quiet }) => {
     const [{ runDaemon }, { createFiles }] = await Promise.all([import('./daemon.ts'), import('./adapters/files.ts')]);
     daemon.runs = true;

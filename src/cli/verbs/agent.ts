@@ -1,5 +1,8 @@
 import type { Verb } from './verb.ts';
 
+/** As in src/plan/provider-profiles.ts, which only `deploy` loads; a test compares them. */
+export const PROVIDER_NAMES = ['lambda', 'datacrunch'] as const;
+
 /** Verbs about the agent itself. */
 const GROUP = 'The agent itself:';
 
@@ -26,6 +29,28 @@ export const AGENT_VERBS: readonly Verb[] = [
       },
     ],
     load: async () => (await import('../commands/config.ts')).config,
+  },
+  {
+    name: 'deploy',
+    group: GROUP,
+    about: 'put the agent on other hosts over ssh: program, configuration, secrets, set-up; waits until they are healthy',
+    arguments: [{ name: '<host...>', about: 'as ssh takes them: user@host, or names of ~/.ssh/config', completes: 'host' }],
+    options: [
+      { flags: '--binary <file>', about: 'the single executable (default: this one)', kind: 'text', completes: 'file' },
+      { flags: '--secrets <file>', about: 'NAME=value lines for /etc/comfy-agent/agent.env', kind: 'text', completes: 'file' },
+      { flags: '--provider <name>', about: 'root and block volume as usual there', kind: 'text', choices: PROVIDER_NAMES },
+      { flags: '--device <path>', about: 'the block volume, where there are several', kind: 'text', completes: 'file' },
+      { flags: '--format', about: 'a block volume that is empty may be formatted' },
+      { flags: '--ssh-config <file>', about: 'for ssh, instead of ~/.ssh/config', kind: 'text', completes: 'file' },
+      { flags: '--parallel <count>', about: 'hosts at one time (default: 4)', kind: 'count' },
+      { flags: '--dry-run', about: 'look at each host, show what would be done, and do nothing' },
+      { flags: '--timeout <duration>', about: 'for each host (default: 30m)', kind: 'duration' },
+    ],
+    examples: [
+      'agent deploy ada@gpu-5 ada@gpu-6 --secrets fleet.env --dry-run',
+      'agent deploy root@gpu-7 --provider datacrunch --format --dry-run',
+    ],
+    load: async () => (await import('../commands/deploy.ts')).deploy,
   },
   {
     name: 'help',
