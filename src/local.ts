@@ -5,8 +5,9 @@ import type { CliConfiguration, LocalAgent, Selection } from './cli/host.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
 import { Config } from './domain/config.ts';
+import type { DeployHost, DeployRequest } from './domain/deploy.ts';
 import type { DoctorDocument } from './domain/doctor.ts';
-import { asAgentError } from './domain/errors.ts';
+import { AgentError, asAgentError } from './domain/errors.ts';
 import { ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
 import { examine } from './engine/doctor.ts';
@@ -98,6 +99,28 @@ export async function startInProcess(
       await lock?.release();
     },
   };
+}
+
+/** What ssh needs of the environment of whoever types the command: home, agent and locale. */
+const SSH_NAMES = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SSH_AUTH_SOCK', 'LANG', 'LC_ALL'];
+
+/** @throws AgentError USAGE where this program is no single executable and none is named */
+export async function deployHosts(
+  request: DeployRequest,
+  { environment }: LocalContext,
+  onChange: (host: DeployHost) => void,
+  signal: AbortSignal,
+): Promise<readonly DeployHost[]> {
+  const { isSea } = await import('node:sea');
+  const binary = request.binary ?? (isSea() ? process.execPath : null);
+  if (binary === null)
+    throw new AgentError('USAGE', 'this program is no single executable, so it cannot be copied', {
+      help: 'name the one that `npm run build:binary` made with --binary',
+    });
+  const [{ deploy }, { createShell }] = await Promise.all([import('./engine/deploy.ts'), import('./adapters/shell.ts')]);
+  const own = SSH_NAMES.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]] as const]));
+  const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
+  return deploy(request, { shell, files: createFiles(), binary, environment: Object.fromEntries(own), onChange, signal });
 }
 
 /**

@@ -91,6 +91,7 @@ const host: CliHost = {
   programs: async () => (await import('./adapters/programs.ts')).createPrograms({ environment, pid: process.pid }),
   system: async () => (await import('./adapters/host.ts')).createHostSystem(),
   asset: async (name) => (await import('./adapters/assets.ts')).createAssets('').text(name),
+  deploy: async (request, onChange, signal) => (await import('./local.ts')).deployHosts(request, context(), onChange, signal),
   runDaemon: async ({ configFile, flags, quiet }) => {
     const [{ runDaemon }, { createFiles }] = await Promise.all([import('./daemon.ts'), import('./adapters/files.ts')]);
     daemon.runs = true;

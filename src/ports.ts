@@ -52,6 +52,8 @@ export interface CommandOptions {
   readonly silenceMs?: number;
   readonly signal?: AbortSignal;
   readonly input?: string;
+  /** A file that is sent to its standard input. */
+  readonly inputFile?: string;
   /** Every line of both streams as it comes. */
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Limit on what `stdout` keeps; default 4 MiB. */

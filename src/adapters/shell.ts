@@ -125,7 +125,11 @@ async function launch(file: string, args: readonly string[], options: CommandOpt
       buffer: false,
       reject: false,
       stripFinalNewline: false,
-      ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+      ...(options.inputFile !== undefined
+        ? { inputFile: options.inputFile }
+        : options.input === undefined
+          ? { stdin: 'ignore' as const }
+          : { input: options.input }),
     });
     return { subprocess };
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { Agent, VersionDocument } from '../domain/agent.ts';
 import type { Config, Layout, Provenance } from '../domain/config.ts';
+import type { DeployHost, DeployRequest } from '../domain/deploy.ts';
 import type { DoctorDocument } from '../domain/doctor.ts';
 import type { ExitCode } from '../domain/errors.ts';
 import type { HostAction, HostFacts, HostQuestion } from '../domain/host.ts';
@@ -66,6 +67,8 @@ export interface CliHost {
    * @throws AgentError ROOT_LOCKED, and what the configuration or the root has against it
    */
   startInProcess(options: Selection & { readonly purpose: 'read' | 'change' }): Promise<LocalAgent>;
+  /** Puts the agent on other hosts. @throws AgentError of the request itself; what happens on a host is in its document */
+  deploy(request: DeployRequest, onChange: (host: DeployHost) => void, signal: AbortSignal): Promise<readonly DeployHost[]>;
   /**
    * Looks without a usable root and with a bad configuration too: both are findings.
    * @param path where programs are looked for in place of the environment's PATH

@@ -118,6 +118,8 @@ export const errorRegistry = {
   HOST_KEY_UNKNOWN: kind('the SSH host is not known', 'add its key to the file named by ssh.knownHostsFile', 502, 1),
   SSH_KEY_INVALID: kind('the SSH key cannot be used', 'check SSH_KEY_FILE, or that all of CUT_PK_1..3 are set', 400, 2),
   SHARED_REPOSITORY_DIRTY: kind('the shared folder has local changes', 'commit, move or discard them; nothing was touched', 409, 5),
+  SSH_FAILED: kind('a host cannot be reached by ssh', 'try `ssh HOST` by hand: it must work without a question', 502, 1, true),
+  VOLUME_REFUSED: kind('a block volume cannot be used as it is', 'nothing was changed on it; name another with --device', 409, 1),
   NOT_COMFYUI: kind('the repository does not hold ComfyUI', 'check comfyui.repository and comfyui.branch', 400, 1),
   LOCK_INVALID: kind(
     'agent.lock.json cannot be used',

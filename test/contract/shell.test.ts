@@ -233,3 +233,14 @@ describe('commands on this machine', () => {
     expect(await own.which('package.json')).toBeNull();
   });
 });
+
+describe('what goes in at standard input, real', () => {
+  it('is a text or a file', async () => {
+    const root = await tempRoot();
+    const file = `${root.path}/input`;
+    await writeFile(file, 'from a file\n');
+    expect(await real().run('cat', [], { inputFile: file })).toMatchObject({ exitCode: 0, stdout: 'from a file\n' });
+    expect(await real().run('cat', [], { input: 'a text\n' })).toMatchObject({ exitCode: 0, stdout: 'a text\n' });
+    await root.remove();
+  });
+});

@@ -5,6 +5,7 @@ import type { CliHost, Selection } from '../../src/cli/host.ts';
 import { runCli } from '../../src/cli/main.ts';
 import type { Agent } from '../../src/domain/agent.ts';
 import { Config } from '../../src/domain/config.ts';
+import type { DeployHost } from '../../src/domain/deploy.ts';
 import type { DoctorDocument } from '../../src/domain/doctor.ts';
 import { AgentError, type ExitCode } from '../../src/domain/errors.ts';
 import { readConfiguration, toError } from '../../src/plan/configuration.ts';
@@ -29,6 +30,8 @@ export interface TestHostOptions {
   readonly assets?: Readonly<Record<string, string | null>>;
   readonly machine?: FakeHost;
   readonly programs?: FakePrograms;
+  /** What `deploy` comes to. */
+  readonly deployed?: readonly DeployHost[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly isTty?: boolean;
   readonly columns?: number;
@@ -99,6 +102,13 @@ export function testHost(options: TestHostOptions): TestHost {
       calls.push({ call: 'startInProcess', argument });
       if (options.local === undefined) throw new AgentError('ROOT_LOCKED', 'another agent owns this root');
       return { agent: options.local, close: async () => void calls.push({ call: 'close', argument: null }) };
+    },
+    deploy: async (request, onChange) => {
+      calls.push({ call: 'deploy', argument: request });
+      return (options.deployed ?? []).map((host) => {
+        onChange(host);
+        return host;
+      });
     },
     doctor: async (selection, path) => {
       calls.push({ call: 'doctor', argument: path ?? selection });

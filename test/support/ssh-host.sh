@@ -16,7 +16,7 @@ over() { # a writable copy of a directory, in memory
 over /etc
 over /var/lib
 over /usr/local
-for directory in /run /srv /home; do mount -t tmpfs -o mode=0755 none "$directory"; done
+for directory in /run /srv /home /mnt /var/tmp; do mount -t tmpfs -o mode=0755 none "$directory"; done
 mkdir -p -m 0755 /run/sshd /srv/program/dist /etc/test-keys
 touch /srv/program/node
 mount --bind "$node" /srv/program/node

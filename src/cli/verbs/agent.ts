@@ -1,6 +1,9 @@
 import { timeout } from './shared.ts';
 import type { Verb } from './verb.ts';
 
+/** As in src/plan/provider-profiles.ts, which only `deploy` loads; a test compares them. */
+export const PROVIDER_NAMES = ['lambda', 'datacrunch'] as const;
+
 /** Verbs about the agent itself. */
 const GROUP = 'The agent itself:';
 
@@ -51,7 +54,7 @@ export const AGENT_VERBS: readonly Verb[] = [
     group: GROUP,
     about:
       'put another program in place of this one and restart the agent; ComfyUI goes on, and the old program comes back if the new one fails',
-    arguments: [{ name: '[file]', about: 'the new program: a file, or an http(s) URL' }],
+    arguments: [{ name: '[file]', about: 'the new program: a file, or an http(s) URL', completes: 'file' }],
     options: [
       { flags: '--sha256 <digest>', about: 'what it must have; from another place than the file', kind: 'text' },
       {
@@ -77,6 +80,28 @@ export const AGENT_VERBS: readonly Verb[] = [
     hidden: true,
     arguments: [{ name: '<state>', about: 'the state directory' }],
     load: async () => (await import('../commands/upgrade-guard.ts')).upgradeGuard,
+  },
+  {
+    name: 'deploy',
+    group: GROUP,
+    about: 'put the agent on other hosts over ssh: program, configuration, secrets, set-up; waits until they are healthy',
+    arguments: [{ name: '<host...>', about: 'as ssh takes them: user@host, or names of ~/.ssh/config', completes: 'host' }],
+    options: [
+      { flags: '--binary <file>', about: 'the single executable (default: this one)', kind: 'text', completes: 'file' },
+      { flags: '--secrets <file>', about: 'NAME=value lines for /etc/comfy-agent/agent.env', kind: 'text', completes: 'file' },
+      { flags: '--provider <name>', about: 'root and block volume as usual there', kind: 'text', choices: PROVIDER_NAMES },
+      { flags: '--device <path>', about: 'the block volume, where there are several', kind: 'text', completes: 'file' },
+      { flags: '--format', about: 'a block volume that is empty may be formatted' },
+      { flags: '--ssh-config <file>', about: 'for ssh, instead of ~/.ssh/config', kind: 'text', completes: 'file' },
+      { flags: '--parallel <count>', about: 'hosts at one time (default: 4)', kind: 'count' },
+      { flags: '--dry-run', about: 'look at each host, show what would be done, and do nothing' },
+      { flags: '--timeout <duration>', about: 'for each host (default: 30m)', kind: 'duration' },
+    ],
+    examples: [
+      'agent deploy ada@gpu-5 ada@gpu-6 --secrets fleet.env --dry-run',
+      'agent deploy root@gpu-7 --provider datacrunch --format --dry-run',
+    ],
+    load: async () => (await import('../commands/deploy.ts')).deploy,
   },
   {
     name: 'help',

@@ -331,7 +331,7 @@ describe('usage', () => {
   it.each([
     ['statsu', 'there is no verb "statsu"', 'did you mean `agent status`?'],
     ['update', 'say what to update', '--pack NAME[@REF]'],
-    ['deploy', 'there is no verb "deploy"', '`agent --help` lists all verbs'],
+    ['dance', 'there is no verb "dance"', '`agent --help` lists all verbs'],
     ['status --jsno', 'there is no option --jsno', 'did you mean --json?'],
     ['status now', "too many arguments for 'status'", '`agent status --help` tells how'],
     ['restart --timeout soon', '--timeout <duration> cannot be "soon"; write 90s, 10m or 1h30m', ''],
