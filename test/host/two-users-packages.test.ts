@@ -97,7 +97,7 @@ describe.skipIf(why !== null)('two users and packages', { timeout: 180_000 }, ()
       'git add -A && git commit -qm mine',
       `git config filter.evil.clean 'touch /workspace/shared/outputs/evil-$(id -un); cat'`,
       `printf '* filter=evil\\n' >.gitattributes`,
-      'touch -d yesterday __init__.py',
+      'cp __init__.py fresh && mv fresh __init__.py',
     ].join(' && ');
     expect(await run(['sh', '-c', evil], as)).toMatchObject({ code: 0, stderr: '' });
     await run([...agent, 'install', '--verify']);

@@ -25,6 +25,8 @@ import { eventually } from './eventually.ts';
 
 const HERE = import.meta.dirname;
 const REPOSITORY = resolve(HERE, '../..');
+/** From util-linux, as unshare and setpriv are. */
+const NSENTER = '/usr/bin/nsenter';
 const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
 const BOOT_LIMIT_MS = 60_000;
 const SYSTEMD = '/lib/systemd/systemd';
@@ -237,7 +239,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
       const as = user === undefined ? [] : ['setpriv', '--reuid', user, '--regid', user, '--init-groups', '--inh-caps=-all'];
       const words = ['-t', String(inside()), '-m', '-p', '-n', '-C', '-u', '-i', '-r', '-w', ...as, ...command];
       return new Promise((done) => {
-        execFile('nsenter', words, { timeout: limitMs, env: { PATH: process.env['PATH'], SYSTEMD_PAGER: '' } }, (error, stdout, stderr) =>
+        execFile(NSENTER, words, { timeout: limitMs, env: { PATH: process.env['PATH'], SYSTEMD_PAGER: '' } }, (error, stdout, stderr) =>
           done({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : null, stdout, stderr }),
         );
       });
