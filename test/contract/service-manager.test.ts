@@ -16,7 +16,8 @@ while True:
     print(server.recv(65536).decode().strip().replace("\\n", "|"), flush=True)
 `;
 
-const hasProgram = spawnSync('systemd-notify', ['--version']).status === 0;
+const PROGRAM = 'systemd-notify';
+const hasProgram = spawnSync(PROGRAM, ['--version']).status === 0;
 let root: TempRoot;
 const children: ChildProcess[] = [];
 beforeEach(async () => {

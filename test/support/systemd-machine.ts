@@ -1,22 +1,12 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  realpathSync,
-  rmdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { InstanceDocument } from '../../src/domain/instance.ts';
 import { eventually } from './eventually.ts';
+import { installUnits, type MachineOptions, OPT } from './systemd-install.ts';
 
 /**
  * A machine with a real systemd as PID 1: namespaces of its own for processes, mounts, network, host name and control groups,
@@ -25,12 +15,10 @@ import { eventually } from './eventually.ts';
 
 const HERE = import.meta.dirname;
 const REPOSITORY = resolve(HERE, '../..');
-const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
+/** From util-linux, as unshare and setpriv are. */
+const NSENTER = '/usr/bin/nsenter';
 const BOOT_LIMIT_MS = 60_000;
 const SYSTEMD = '/lib/systemd/systemd';
-
-/** Where the bundle and its Node are shown inside, when no built binary is given. */
-const OPT = '/opt/comfy-agent-test';
 
 export interface CommandResult {
   readonly code: number | null;
@@ -97,51 +85,6 @@ export function whyNoSystemd(): string | null {
   return unshared.status === 0 ? null : `namespaces and overlays are not allowed: ${(unshared.stderr || String(unshared.error)).trim()}`;
 }
 
-export interface MachineOptions {
-  /** Contents by path, written before the first boot. */
-  readonly files?: Readonly<Record<string, string>>;
-  /** User and mode of some of their paths; else root's, for everybody to read. The group is the user's, below the root comfyui. */
-  readonly owners?: Readonly<Record<string, readonly [user: string, mode: number]>>;
-}
-
-/** What an installation makes: users with a group each, and who else is in it. */
-const USERS = [
-  { name: 'comfy-agent', id: 64_890, members: '' },
-  { name: 'comfyui', id: 64_891, members: 'comfy-agent' },
-];
-
-/** Services that have no business in a test machine. */
-const MASKED = [
-  // It empties /tmp and changes modes in the overlay.
-  'systemd-tmpfiles-setup.service',
-  'systemd-tmpfiles-setup-dev.service',
-  'systemd-tmpfiles-clean.timer',
-  'systemd-timesyncd.service',
-  'systemd-networkd.service',
-  'systemd-networkd-wait-online.service',
-  'NetworkManager-wait-online.service',
-  'systemd-resolved.service',
-  'systemd-udevd.service',
-  'systemd-udev-trigger.service',
-  'systemd-random-seed.service',
-  'systemd-remount-fs.service',
-  'systemd-modules-load.service',
-  'systemd-sysctl.service',
-  'dev-hugepages.mount',
-  'dev-mqueue.mount',
-  'sys-kernel-debug.mount',
-  'sys-kernel-tracing.mount',
-  'sys-fs-fuse-connections.mount',
-  'proc-sys-fs-binfmt_misc.automount',
-];
-
-const TARGET = `[Unit]
-Description=A machine of a test
-Requires=basic.target
-After=basic.target
-AllowIsolate=yes
-`;
-
 /** Mounts its root and installs the agent and its units as an installation would; nothing runs yet. */
 export async function aSystemdMachine(options: MachineOptions = {}): Promise<SystemdMachine> {
   const base = await mkdtemp(join(tmpdir(), 'agent-systemd-'));
@@ -173,7 +116,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
     await mkdir(dirname(at(path)), { recursive: true });
     await writeFile(at(path), text, { mode });
   };
-  await install(at, write, binary !== undefined, options);
+  await installUnits(at, write, binary !== undefined, options);
 
   let init: { readonly child: ChildProcess; readonly pid: number; readonly ended: Promise<unknown> } | null = null;
   const inside = (): number => {
@@ -237,7 +180,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
       const as = user === undefined ? [] : ['setpriv', '--reuid', user, '--regid', user, '--init-groups', '--inh-caps=-all'];
       const words = ['-t', String(inside()), '-m', '-p', '-n', '-C', '-u', '-i', '-r', '-w', ...as, ...command];
       return new Promise((done) => {
-        execFile('nsenter', words, { timeout: limitMs, env: { PATH: process.env['PATH'], SYSTEMD_PAGER: '' } }, (error, stdout, stderr) =>
+        execFile(NSENTER, words, { timeout: limitMs, env: { PATH: process.env['PATH'], SYSTEMD_PAGER: '' } }, (error, stdout, stderr) =>
           done({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : null, stdout, stderr }),
         );
       });
@@ -286,50 +229,6 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
     },
   };
   return machine;
-}
-
-async function install(
-  at: SystemdMachine['at'],
-  write: SystemdMachine['write'],
-  hasBinary: boolean,
-  { files = {}, owners = {} }: MachineOptions,
-): Promise<void> {
-  if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
-  for (const name of UNITS) await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
-  await write('/etc/systemd/system/agent-test.target', TARGET);
-  for (const name of MASKED) {
-    rmSync(at(`/etc/systemd/system/${name}`), { force: true });
-    await write(`/etc/systemd/system/${name}`, '');
-  }
-  // What the host has enabled for a boot is not for this one.
-  for (const directory of await readdir(at('/etc/systemd/system')))
-    if (/^(basic|sysinit|sockets|timers|local-fs|remote-fs|network-online)\.target\.wants$/.test(directory))
-      await rm(at(`/etc/systemd/system/${directory}`), { recursive: true });
-  await write('/etc/fstab', '');
-  await write('/etc/machine-id', `${'0123456789abcdef'.repeat(2)}\n`);
-  const append = (path: string, lines: readonly string[]): void =>
-    writeFileSync(at(path), `${readFileSync(at(path), 'utf8').trimEnd()}\n${lines.join('\n')}\n`);
-  append(
-    '/etc/passwd',
-    USERS.map(({ name, id }) => `${name}:x:${id}:${id}::/var/lib/${name}:/usr/sbin/nologin`),
-  );
-  append(
-    '/etc/group',
-    USERS.map(({ name, id, members }) => `${name}:x:${id}:${members}`),
-  );
-  mkdirSync(at('/workspace'), { mode: 0o755 });
-  chownSync(at('/workspace'), 64_890, 64_891);
-  // What is made below belongs to the group comfyui; only the agent makes something at the top.
-  chmodSync(at('/workspace'), 0o2755);
-  // As `systemctl enable` does for the target that machines boot to.
-  mkdirSync(at('/etc/systemd/system/agent-test.target.wants'));
-  for (const unit of UNITS) symlinkSync(`../${unit}`, at(`/etc/systemd/system/agent-test.target.wants/${unit}`));
-  for (const [path, text] of Object.entries(files)) await write(path, text);
-  for (const [path, [user, mode]] of Object.entries(owners)) {
-    const id = USERS.find(({ name }) => name === user)?.id ?? 0;
-    chownSync(at(path), id, path.startsWith('/workspace') ? 64_891 : id);
-    chmodSync(at(path), mode);
-  }
 }
 
 function overItsSocket(socketPath: string, path: string): Promise<{ status: number; body: unknown }> {
