@@ -50,6 +50,7 @@ const belongings = ({
 }: Layout): string[] =>
   [
     ...new Set([installPath, current, releases, shared, instances, cache, state, run, logs, lockFile, rootLock, `${root}/agent.yaml`]),
+    ...Array.from({ length: MOST_GPUS }, (_, gpu) => `${root}/comfyui_gpu${gpu}`),
   ].filter((path) => path.startsWith(`${root}/`));
 
 export const removalQuestion = ({ layout, prefix }: Pick<RemovalWish, 'layout' | 'prefix'>): HostQuestion => ({
