@@ -86,6 +86,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/usr/sbin/sshd', 'openssh-server'],
     ['/usr/bin/ps', 'procps'],
     ['/usr/bin/git-lfs', 'git-lfs'],
+    ['/usr/bin/tini', 'tini'],
     ['/lib/systemd/systemd', 'systemd'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
