@@ -9,6 +9,7 @@ import { createHardware } from './adapters/hardware.ts';
 import { createJournalStore } from './adapters/journal.ts';
 import { createKernel } from './adapters/kernel.ts';
 import { createKernelLog } from './adapters/kernel-log.ts';
+import { commandAs, programWithoutRights, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
 import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
@@ -46,12 +47,22 @@ export async function connectPorts({
   current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
-  const files = createFiles();
+  const disk = createFiles();
   // Only the owner of a root marks what it starts: the next owner ends what is left of it.
-  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(files, layout.root) };
-  const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', mark });
+  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(disk, layout.root) };
+  const path = environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
+  // With a user of its own for ComfyUI, whatever packs have a hand in runs as that one: uv, which builds them, their scripts,
+  // the trial start, every Python of a release. What only looks stays with the agent, without its rights.
+  const { comfyui } = config.users;
+  const isDivided = comfyui !== null && !readOnly;
+  const own = createShell({ path, mark, ...(isDivided ? { prefix: WITHOUT_RIGHTS } : {}) });
+  const shell = isDivided ? createShell({ path, mark, prefix: await commandAs(createShell({ path }), comfyui) }) : own;
+  const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
+  const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets();
+  const gitProgram = isDivided ? await own.which('git') : null;
   const git = createGit({
+    ...(gitProgram === null ? {} : { gitPath: await programWithoutRights(disk, `${layout.state}/git-without-rights`, gitProgram) }),
     cacheDirectory: `${layout.cache}/git`,
     stateDirectory: `${layout.state}/git`,
     environment,
@@ -67,6 +78,8 @@ export async function connectPorts({
     },
     gitMirror: () => current().install.gitMirror,
     timeoutMs: config.install.gitTimeoutMs,
+    // Packs can put a repository of theirs where one of ours was.
+    trustsOwners: !isDivided,
     mark,
     log: log.child({ part: 'git' }),
   });
@@ -74,7 +87,7 @@ export async function connectPorts({
     clock: createClock(),
     shell,
     files,
-    archives: createArchives(),
+    archives: createArchives(isDivided ? { mode: 0o640 } : {}),
     assets,
     processes: createProcesses({
       pm2Home: layout.pm2Home,
@@ -86,8 +99,8 @@ export async function connectPorts({
     }),
     template: createEntryTemplate(),
     kernel: createKernel(),
-    hardware: createHardware({ shell, queryTimeoutMs: config.gpu.queryTimeoutMs }),
-    kernelLog: createKernelLog({ shell }),
+    hardware: createHardware({ shell: own, queryTimeoutMs: config.gpu.queryTimeoutMs }),
+    kernelLog: createKernelLog({ shell: own }),
     git,
     sources: createSources({
       cacheDirectory: `${layout.cache}/archives`,

@@ -48,7 +48,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const source = new ConfigurationSource(files, options.request);
   const configuration = await source.load();
   const { config, layout, secrets } = configuration;
-  await prepareRoot(files, layout);
+  await prepareRoot(files, layout, config.users);
 
   // 2. This root is ours alone, from here to the end.
   const lock = await files.lock(layout.rootLock, `agent run (pid ${pid})`);

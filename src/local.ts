@@ -57,7 +57,7 @@ export async function startInProcess(
   const configuration = await source(options, context).load();
   const { config, layout, secrets } = configuration;
   const isChange = options.purpose === 'change';
-  if (isChange) await prepareRoot(files, layout);
+  if (isChange) await prepareRoot(files, layout, config.users);
   const lock = isChange ? await files.lock(layout.rootLock, `a command (pid ${context.pid})`) : null;
   const { ports, close } = await connectPorts({
     config,

@@ -8,7 +8,13 @@ import type { Archives } from '../ports.ts';
 
 const CHUNK = 1024 * 1024;
 
-export function createArchives(now: () => number = Date.now): Archives {
+export interface ArchivesOptions {
+  readonly now?: () => number;
+  /** Of extracted files; default 0600. */
+  readonly mode?: number;
+}
+
+export function createArchives({ now = Date.now, mode = 0o600 }: ArchivesOptions = {}): Archives {
   return {
     create: async (file, index, files, { signal, onProgress } = {}) => {
       const partial = `${file}.${randomUUID()}.part`;
@@ -72,7 +78,7 @@ export function createArchives(now: () => number = Date.now): Archives {
             throw invalid(`it holds ${JSON.stringify(header.name.slice(0, 200))} where ${index.name} has ${name}`, header.name);
           requireFile(header);
           if (header.sizeBytes !== sizeBytes) throw invalid(`${name} has ${header.sizeBytes} bytes in place of ${sizeBytes}`, name);
-          const target = await open(path, 'wx', 0o600);
+          const target = await open(path, 'wx', mode);
           const hash = createHash('sha256');
           try {
             await reader.content(header, async (chunk) => {

@@ -28,6 +28,8 @@ export interface GitAdapterOptions {
   /** A transfer without any output for this long is given up (install.gitTimeoutMs). */
   readonly timeoutMs: number;
   readonly gitPath?: string;
+  /** False: only repositories of this user are looked into, and nobody else may write into those that are made. */
+  readonly trustsOwners?: boolean;
   /** Put into the environment of every git, so that those which outlive this process can be found. */
   readonly mark?: Readonly<Record<string, string>>;
   readonly log: Logger;
@@ -56,7 +58,8 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     await mkdir(options.stateDirectory, { recursive: true, mode: 0o700 });
     await mkdir(home, { recursive: true, mode: 0o700 });
     // Every directory that git is sent to was named by the operator; whom it belongs to says nothing on network volumes.
-    const content = '[safe]\n\tdirectory = *\n';
+    // With another user who can write there it says everything: its configuration could name programs to run.
+    const content = options.trustsOwners === false ? '[core]\n\tsharedRepository = 0644\n' : '[safe]\n\tdirectory = *\n';
     if ((await readFile(globalConfig, 'utf8').catch(() => null)) !== content) await writePrivate(globalConfig, content);
     return { home, globalConfig, sshConfig: (await ssh.prepare()).configFile };
   };

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { lockName } from './pm2-identity.ts';
@@ -28,10 +28,12 @@ export async function runPm2Daemon(options: { readonly pm2Home: string }): Promi
     onDeaf: (reason) => process.stderr.write(`systemd cannot be told: ${reason}\n`),
   });
   for (const name of SERVICE_NAMES) delete process.env[name];
-  const umask = process.umask(0o077);
+  // A home that was opened to its group (and to nobody else) was so for an agent of another user.
+  const isForGroup = [0o750, 0o770].includes((statSync(paths.home, { throwIfNoEntry: false })?.mode ?? 0) & 0o777);
+  const umask = process.umask(isForGroup ? 0o007 : 0o077);
   // PM2 binds in a hot loop when its directory is missing, and writes a pid file for each process.
   mkdirSync(paths.pids, { recursive: true, mode: 0o700 });
-  chmodSync(paths.home, 0o700);
+  if (!isForGroup) chmodSync(paths.home, 0o700);
 
   const lock = await takeLock(paths.home);
   if (lock === null || (await answers(paths.rpc))) {

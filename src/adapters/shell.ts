@@ -15,6 +15,8 @@ export interface ShellOptions {
   readonly path: string;
   /** Put into the environment of every child, so that those which outlive this process can be found. */
   readonly mark?: Readonly<Record<string, string>>;
+  /** Stands before every command: a program that becomes it (other-user.ts). */
+  readonly prefix?: readonly string[];
 }
 
 /**
@@ -22,7 +24,7 @@ export interface ShellOptions {
  * leaves behind in its group ends with it. An abort is a value with the signal, unless it came before the start
  * (INTERRUPTED); a program that cannot be started is COMMAND_FAILED. A child's `pid` is 0 until it has started.
  */
-export function createShell({ path, mark = {} }: ShellOptions): Shell {
+export function createShell({ path, mark = {}, prefix = [] }: ShellOptions): Shell {
   const directories = path.split(delimiter).filter(isAbsolute);
   const which = async (file: string): Promise<string | null> => {
     const candidates = file.includes('/') ? [resolve(file)] : directories.map((directory) => join(directory, file));
@@ -34,10 +36,14 @@ export function createShell({ path, mark = {} }: ShellOptions): Shell {
     ...options,
     environment: { ...(options.environment ?? defaults), ...mark },
   });
+  const begin = (file: string, args: readonly string[], options: CommandOptions): RunningCommand => {
+    const [first = file, ...rest] = [...prefix, file, ...args];
+    return start(first, rest, marked(options));
+  };
   return {
     which,
-    spawn: (file, args, options = {}) => start(file, args, marked(options)),
-    run: async (file, args, options = {}) => start(file, args, marked(options)).finished,
+    spawn: (file, args, options = {}) => begin(file, args, options),
+    run: async (file, args, options = {}) => begin(file, args, options).finished,
   };
 }
 

@@ -185,6 +185,7 @@ const Pm2 = z.strictObject({
     .enum(['owned', 'external'])
     .default('owned')
     .describe('owned: the agent starts and stops the PM2 daemon; external: another unit runs it'),
+  home: text.nullable().default(null).describe('directory of the sockets of the PM2 daemon; default <state>/pm2'),
   template: text.nullable().default(null).describe('a module that replaces ecosystem.template.js'),
   leftovers: z
     .enum(['drain', 'end'])
@@ -201,6 +202,15 @@ const Pm2 = z.strictObject({
     ),
   killTimeoutMs: duration.default(15_000).describe('time between SIGINT and SIGKILL'),
   restartDelayMs: duration.default(250).describe('pause between the end of a process and its respawn'),
+});
+
+const Users = z.strictObject({
+  comfyui: text
+    .nullable()
+    .default(null)
+    .describe(
+      'the user that ComfyUI, packs and what builds them run as, when it is another one than the agent: it cannot read the state and secrets of the agent, which needs the rights that its unit gives; null: the same user',
+    ),
 });
 
 const Releases = z.strictObject({
@@ -223,6 +233,7 @@ export const Config = z.strictObject({
   api: Api.prefault({}),
   pm2: Pm2.prefault({}),
   health: HealthConfig.prefault({}),
+  users: Users.prefault({}),
   releases: Releases.prefault({}),
   log: Log.prefault({}),
   cleanup: Cleanup.prefault({}),

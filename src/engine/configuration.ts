@@ -30,6 +30,8 @@ const FIXED_KEYS = [
   'gpu.queryTimeoutMs',
   'api.maxStreams',
   'pm2.mode',
+  'pm2.home',
+  'users.comfyui',
   'log.level',
   'log.maxFileMb',
   'log.keepFiles',

@@ -110,6 +110,8 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
   await Promise.all(
     [directories.temp, directories.user, directories.output, layout.inputs, layout.logs].map((path) => ports.files.ensureDirectory(path)),
   );
+  // Its user may write into its log, and not put another file there.
+  if (config.users.comfyui !== null && !(await ports.files.exists(launch.logFile))) await ports.files.writeText(launch.logFile, '', 0o664);
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
   // An entry that cannot be started must not cost the process that is there.
   const entry = await ports.template.toEntry(launch, config.pm2.template);

@@ -1,8 +1,8 @@
-import type { Layout } from '../domain/config.ts';
+import type { Config, Layout } from '../domain/config.ts';
 import type { Files } from '../ports.ts';
 
 /** Makes the directories of design section 4. State and sockets are for the owner only. */
-export async function prepareRoot(files: Files, layout: Layout): Promise<void> {
+export async function prepareRoot(files: Files, layout: Layout, users: Config['users']): Promise<void> {
   await files.ensureDirectory(layout.root);
   await files.ensureDirectory(layout.state, 0o700);
   await files.ensureDirectory(layout.run, 0o755);
@@ -15,10 +15,12 @@ export async function prepareRoot(files: Files, layout: Layout): Promise<void> {
     layout.workflows,
     layout.instances,
     layout.cache,
-    layout.logs,
   ]) {
     await files.ensureDirectory(directory);
   }
+  // Where another user runs ComfyUI that one puts nothing in the place of a log or a mirror. New logs have the group of the root.
+  await files.ensureDirectory(layout.logs, users.comfyui === null ? undefined : 0o2755);
+  if (users.comfyui !== null) await files.ensureDirectory(`${layout.cache}/git`, 0o700);
   // A models directory outside the root belongs to somebody else: it is used, not made.
   if (layout.models.startsWith(`${layout.root}/`)) await files.ensureDirectory(layout.models);
 }

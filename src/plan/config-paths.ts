@@ -12,6 +12,7 @@ const PATHS = [
   'ssh.keyFile',
   'ssh.knownHostsFile',
   'api.tokenFile',
+  'pm2.home',
   'pm2.template',
   'health.canary.workflow',
 ];

@@ -75,6 +75,8 @@ export const ENVIRONMENT_NAMES: readonly (readonly [key: string, name: string, r
   ['api.tokenFile', 'AGENT_TOKEN_FILE', text],
   ['api.advertiseHost', 'AGENT_ADVERTISE_HOST', text],
   ['pm2.mode', 'AGENT_PM2', word(['owned', 'external'])],
+  ['pm2.home', 'AGENT_PM2_HOME', text],
+  ['users.comfyui', 'AGENT_COMFYUI_USER', text],
   ['pm2.stopGraceMs', 'AGENT_STOP_GRACE', seconds],
   ['log.level', 'AGENT_LOG_LEVEL', word(['debug', 'info', 'warn', 'error'])],
   [

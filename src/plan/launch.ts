@@ -42,6 +42,10 @@ export const INHERITED_NAMES = [
   'HF_ENDPOINT',
 ] as const;
 
+/** Git refuses repositories of another user, which those of a release are where ComfyUI has a user of its own. */
+export const gitTrust = ({ users }: Pick<Config, 'users'>): Readonly<Record<string, string>> =>
+  users.comfyui === null ? {} : { GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'safe.directory', GIT_CONFIG_VALUE_0: '*' };
+
 /** Directories of one instance. */
 export const instanceDirectories = (layout: Layout, gpu: number) => ({
   base: `${layout.instances}/gpu${gpu}`,
@@ -96,6 +100,7 @@ export function instanceLaunch(input: LaunchInput): InstanceLaunch {
     arguments: mainArguments,
     environment: {
       ...inherited,
+      ...gitTrust(config),
       // Packs run pip while they are imported.
       ...(release.constraints === null ? {} : constraintVariables(`${releaseDirectory}/${release.constraints}`)),
       ...config.comfyui.environment,

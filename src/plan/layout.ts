@@ -40,7 +40,7 @@ export function layoutOf(config: Config): Layout {
     state,
     run,
     logs: `${root}/logs`,
-    pm2Home: `${state}/pm2`,
+    pm2Home: config.pm2.home ?? `${state}/pm2`,
     socket,
     socketFallback,
     lockFile: config.install.lockFile ?? `${root}/agent.lock.json`,

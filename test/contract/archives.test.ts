@@ -125,7 +125,7 @@ const manifest = member(INDEX.name, INDEX.text);
 
 describe('an archive that somebody made', () => {
   it('is read by the system tar, and one of the system tar is read', async () => {
-    await createArchives(() => 1_000_000).create(file, INDEX, [await content('wheels/a.whl', 'A')]);
+    await createArchives({ now: () => 1_000_000 }).create(file, INDEX, [await content('wheels/a.whl', 'A')]);
     expect((await execute('tar', ['-tf', file])).stdout).toBe('manifest.json\nwheels/a.whl\n');
     const theirs = join(root, 'theirs');
     await mkdir(theirs);

@@ -64,7 +64,7 @@ describe.skipIf(refusal !== null)(`install.sh${refusal === null ? '' : ` (${refu
       ]),
     );
     expect((await script('stat -c "%a %U:%G" /etc/comfy-agent/agent.env /workspace')).stdout).toMatch(
-      /^600 root:root\n2775 comfy[\w-]*:comfyui\n$/,
+      /^600 root:root\n2755 comfy[\w-]*:comfyui\n$/,
     );
     expect((await script('grep -c "^AGENT_TOKEN=.\\{40\\}" /etc/comfy-agent/agent.env')).stdout).toBe('1\n');
     expect((await install('--no-start', '--legacy')).stdout).toBe('nothing is to be done: this machine is set up\n');

@@ -72,7 +72,7 @@ export async function aMachine(options: MachineOptions = {}): Promise<Machine> {
   const { ports } = wires;
   const log = createFakeLogger();
   const configuration = aLoadedConfiguration(options.config, options.environment, options.configuration);
-  await prepareRoot(world.files, configuration.layout);
+  await prepareRoot(world.files, configuration.layout, configuration.config.users);
   const core = await createCore({
     ports,
     log,

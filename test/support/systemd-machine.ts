@@ -1,5 +1,16 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { chownSync, existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -89,12 +100,14 @@ export function whyNoSystemd(): string | null {
 export interface MachineOptions {
   /** Contents by path, written before the first boot. */
   readonly files?: Readonly<Record<string, string>>;
+  /** User and mode of some of their paths; else root's, for everybody to read. The group is the user's, below the root comfyui. */
+  readonly owners?: Readonly<Record<string, readonly [user: string, mode: number]>>;
 }
 
 /** What an installation makes: users with a group each, and who else is in it. */
 const USERS = [
   { name: 'comfy-agent', id: 64_890, members: '' },
-  { name: 'comfyui', id: 64_891, members: '' },
+  { name: 'comfyui', id: 64_891, members: 'comfy-agent' },
 ];
 
 /** Services that have no business in a test machine. */
@@ -279,7 +292,7 @@ async function install(
   at: SystemdMachine['at'],
   write: SystemdMachine['write'],
   hasBinary: boolean,
-  { files = {} }: MachineOptions,
+  { files = {}, owners = {} }: MachineOptions,
 ): Promise<void> {
   if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
   for (const name of UNITS) await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
@@ -305,11 +318,18 @@ async function install(
     USERS.map(({ name, id, members }) => `${name}:x:${id}:${members}`),
   );
   mkdirSync(at('/workspace'), { mode: 0o755 });
-  chownSync(at('/workspace'), 64_891, 64_891);
+  chownSync(at('/workspace'), 64_890, 64_891);
+  // What is made below belongs to the group comfyui; only the agent makes something at the top.
+  chmodSync(at('/workspace'), 0o2755);
   // As `systemctl enable` does for the target that machines boot to.
   mkdirSync(at('/etc/systemd/system/agent-test.target.wants'));
   for (const unit of UNITS) symlinkSync(`../${unit}`, at(`/etc/systemd/system/agent-test.target.wants/${unit}`));
   for (const [path, text] of Object.entries(files)) await write(path, text);
+  for (const [path, [user, mode]] of Object.entries(owners)) {
+    const id = USERS.find(({ name }) => name === user)?.id ?? 0;
+    chownSync(at(path), id, path.startsWith('/workspace') ? 64_891 : id);
+    chmodSync(at(path), mode);
+  }
 }
 
 function overItsSocket(socketPath: string, path: string): Promise<{ status: number; body: unknown }> {

@@ -1,5 +1,6 @@
 import type { LockedPackage } from '../../domain/lock.ts';
 import type { PackSpec } from '../../domain/release.ts';
+import { gitTrust } from '../../plan/launch.ts';
 import { constraintVariables } from '../../plan/python.ts';
 import { containChanges, withPackages } from './containment.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
@@ -74,6 +75,7 @@ function scriptEnvironment(context: InstallContext, { python, constraintsFile }:
   const bin = python.slice(0, python.lastIndexOf('/'));
   return {
     ...context.inherited,
+    ...gitTrust(context.config),
     PATH: `${bin}:${context.inherited['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'}`,
     VIRTUAL_ENV: bin.slice(0, bin.lastIndexOf('/')),
     PYTHONUNBUFFERED: '1',

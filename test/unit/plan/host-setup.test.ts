@@ -144,7 +144,7 @@ describe('planSetup', () => {
       'the root is closed to others',
       (host) => host.paths.set('/workspace', { kind: 'directory', uid: 0, gid: 0, mode: 0o755, content: null }),
       {},
-      ['rights of /workspace: 2775 comfy-agent:comfyui'],
+      ['rights of /workspace: 2755 comfy-agent:comfyui'],
     ],
     [
       "the predecessor's commands come when they are asked for",

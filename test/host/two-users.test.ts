@@ -1,0 +1,123 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WITHOUT_RIGHTS } from '../../src/adapters/other-user.ts';
+import { eventually } from '../support/eventually.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+
+/** What runs as ComfyUI's user can neither read nor become the agent, by a node pack that tries. */
+
+const why = whyNoSystemd();
+if (why !== null) console.log(`skipped: no systemd can be booted here: ${why}`);
+
+interface Report {
+  readonly user: string;
+  readonly capabilities: readonly string[];
+  readonly noNewPrivileges: string;
+  readonly knowsSecret: boolean;
+  readonly home: string;
+  readonly forbidden: Readonly<Record<string, string>>;
+  readonly allowed: Readonly<Record<string, string>>;
+}
+
+const SPY = join(import.meta.dirname, '../fixtures/spy-pack');
+const PACK = { name: 'spy', directory: '/opt/spy', custom_script: 'python3 spy.py custom_script', env: { KEY: `\${PACK_KEY}` } };
+const ENVIRONMENT = `COMFYUI_REPO=simulator:
+MOCK_GPU=1
+NUM_GPUS=2
+SIM_STARTUP_MS=200
+AGENT_TOKEN_FILE=/etc/comfy-agent/token
+SOME_SECRET=very-secret
+PACK_KEY=for-the-pack
+`;
+const NONE = '0000000000000000';
+
+let machine: SystemdMachine;
+const must = (...command: string[]) => machine.must(...command);
+
+describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
+  beforeAll(async () => {
+    machine = await aSystemdMachine({
+      files: {
+        '/etc/comfy-agent/agent.env': ENVIRONMENT,
+        '/etc/comfy-agent/token': 'very-secret-token\n',
+        '/workspace/shared/config_nodes.json': JSON.stringify({ custom_nodes: [PACK] }),
+        ...Object.fromEntries(
+          readdirSync(SPY)
+            .filter((name) => name.endsWith('.py'))
+            .map((name) => [`/opt/spy/${name}`, readFileSync(join(SPY, name), 'utf8')]),
+        ),
+      },
+      owners: {
+        '/etc/comfy-agent/token': ['comfy-agent', 0o600],
+        '/etc/comfy-agent/agent.env': ['root', 0o600],
+        '/workspace/shared': ['comfy-agent', 0o2775],
+      },
+    });
+    await machine.boot();
+    await machine.untilReady(2);
+  });
+  afterAll(() => machine?.close());
+
+  it.each(['custom_script', 'install.py', 'comfyui-trial', 'comfyui-gpu0', 'comfyui-gpu1'])(
+    '%s can do its work, and nothing else',
+    async (who) => {
+      const report = JSON.parse(await must('cat', `/workspace/shared/outputs/${who}.json`)) as Report;
+      expect(Object.entries(report.forbidden).filter(([, result]) => result !== 'PermissionError')).toEqual([]);
+      expect(Object.keys(report.forbidden).length).toBeGreaterThan(10);
+      expect(Object.entries(report.allowed).filter(([, result]) => result !== 'done')).toEqual([]);
+      expect(report).toMatchObject({
+        user: 'comfyui',
+        capabilities: [NONE, NONE, NONE, NONE],
+        noNewPrivileges: '1',
+        knowsSecret: false,
+        home: '/var/lib/comfyui',
+      });
+    },
+  );
+
+  it('programs that the agent runs for itself have none of its rights', async () => {
+    const rights = async (...before: readonly string[]): Promise<string> => {
+      const agent = [
+        'setpriv',
+        '--reuid',
+        'comfy-agent',
+        '--regid',
+        'comfy-agent',
+        '--init-groups',
+        '--inh-caps=+kill,+setuid',
+        '--ambient-caps=+kill,+setuid',
+      ];
+      return must(...agent, ...before, 'grep', '^Cap[IPEA]', '/proc/self/status');
+    };
+    // The agent itself has some, and so would they.
+    expect(await must('grep', '^Cap[PEA]', `/proc/${await machine.mainPid('comfy-agent')}/status`)).toMatch(/CapAmb:\t(?!0{16})/);
+    expect(await rights()).toMatch(/CapAmb:\t(?!0{16})/);
+    expect(await rights(...WITHOUT_RIGHTS)).toBe(`CapInh:\t${NONE}\nCapPrm:\t${NONE}\nCapEff:\t${NONE}\nCapAmb:\t${NONE}\n`);
+    expect(await must('cat', '/var/lib/comfy-agent/git-without-rights')).toContain(WITHOUT_RIGHTS.map((word) => `'${word}'`).join(' '));
+  });
+
+  it('the agent ends and clears away what is of the other user, also what that one made private', async () => {
+    const before = (await machine.instances()).map(({ pid }) => pid);
+    const old = (await machine.instances())[0]?.release ?? '';
+    const agent = ['env', 'AGENT_RUN_DIR=/run/comfy-agent', 'agent'];
+    await must(...agent, 'reinstall');
+    await eventually(
+      'others are ready, from another release',
+      async () => {
+        const instances = await machine.instances();
+        return instances.every(({ ready, pid, release }) => ready && !before.includes(pid) && release !== old);
+      },
+      60_000,
+    );
+    const secret = `/workspace/releases/${old}/ComfyUI/custom_nodes/spy/private`;
+    const made = await machine.run(['sh', '-c', `mkdir -m 0700 ${secret} && touch ${secret}/file && chmod 0600 ${secret}/file`], {
+      user: 'comfyui',
+    });
+    expect(made).toMatchObject({ code: 0, stderr: '' });
+    await machine.write('/etc/comfy-agent/agent.yaml', 'releases: { keep: 1 }\n');
+    await must(...agent, 'reinstall');
+    await eventually('the first release is gone', async () => !(await must('ls', '/workspace/releases')).includes(old), 60_000);
+    await machine.untilReady(2);
+  });
+});
