@@ -15,7 +15,7 @@ import {
   USER_COMMENT,
   unitFileOf,
 } from './host-layout.ts';
-import { step } from './host-setup.ts';
+import { step } from './host-words.ts';
 
 export interface RemovalWish {
   readonly layout: Layout;
