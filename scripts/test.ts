@@ -87,6 +87,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/usr/bin/ps', 'procps'],
     ['/usr/bin/git-lfs', 'git-lfs'],
     ['/usr/bin/strip', 'binutils'],
+    ['/usr/bin/tini', 'tini'],
     ['/lib/systemd/systemd', 'systemd'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {

@@ -152,7 +152,7 @@ async function unitsOf(
   { shell, systemctl, hasSystemd }: { readonly shell: Shell; readonly systemctl: string | null; readonly hasSystemd: boolean },
 ): Promise<Record<string, HostUnit>> {
   const ask = async (...args: readonly string[]): Promise<string> =>
-    systemctl === null ? '' : (await shell.run(systemctl, args, { timeoutMs: ASK_MS })).stdout;
+    systemctl === null || names.length === 0 ? '' : (await shell.run(systemctl, args, { timeoutMs: ASK_MS })).stdout;
   const [files, told] = await Promise.all([
     // Answers from the files alone, also where systemd does not run; only those that are there.
     ask('list-unit-files', '--plain', '--no-legend', ...names).then((text) => text.split('\n')),

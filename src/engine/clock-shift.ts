@@ -57,6 +57,7 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
   for (const [gpu, since] of knowledge.freedFor) knowledge.freedFor.set(gpu, movedTime(since));
   for (const [name, at] of knowledge.logMovedAt) knowledge.logMovedAt.set(name, moved(at));
   for (const [gpu, at] of knowledge.turnsSince) knowledge.turnsSince.set(gpu, moved(at));
+  for (const [gpu, at] of knowledge.drainingSince) knowledge.drainingSince.set(gpu, moved(at));
   for (const [gpu, watch] of knowledge.watches)
     knowledge.watches.set(gpu, {
       ...watch,

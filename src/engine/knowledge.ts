@@ -129,6 +129,8 @@ export interface Knowledge {
   readonly cpuLists: Map<string, string>;
   /** By how much the wall clock jumped since the documents were last made. */
   clockShiftMs: number;
+  /** By GPU: since when it takes no new jobs because it drains. Epoch ms. */
+  readonly drainingSince: Map<number, number>;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
   stopping: boolean;
   installProgress: InstallProgress | null;
@@ -185,6 +187,7 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     cleaned: new Map(),
     cpuLists: new Map(),
     clockShiftMs: 0,
+    drainingSince: new Map(),
     stopping: false,
     installProgress: null,
     failedInstallation: null,

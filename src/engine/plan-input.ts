@@ -4,6 +4,7 @@ import type { ProbeRecord } from '../plan/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Documents } from './documents.ts';
+import { isQueueOld } from './draining.ts';
 import type { Knowledge } from './knowledge.ts';
 import { driverGoneOf, verdictFacts } from './verdict-facts.ts';
 
@@ -27,7 +28,7 @@ export function planInput(
         instance.gpu,
         {
           starting: instance.status === 'starting',
-          queue: instance.queue,
+          queue: isQueueOld(knowledge, instance.gpu) ? null : instance.queue,
           queueReadAt: knowledge.probes.get(instance.name)?.get('http')?.latest.at ?? null,
           hasServed: hasServed(facts.get(instance.gpu)?.probes.get('http')),
           proof: proofOf(instance),

@@ -6,7 +6,6 @@ import { known, toTime } from '../domain/observed.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
-import type { RolloutTurn } from '../plan/instance.ts';
 import { type Planned, plan } from '../plan/plan.ts';
 import { isToBeReplaced } from '../plan/pm2-holds.ts';
 import { resolve } from '../plan/resolve.ts';
@@ -14,6 +13,7 @@ import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
 import { buildDocuments, type Documents } from './documents.ts';
+import { noteDraining, queuesToRead } from './draining.ts';
 import { type Execution, execute } from './execute.ts';
 import { gatherExit, watchMemory } from './exit-evidence.ts';
 import type { Journal } from './journal.ts';
@@ -198,7 +198,8 @@ export class Reconciler {
     const rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
     knowledge.rollout = rollout?.step ?? null;
     if (rollout !== null) knowledge.desired = withTurns(knowledge.desired, rollout.step.next);
-    if (rollout !== null) this.#hastenTurns(rollout.turns);
+    noteDraining(knowledge, ports.clock.now());
+    this.#hasten(queuesToRead(knowledge, rollout?.turns ?? new Map()));
     const { desired, observed } = knowledge;
     this.#planned = plan(planInput(knowledge, { desired, observed }, this.#documents, rollout, ports.clock.now()));
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
@@ -211,16 +212,13 @@ export class Reconciler {
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
   }
 
-  /** The queue of whose turn it is decides when it may go: nobody waits for the next regular look. */
-  #hastenTurns(turns: ReadonlyMap<number, RolloutTurn>): void {
+  /** What its queue says decides when it may go: nobody waits for the next regular look. */
+  #hasten(gpus: readonly number[]): void {
     const now = this.#options.ports.clock.now();
     // What a look brings makes another turn of the loop.
-    if (this.#hastenedAt === now) return;
-    for (const [gpu, turn] of turns) {
-      if (turn.looked) continue;
-      this.#hastenedAt = now;
-      this.#probes.hasten(`comfyui-gpu${gpu}`, 'http');
-    }
+    if (gpus.length === 0 || this.#hastenedAt === now) return;
+    this.#hastenedAt = now;
+    for (const gpu of gpus) this.#probes.hasten(`comfyui-gpu${gpu}`, 'http');
   }
 
   /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. Once a period. */

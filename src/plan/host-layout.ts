@@ -19,6 +19,8 @@ export const STATE = '/var/lib/comfy-agent';
 /** Home of ComfyUI's user: what packs download "for the user" goes there. */
 export const COMFYUI_HOME = '/var/lib/comfyui';
 export const RUN = '/run/comfy-agent';
+/** Sockets of the PM2 daemon, which its own user makes. */
+export const PM2_SOCKETS = '/run/comfy-pm2';
 export const UNIT_DIRECTORY = '/etc/systemd/system';
 export const INIT_SCRIPT = '/etc/init.d/comfyui';
 
@@ -34,8 +36,8 @@ export const unitFileOf = (unit: string): string => `${UNIT_DIRECTORY}/${unit}`;
 export const rights = (owner: string, group: string, mode: number): HostRights => ({ owner, group, mode });
 export const PUBLIC_FILE = rights('root', 'root', 0o644);
 export const PROGRAM = rights('root', 'root', 0o755);
-/** Both users write below the root; what either makes there belongs to the group of ComfyUI. */
-export const ROOT_RIGHTS = rights(AGENT_USER, COMFYUI_USER, 0o2775);
+/** Only the agent makes something at the top; what either user makes below belongs to the group of ComfyUI. */
+export const ROOT_RIGHTS = rights(AGENT_USER, COMFYUI_USER, 0o2755);
 
 /** Every text file that set-up writes says so within its first lines: what does not is somebody else's. */
 export const MARK = 'comfy-agent: written by `agent setup`';

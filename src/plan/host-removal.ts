@@ -15,7 +15,7 @@ import {
   USER_COMMENT,
   unitFileOf,
 } from './host-layout.ts';
-import { step } from './host-setup.ts';
+import { step } from './host-words.ts';
 
 export interface RemovalWish {
   readonly layout: Layout;
@@ -47,6 +47,7 @@ const belongings = ({
 }: Layout): string[] =>
   [
     ...new Set([installPath, current, releases, shared, instances, cache, state, run, logs, lockFile, rootLock, `${root}/agent.yaml`]),
+    ...Array.from({ length: MOST_GPUS }, (_, gpu) => `${root}/comfyui_gpu${gpu}`),
   ].filter((path) => path.startsWith(`${root}/`));
 
 export const removalQuestion = ({ layout, prefix }: Pick<RemovalWish, 'layout' | 'prefix'>): HostQuestion => ({

@@ -1,5 +1,5 @@
 import { textDigest } from '../domain/digest.ts';
-import type { HostAction, HostFacts, HostQuestion, HostRights, HostStep } from '../domain/host.ts';
+import type { HostFacts, HostQuestion, HostRights, HostStep } from '../domain/host.ts';
 import {
   AGENT_UNIT,
   AGENT_USER,
@@ -21,10 +21,10 @@ import {
   SECRETS_FILE,
   STATE,
   UNITS,
-  USER_COMMENT,
   unitFileOf,
 } from './host-layout.ts';
-import { describeAction } from './host-words.ts';
+import { userSteps } from './host-users.ts';
+import { step } from './host-words.ts';
 
 /** What the machine should become. */
 export interface SetupWish {
@@ -42,12 +42,6 @@ export interface SetupWish {
   readonly legacy: { readonly initScript: string; readonly mgpu: string } | null;
   readonly start: boolean;
 }
-
-/** Groups that let a user look at cards and at the kernel's log, where a machine has them. */
-const HELPFUL: Readonly<Record<string, readonly string[]>> = {
-  [AGENT_USER]: [COMFYUI_USER, 'systemd-journal', 'video', 'render'],
-  [COMFYUI_USER]: ['video', 'render'],
-};
 
 export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' | 'prefix' | 'program'>): HostQuestion => ({
   users: [AGENT_USER, COMFYUI_USER],
@@ -133,56 +127,6 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
     }),
   ];
 }
-
-function userSteps(owner: ReturnType<typeof agentOwner>, facts: HostFacts): HostStep[] {
-  const homes = { [AGENT_USER]: STATE, [COMFYUI_USER]: COMFYUI_HOME };
-  const whys = {
-    [AGENT_USER]: 'owns configuration, secrets and state; members of its group may use the agent',
-    [COMFYUI_USER]: 'runs ComfyUI and node packs, which are foreign code: it may read neither secrets nor state',
-  };
-  const names = [COMFYUI_USER, AGENT_USER] as const;
-  // What an earlier agent left belongs to numbers; the same ones make it ours again.
-  const left = (name: (typeof names)[number]) => (homes[name] === STATE && owner.user !== name ? null : (facts.paths[homes[name]] ?? null));
-  const groups = names
-    .filter((name) => facts.groups[name] == null)
-    .map((name) => {
-      const before = left(name);
-      return step({ do: 'add-group', name, gid: before !== null && !before.hasGroup ? before.gid : null }, whys[name]);
-    });
-  const users = names
-    .filter((name) => facts.users[name] == null)
-    .map((name) => {
-      const before = left(name);
-      return step(
-        {
-          do: 'add-user',
-          name,
-          uid: before !== null && !before.hasOwner ? before.uid : null,
-          group: name,
-          groups: helpfulGroups(name, facts),
-          home: homes[name],
-          comment: USER_COMMENT,
-        },
-        whys[name],
-      );
-    });
-  const members = names.flatMap((user) => {
-    const known = facts.users[user];
-    if (known == null) return [];
-    return helpfulGroups(user, facts)
-      .filter((group) => facts.groups[group]?.members.includes(user) !== true && facts.groups[group]?.gid !== known.gid)
-      .map((group) => step({ do: 'add-member', user, group }, GROUP_WHYS[group] ?? 'may use the cards'));
-  });
-  return [...groups, ...users, ...members];
-}
-
-const GROUP_WHYS: Readonly<Record<string, string>> = {
-  [COMFYUI_USER]: 'the agent reads and clears what ComfyUI writes',
-  'systemd-journal': 'faults of cards are told in the log of the kernel',
-};
-
-const helpfulGroups = (user: string, facts: HostFacts): string[] =>
-  (HELPFUL[user] ?? []).filter((group) => group === COMFYUI_USER || facts.groups[group] != null);
 
 /** Somebody else has the numbers now that an earlier agent had: what it left is given to its users of today, its home last. */
 function givenSteps(root: string, owner: ReturnType<typeof agentOwner>, facts: HostFacts): HostStep[] {
@@ -275,5 +219,3 @@ function hasRights(path: string, { owner, group, mode }: HostRights, facts: Host
   const gid = group === 'root' ? 0 : facts.groups[group]?.gid;
   return present.uid === uid && present.gid === gid && present.mode === mode;
 }
-
-export const step = (action: HostAction, why: string): HostStep => ({ action, why, ...describeAction(action) });

@@ -6,7 +6,7 @@ const shownRights = ({ owner, group, mode }: HostRights): string => `${octal(mod
 const install = ({ owner, group, mode }: HostRights): string => `install -o ${owner} -g ${group} -m ${octal(mode)}`;
 
 /** What a change is, and the command that does the same. Contents of files are never shown. */
-export function describeAction(action: HostAction): Pick<HostStep, 'what' | 'how'> {
+function describeAction(action: HostAction): Pick<HostStep, 'what' | 'how'> {
   switch (action.do) {
     case 'add-group':
     case 'add-user':
@@ -55,3 +55,5 @@ function describeAccount(
 }
 
 const quoted = (text: string): string => (/^[\w./:@,=-]+$/.test(text) ? text : `'${text}'`);
+
+export const step = (action: HostAction, why: string): HostStep => ({ action, why, ...describeAction(action) });

@@ -36,7 +36,7 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     expect(await rightsOf('/etc/comfy-agent/agent.yaml')).toMatch(/^640 root:/);
     expect(await rightsOf('/etc/comfy-agent')).toMatch(/^750 root:/);
     expect(await rightsOf('/var/lib/comfy-agent')).toMatch(/^7[05]0 comfy/);
-    expect(await rightsOf('/workspace')).toMatch(/^2775 comfy[\w-]+:comfyui$/);
+    expect(await rightsOf('/workspace')).toMatch(/^2755 comfy[\w-]+:comfyui$/);
     expect(await rightsOf('/usr/local/bin/agent')).toBe('755 root:root');
     expect(readFileSync(machine.at('/etc/comfy-agent/agent.env'), 'utf8')).toBe(SECRETS);
     expect(readFileSync(machine.at('/etc/comfy-agent/agent.yaml'), 'utf8')).toContain('root: /workspace\n');

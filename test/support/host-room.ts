@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { AgentError, type ErrorCode } from '../../src/domain/errors.ts';
 import type { HostFacts } from '../../src/domain/host.ts';
 import type { HostSystem } from '../../src/ports.ts';
@@ -70,7 +71,7 @@ export async function hostRoom(): Promise<HostRoom> {
   const enter = ['-t', String(inside), '-m', '-p', '-r', '-w'];
   const start = (argv: readonly string[], environment: Readonly<Record<string, string>> = {}): ChildProcess =>
     spawn('nsenter', [...enter, ...argv], { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', ...environment } });
-  const driver = start([process.execPath, resolve(import.meta.dirname, 'host-driver.ts')]);
+  const driver = start([process.execPath, fileURLToPath(import.meta.resolve('./host-driver.ts'))]);
   return {
     start: (argv) => start(argv),
     async run(argv, environment = {}) {

@@ -119,7 +119,8 @@ describe('agent.yaml', () => {
       root: '/srv/x',
       stateDir: '/var/lib/comfy-agent',
       runDir: '/run/comfy-agent',
-      pm2: { mode: 'external' },
+      pm2: { mode: 'external', home: '/run/comfy-pm2' },
+      users: { comfyui: 'comfyui' },
     });
     expect(completedConfiguration(newConfiguration('/srv/x'), provenanceOf(newConfiguration('/srv/x')).provenance)).toBe(
       newConfiguration('/srv/x'),

@@ -144,7 +144,7 @@ describe('planSetup', () => {
       'the root is closed to others',
       (host) => host.paths.set('/workspace', { kind: 'directory', uid: 0, gid: 0, mode: 0o755, content: null }),
       {},
-      ['rights of /workspace: 2775 comfy-agent:comfyui'],
+      ['rights of /workspace: 2755 comfy-agent:comfyui'],
     ],
     [
       "the predecessor's commands come when they are asked for",
@@ -206,6 +206,17 @@ describe('planSetup', () => {
       host.paths.get('/workspace/releases')?.uid,
     );
     expect(host.paths.get('/workspace/foreign')?.uid).toBe(5);
+  });
+
+  it('gives no new user a number that the other one had', async () => {
+    const host = await aMachine();
+    const before = host.users.get('comfy-agent');
+    for (const name of ['comfy-agent', 'comfyui']) await host.carryOut({ do: 'remove-user', name });
+    const home = host.paths.get('/var/lib/comfyui');
+    host.users.set('someone-else', { uid: home?.uid ?? 0, gid: 5, comment: '' });
+    await carryOut(host, await plan(host));
+    expect(host.users.get('comfy-agent')).toMatchObject({ uid: before?.uid, gid: before?.gid });
+    expect(new Set([...host.users.values()].map(({ uid }) => uid)).size).toBe(host.users.size);
   });
 
   it('names the place of the program and the root in units, and nothing that only looks like them', () => {
