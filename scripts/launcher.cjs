@@ -77,6 +77,7 @@ function runPm2() {
   const loaded = { exports: {} };
   const wrapper = vm.compileFunction(read('agent.pm2.js').toString('utf8'), ['exports', 'require', 'module', '__filename', '__dirname'], {
     filename: file,
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
   wrapper(loaded.exports, require, loaded, file, __dirname);
   loaded.exports.runPm2Daemon({ pm2Home: process.env.PM2_HOME || '' }).then(end, (error) => {

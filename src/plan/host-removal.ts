@@ -30,6 +30,9 @@ export interface RemovalPlan {
   readonly left: readonly string[];
 }
 
+/** As many as the configuration can name. */
+const MOST_GPUS = 64;
+
 /** What the agent made below the root; anything else there is somebody else's. */
 const belongings = ({
   root,
