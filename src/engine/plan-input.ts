@@ -28,7 +28,7 @@ export function planInput(
         instance.gpu,
         {
           starting: instance.status === 'starting',
-          queue: isQueueOld(knowledge, instance.gpu) ? null : instance.queue,
+          queue: isQueueOld(knowledge, instance.gpu) && isEmpty(instance.queue) ? null : instance.queue,
           queueReadAt: knowledge.probes.get(instance.name)?.get('http')?.latest.at ?? null,
           hasServed: hasServed(facts.get(instance.gpu)?.probes.get('http')),
           proof: proofOf(instance),
@@ -47,6 +47,9 @@ export function planInput(
     now,
   };
 }
+
+/** Jobs that were there keep it from going anyhow; that there were none is believed only of now. */
+const isEmpty = (queue: InstanceDocument['queue']): boolean => queue !== null && queue.running + queue.pending === 0;
 
 /** One that never listened has not. One that does not answer may have, before this agent looked at it. */
 const hasServed = (http: ProbeRecord | undefined): boolean =>
