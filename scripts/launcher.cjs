@@ -54,7 +54,16 @@ function become(flags, then) {
   }
 }
 
+/** The loader with which the bundle may import is called experimental, on stderr, in every process that does. */
+function silenceLoader() {
+  const { emitWarning } = process;
+  process.emitWarning = (warning, ...rest) => {
+    if (!String(warning).includes('USE_MAIN_CONTEXT_DEFAULT_LOADER')) emitWarning.call(process, warning, ...rest);
+  };
+}
+
 function runMain() {
+  silenceLoader();
   const vm = require('node:vm');
   const file = path.join(sea === null ? __dirname : path.dirname(process.execPath), 'agent.main.js');
   // Code depends on the flags it was compiled under. Made with another version of Node.js it is refused, and compiled here.
@@ -71,6 +80,7 @@ function runMain() {
 }
 
 function runPm2() {
+  silenceLoader();
   const vm = require('node:vm');
   const file = path.join(__dirname, 'agent.pm2.js');
   const end = (code) => process.exit(code);

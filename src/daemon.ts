@@ -143,9 +143,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await core.surveys.gpus();
     reconciler.start();
     const proof = { ports, stateDirectory: layout.state, state, journal, health: () => core.documents().health, version: version.agent };
-    void awaitProof(proof, stop).catch((error: unknown) =>
-      log.error({ cause: String(error) }, 'the proof of this agent could not be noted'),
-    );
+    void awaitProof(proof, stop).catch((error: unknown) => {
+      if (!stop.aborted) log.error({ cause: String(error) }, 'the proof of this agent could not be noted');
+    });
 
     await aborted(stop);
     void reports.stopping();
