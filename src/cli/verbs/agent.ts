@@ -70,7 +70,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       { flags: '--dry-run', about: 'bring and check it, tell what would change, and change nothing' },
       timeout,
     ],
-    examples: ['sudo agent upgrade ./agent --sha256 $(cut -c1-64 SHA256SUMS | head -1)'],
+    examples: ['sudo agent upgrade ./agent --sha256 DIGEST', 'sudo agent upgrade --pm2'],
     load: async () => (await import('../commands/upgrade.ts')).upgrade,
   },
   {
