@@ -4,7 +4,7 @@
  * no credentials. A mirror may be deleted at any time.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
@@ -54,6 +54,8 @@ export function mirrorName(url: string): string {
 export function createMirrors(directory: string, runner: GitRunner): Mirrors {
   // One at a time for each mirror; the root's lock keeps other agents away.
   const queues = new Map<string, Promise<unknown>>();
+  /** Mirrors that were used before: what is locked in them is locked by a git of ours. */
+  const swept = new Set<string>();
   const exclusive = async <T>(path: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> => {
     const before = queues.get(path) ?? Promise.resolve();
     let began = false;
@@ -185,7 +187,9 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
     exclusive(pathOf(remote), options.signal, async () => {
       const path = pathOf(remote);
       await mkdir(directory, { recursive: true });
-      if (!(await isDirectory(path))) {
+      if (await isDirectory(path)) {
+        if (!swept.has(path)) await removeLocks(path);
+      } else {
         // HEAD names a branch that never is, so that a clone makes no local branch.
         await runner.run(['init', '--quiet', '--bare', '--initial-branch=comfy-agent-none', path], {
           cwd: directory,
@@ -193,6 +197,7 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
           remote,
         });
       }
+      swept.add(path);
       return use(path);
     });
 
@@ -202,6 +207,13 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
     withCommit: (remote, want, options, use) => withMirror(remote, options, async (path) => use(path, await find(remote, want, options))),
     remove: (remote) => exclusive(pathOf(remote), undefined, () => rm(pathOf(remote), { recursive: true, force: true })),
   };
+}
+
+/** What a git left that was killed together with its agent: it would keep every later one from that ref. */
+async function removeLocks(mirror: string): Promise<void> {
+  const refs = await readdir(join(mirror, 'refs'), { recursive: true }).catch(() => []);
+  const names = [...(await readdir(mirror)), ...refs.map((name) => join('refs', name))];
+  for (const name of names) if (name.endsWith('.lock')) await rm(join(mirror, name), { force: true });
 }
 
 const isDirectory = (path: string): Promise<boolean> =>

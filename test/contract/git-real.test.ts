@@ -67,6 +67,23 @@ describe('git on local repositories', () => {
     expect(await harness.git.checkout(source(origin.url), `${place}-3`, { recursive: false })).toMatchObject({ commit: next });
   });
 
+  it('takes away what a git left locked that was killed with its agent', async () => {
+    const origin = await harness.origin('one');
+    const commit = await origin.commit({ a: '1' });
+    await harness.git.checkout(source(origin.url), place, { recursive: false });
+    const cache = join(harness.root, 'cache', 'git');
+    const [name = ''] = await readdir(cache);
+    await mkdir(join(cache, name, 'refs/agent'), { recursive: true });
+    for (const lock of [`refs/agent/${commit}.lock`, 'packed-refs.lock']) await writeFile(join(cache, name, lock), '');
+    const packs = await readdir(join(cache, name, 'objects/pack'));
+    const next = realGit(harness.root);
+    expect(await next.checkout(source(origin.url, { commit }), `${place}-2`, { recursive: false })).toMatchObject({ commit });
+    await next.close();
+    expect((await readdir(join(cache, name), { recursive: true })).filter((file) => file.endsWith('.lock'))).toEqual([]);
+    // The mirror was not made anew for it.
+    expect(await readdir(join(cache, name, 'objects/pack'))).toEqual(packs);
+  });
+
   it('leaves the named URL as origin of the work tree, whatever is in it', async () => {
     const plain = await harness.origin('one');
     await plain.commit({ a: '1' });

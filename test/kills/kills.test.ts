@@ -1,5 +1,8 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { InstallationDocument } from '../../src/domain/health.ts';
+import { Intents } from '../../src/domain/state.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { overSocket } from '../support/agent-socket.ts';
 import { eventually } from '../support/eventually.ts';
@@ -68,7 +71,9 @@ async function settled(): Promise<InstallationDocument> {
       const operations = (await overSocket(agent.root, 'GET', '/v1/operations')).body as readonly { state: string }[];
       const instance = await agent.instance(0);
       const { release } = await currentRelease(agent.root);
-      const running = operations.some(({ state }) => state === 'running');
+      // What the agent before was asked for may not have begun again yet.
+      const { installation: asked } = Intents.parse(JSON.parse(await readFile(join(agent.root, 'state/intents.json'), 'utf8')));
+      const running = asked !== null || operations.some(({ state }) => state === 'running');
       if (!running && installation.ok && instance.ready && instance.release === release?.id) return installation;
       throw new Error(
         `${JSON.stringify({ running, installation: installation.status, step: installation.step, current: release?.id, instance })}\n${agent.output().slice(-2_000)}`,
