@@ -11,7 +11,7 @@ import { discard, installRelease, planRelease } from './installation/install.ts'
 import { requireLock } from './installation/require-lock.ts';
 import { observe } from './observe.ts';
 import type { OperationHandle } from './operations.ts';
-import { collectReleases, readCurrent } from './releases.ts';
+import { collectReleases, readCurrent, removeUnfinished } from './releases.ts';
 import { followMove, moveTo, untilMoved } from './rollout.ts';
 
 /** One installation from the question "is it needed?" to the release in use. */
@@ -67,7 +67,11 @@ export class Installer {
       : request.moves !== null
         ? 'an update was asked for'
         : (installationNeed({ desired: knowledge.desired, observed, intents: knowledge.intents }) ?? failedPacks(previous));
-    if (need === null) return `release ${previous?.id} is already right; nothing to do`;
+    // What an agent began that was killed goes even when there is nothing to build.
+    if (need === null) {
+      if (!request.dryRun) await removeUnfinished(ports.files, configuration.layout);
+      return `release ${previous?.id} is already right; nothing to do`;
+    }
 
     if (!request.dryRun) {
       const { specDigest, lockDigest } = knowledge.desired;
@@ -128,7 +132,8 @@ export class Installer {
 
   /** What is asked for is on this machine, proved: it only has to be used. */
   async #switchTo({ id }: Release, handle: OperationHandle, need: string): Promise<string> {
-    const { journal, rollouts } = this.#options;
+    const { journal, rollouts, ports, knowledge } = this.#options;
+    await removeUnfinished(ports.files, knowledge.configuration.layout);
     handle.update({ message: `release ${id} is on this machine already` });
     await this.#activate(id);
     journal.record({

@@ -97,6 +97,28 @@ export async function removeRelease(files: Files, layout: Layout, id: string): P
 }
 
 /**
+ * Removes what was begun and not finished: without release.json it is half built, or failed. The current one may have lost it
+ * while instances run from it, and the newest one that was refused stays for whoever looks into it.
+ * @returns their ids
+ */
+export async function removeUnfinished(files: Files, layout: Layout): Promise<readonly string[]> {
+  const current = await files.readLink(layout.current);
+  const removed: string[] = [];
+  let hasRefused = false;
+  for (const id of (await files.list(layout.releases)).toSorted().reverse()) {
+    const directory = releaseDirectory(layout, id);
+    if (directory === current || (await files.exists(`${directory}/release.json`))) continue;
+    if (!hasRefused && (await readFailure(files, layout, id))?.code === 'VALIDATION_FAILED') {
+      hasRefused = true;
+      continue;
+    }
+    await removeRelease(files, layout, id);
+    removed.push(id);
+  }
+  return removed;
+}
+
+/**
  * The release to go back to: the named one, else the proved one before the current one.
  * @throws AgentError RELEASE_UNUSABLE with the list of those that can be had
  */

@@ -83,6 +83,16 @@ describe('an installation', () => {
     expect(machine.wires.changes.slice(calls).filter(({ name }) => !name.startsWith('files'))).toEqual([]);
   });
 
+  it('takes away what a killed agent began, also when all is right already', async () => {
+    await lab({ packs: { 'ComfyUI-One': null } });
+    await install();
+    const { files } = machine.world;
+    files.put('/workspace/releases/20200101-000000-00000000/ComfyUI/main.py', '');
+    expect(await install()).toMatchObject({ message: expect.stringContaining('already right') as string });
+    expect(await files.exists('/workspace/releases/20200101-000000-00000000')).toBe(false);
+    expect(await current()).not.toBeNull();
+  });
+
   it('without a trial start when that is turned off, and then still reaches the end', async () => {
     await lab({ config: { install: { validate: false } } });
     const operation = await install();

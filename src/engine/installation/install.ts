@@ -6,7 +6,7 @@ import { toTime } from '../../domain/observed.ts';
 import type { Release } from '../../domain/release.ts';
 import { diskNeed, mebibytes } from '../../plan/disk.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
-import { FAILURE_NOTE, readFailure, releaseDirectory, removeRelease } from '../releases.ts';
+import { FAILURE_NOTE, releaseDirectory, removeRelease, removeUnfinished } from '../releases.ts';
 import { inheritBytecode } from './bytecode.ts';
 import { containChanges, withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';
@@ -169,19 +169,7 @@ async function prepare(context: InstallContext): Promise<void> {
   const current = await files.readLink(layout.current);
   // Better known now than after all the work.
   if (current === null && (await files.exists(layout.current))) throw inTheWay(layout.current);
-  let unproved: string | null = null;
-  for (const name of (await files.list(layout.releases)).toSorted().reverse()) {
-    const abandoned = `${layout.releases}/${name}`;
-    // Without release.json it is half built or failed. The current one may have lost it while instances run from it.
-    if (abandoned === current || (await files.exists(`${abandoned}/release.json`))) continue;
-    // The newest one that was refused stays for whoever looks into it.
-    if (unproved === null && (await readFailure(files, layout, name))?.code === 'VALIDATION_FAILED') {
-      unproved = name;
-      continue;
-    }
-    tracker.log(`removing the unfinished release ${name}`);
-    await removeRelease(files, layout, name);
-  }
+  for (const id of await removeUnfinished(files, layout)) tracker.log(`removed the unfinished release ${id}`);
   await files.ensureDirectory(directory);
 }
 
