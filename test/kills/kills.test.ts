@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { InstallationDocument } from '../../src/domain/health.ts';
+import { known } from '../../src/domain/observed.ts';
 import { Intents } from '../../src/domain/state.ts';
+import { installationWish } from '../../src/plan/installation.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { overSocket } from '../support/agent-socket.ts';
 import { eventually } from '../support/eventually.ts';
@@ -72,7 +74,8 @@ async function settled(): Promise<InstallationDocument> {
       const instance = await agent.instance(0);
       const { release } = await currentRelease(agent.root);
       // What the agent before was asked for may not have begun again yet.
-      const { installation: asked } = Intents.parse(JSON.parse(await readFile(join(agent.root, 'state/intents.json'), 'utf8')));
+      const intents = Intents.parse(JSON.parse(await readFile(join(agent.root, 'state/intents.json'), 'utf8')));
+      const asked = installationWish(intents, { release: known(release) });
       const running = asked !== null || operations.some(({ state }) => state === 'running');
       if (!running && installation.ok && instance.ready && instance.release === release?.id) return installation;
       throw new Error(
