@@ -139,6 +139,14 @@ describe('agent upgrade', () => {
     }
   });
 
+  it('where no agent answers, leaves the proof to the new one and to the guard', async () => {
+    const { code, stdout } = await upgrade('/new', '--sha256', NEW_SHA, '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ done: true, instances: null, awayMs: null });
+    expect(inPlace()).toBe('0.2.0');
+    expect(programs.saved).toMatchObject({ starts: 0, to: { agent: '0.2.0' } });
+  });
+
   it('is held while another upgrade runs', async () => {
     await serve();
     const facts = { agent: '0.3.0', commit: null, node: '24', pm2: '7', sha256: 'x' };
