@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { createFiles } from './adapters/files.ts';
+import { silentLog } from './adapters/silent-log.ts';
 import type { CliConfiguration, LocalAgent, Selection } from './cli/host.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
@@ -17,7 +18,6 @@ import { prepareRoot } from './engine/prepare-root.ts';
 import { requireReadable } from './engine/state-version.ts';
 import { layoutOf } from './plan/layout.ts';
 import { quickLocation } from './plan/quick-location.ts';
-import type { Logger } from './ports.ts';
 
 export interface LocalContext {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -38,15 +38,6 @@ const source = (selection: Selection, context: LocalContext): ConfigurationSourc
 export const readConfiguration = (selection: Selection, context: LocalContext): Promise<CliConfiguration> =>
   source(selection, context).load();
 
-/** Verbs print what matters to their caller; there is no log of their own. */
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-};
-
 /**
  * The engine without daemon, for verbs that work while no agent runs. It looks once and plans, and carries nothing out
  * but the operation it is asked for: no instance is started or stopped.
@@ -66,16 +57,16 @@ export async function startInProcess(
     config,
     layout,
     secrets,
-    log: silent,
+    log: silentLog,
     daemonCommand: context.daemonCommand,
     mayStartPm2: false,
     readOnly: !isChange,
   });
-  if (isChange) await endLeftChildren(ports, layout, silent);
+  if (isChange) await endLeftChildren(ports, layout, silentLog);
   const machineName = ports.hardware.hostname();
   const core = await createCore({
     ports,
-    log: silent,
+    log: silentLog,
     configuration,
     version: context.version,
     machineName,
@@ -135,7 +126,7 @@ export async function doctor(selection: Selection, context: LocalContext): Promi
     const { ports, close } = await connectPorts({
       ...configuration,
       layout: { ...layout, cache: scratch, state: scratch },
-      log: silent,
+      log: silentLog,
       daemonCommand: context.daemonCommand,
       mayStartPm2: false,
       readOnly: true,

@@ -7,11 +7,12 @@ import { VersionDocument } from '../domain/agent.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import { StateVersion } from '../domain/state-version.ts';
 import { PENDING_UPGRADE, PendingUpgrade, type Programs } from '../domain/upgrade.ts';
-import type { Logger, Shell } from '../ports.ts';
+import type { Shell } from '../ports.ts';
 import { createDownloader, type Downloader } from './download.ts';
 import { errorCode, isAbsent, writeFault } from './file-errors.ts';
 import { readStat } from './kernel-proc.ts';
 import { createShell } from './shell.ts';
+import { silentLog } from './silent-log.ts';
 
 /** Four times of what the program is. */
 const MAX_BYTES = 512 * 1024 * 1024;
@@ -31,19 +32,11 @@ export interface ProgramsOptions {
   readonly shell?: Shell;
 }
 
-const silent: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silent,
-};
-
 const isUrl = (source: string): boolean => /^https?:\/\//i.test(source);
 
 export function createPrograms({ environment, pid, shell = createShell({ path: '/usr/bin:/bin' }) }: ProgramsOptions): Programs {
   const known = Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined));
-  const downloader: Downloader = createDownloader({ environment: known, timeoutMs: SILENCE_MS, log: silent });
+  const downloader: Downloader = createDownloader({ environment: known, timeoutMs: SILENCE_MS, log: silentLog });
 
   const fetchTo = async (file: string, source: string, maxBytes: number, signal: AbortSignal, onProgress: Progress): Promise<void> => {
     if (isUrl(source)) {

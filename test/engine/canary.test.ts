@@ -128,6 +128,16 @@ describe('the canary', () => {
   });
 });
 
+/** An instance that starts again, and serves as soon as it listens. */
+async function anotherStart() {
+  const machine = await aReadyMachine();
+  machine.world.boot = 'silent';
+  machine.world.pm2.exit('comfyui-gpu0');
+  await machine.advance(500);
+  const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
+  return { machine, server: machine.world.comfy.serve(urlOf(8188)), listen: () => machine.world.kernel.listen(pid, [8188]) };
+}
+
 describe('the canary of an instance', () => {
   it('runs once for each incarnation', async () => {
     const machine = await aReadyMachine();
@@ -141,14 +151,9 @@ describe('the canary of an instance', () => {
   });
 
   it('behind a job: the instance keeps starting, and is ready soon after the job', async () => {
-    const machine = await aReadyMachine();
-    machine.world.boot = 'silent';
-    machine.world.pm2.exit('comfyui-gpu0');
-    await machine.advance(500);
-    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
-    const server = machine.world.comfy.serve(urlOf(8188));
+    const { machine, server, listen } = await anotherStart();
     server.running.push('user-job');
-    machine.world.kernel.listen(pid, [8188]);
+    listen();
     await machine.advance(70_000);
     expect(machine.instance(0)).toMatchObject({ status: 'starting', ready: false, layers: { functional: { status: 'unknown' } } });
     server.running.length = 0;
@@ -157,14 +162,9 @@ describe('the canary of an instance', () => {
   });
 
   it('that got no answer is run again as soon as HTTP answers', async () => {
-    const machine = await aReadyMachine();
-    machine.world.boot = 'silent';
-    machine.world.pm2.exit('comfyui-gpu0');
-    await machine.advance(500);
-    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
-    const server = machine.world.comfy.serve(urlOf(8188));
+    const { machine, server, listen } = await anotherStart();
     server.behaviour = 'stuck';
-    machine.world.kernel.listen(pid, [8188]);
+    listen();
     await machine.until('the canary runs', () => server.submitted.length > 0);
     server.behaviour = 'hung';
     const noAnswer = () => machine.instance(0).layers.functional.reason?.includes('no answer') === true;
@@ -176,14 +176,9 @@ describe('the canary of an instance', () => {
   });
 
   it('that fails is run again soon, and then less and less often', async () => {
-    const machine = await aReadyMachine();
-    machine.world.boot = 'silent';
-    machine.world.pm2.exit('comfyui-gpu0');
-    await machine.advance(500);
-    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
-    const server = machine.world.comfy.serve(urlOf(8188));
+    const { machine, server, listen } = await anotherStart();
     server.jobError = { nodeType: 'EmptyImage', exceptionType: 'RuntimeError', message: 'not yet' };
-    machine.world.kernel.listen(pid, [8188]);
+    listen();
     const failed = () => machine.instance(0).layers.functional.status === 'fail';
     await machine.until('it failed', failed, 15_000);
     const early = server.submitted.length;
@@ -198,13 +193,9 @@ describe('the canary of an instance', () => {
   });
 
   it('that fails is told, and the instance is not ready though it answers', async () => {
-    const machine = await aReadyMachine();
-    machine.world.boot = 'silent';
-    machine.world.pm2.exit('comfyui-gpu0');
-    await machine.advance(500);
-    const { pid } = machine.world.running().get('comfyui-gpu0') ?? { pid: 0 };
-    machine.world.comfy.serve(urlOf(8188)).behaviour = 'zombie';
-    machine.world.kernel.listen(pid, [8188]);
+    const { machine, server, listen } = await anotherStart();
+    server.behaviour = 'zombie';
+    listen();
     await machine.until('it is told', () => machine.instance(0).layers.functional.status === 'fail', 15_000);
     expect(machine.instance(0)).toMatchObject({
       status: 'unhealthy',
