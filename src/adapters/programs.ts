@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VersionDocument } from '../domain/agent.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
-import { StateVersion } from '../domain/state-version.ts';
+import { STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
 import { PENDING_UPGRADE, PendingUpgrade, type Programs } from '../domain/upgrade.ts';
 import type { Shell } from '../ports.ts';
 import { createDownloader, type Downloader } from './download.ts';
@@ -160,7 +160,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
       }
     },
     stateVersion: async (stateDirectory) => {
-      const text = await readFile(join(stateDirectory, 'version.json'), 'utf8').catch(() => '');
+      const text = await readFile(join(stateDirectory, STATE_VERSION_FILE), 'utf8').catch(() => '');
       const parsed = StateVersion.safeParse(jsonOf(text));
       return parsed.success ? parsed.data : null;
     },

@@ -62,6 +62,9 @@ export interface HostQuestion {
   readonly tools: readonly string[];
 }
 
+/** Asks for what is not about a name: whether this is root, systemd, a container. */
+export const NOTHING_NAMED: HostQuestion = { users: [], groups: [], paths: [], units: [], places: [], tools: [] };
+
 /** Answers by the names asked for; null: there is none. */
 export interface HostFacts {
   readonly isRoot: boolean;

@@ -3,7 +3,9 @@ import { z } from 'zod';
 /** Of everything below the state directory: raised with each change of its files or its database. */
 export const STATE_VERSION = 1;
 
-/** `version.json` in the state directory. */
+/** Its file in the state directory. */
+export const STATE_VERSION_FILE = 'version.json';
+
 export const StateVersion = z.object({
   /** Of the newest agent that wrote there. */
   version: z.int(),

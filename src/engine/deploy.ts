@@ -1,3 +1,4 @@
+import { SYSTEM_CONFIGURATION } from '../domain/access.ts';
 import type { DeployHost, DeployRequest, DeployStep } from '../domain/deploy.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import { checkHosts, PROBE, readProbe, remoteError, sshArguments, sshError } from '../plan/deploy.ts';
@@ -16,7 +17,6 @@ export interface DeployOptions {
 }
 
 const PLACE = '/var/tmp/agent-deploy';
-const CONFIGURATION = '/etc/comfy-agent';
 const PROGRAM = '/usr/local/bin/agent';
 
 /** All hosts, a few at a time; one that fails says why and stops no other. @throws AgentError of the request itself */
@@ -76,7 +76,7 @@ async function deployHost(
     const asRoot: RunAsRoot = (what, script) => ssh(what, `${sudo}sh -s`, { input: `${script}\n` });
     /** The content goes in at stdin, into a file that nobody else could ever read. */
     const send = (what: string, file: string, to: string): Promise<string> =>
-      ssh(what, `${sudo}sh -c 'umask 077 && mkdir -p -m 0750 ${CONFIGURATION} && cat > ${to}.new && mv -f ${to}.new ${to}'`, {
+      ssh(what, `${sudo}sh -c 'umask 077 && mkdir -p -m 0750 ${SYSTEM_CONFIGURATION} && cat > ${to}.new && mv -f ${to}.new ${to}'`, {
         inputFile: file,
       });
 
@@ -88,8 +88,8 @@ async function deployHost(
     }
     const isNew = facts.installed !== digest;
     plan.push(isNew ? `copy the program to ${PROGRAM}` : `${PROGRAM} is this program already`);
-    if (request.configuration !== null) plan.push(`write ${CONFIGURATION}/agent.yaml`);
-    if (request.secrets !== null) plan.push(`write ${CONFIGURATION}/agent.env`);
+    if (request.configuration !== null) plan.push(`write ${SYSTEM_CONFIGURATION}/agent.yaml`);
+    if (request.secrets !== null) plan.push(`write ${SYSTEM_CONFIGURATION}/agent.env`);
     const root = profile === null ? '' : ` --root ${profile.root}`;
     plan.push(`agent setup --yes${root}`, 'wait until it is healthy');
     if (request.dryRun) return told('done', 'would be done');
@@ -115,8 +115,9 @@ async function deployHost(
         await ssh('the new program', `${sudo}${program} --version`);
       }
       told('configure', 'configuration and secrets');
-      if (request.configuration !== null) await send('writing the configuration', request.configuration, `${CONFIGURATION}/agent.yaml`);
-      if (request.secrets !== null) await send('writing the secrets', request.secrets, `${CONFIGURATION}/agent.env`);
+      if (request.configuration !== null)
+        await send('writing the configuration', request.configuration, `${SYSTEM_CONFIGURATION}/agent.yaml`);
+      if (request.secrets !== null) await send('writing the secrets', request.secrets, `${SYSTEM_CONFIGURATION}/agent.env`);
       told('setup', 'set-up');
       const lines = (step: DeployStep) => ({ onLine: (line: string) => void (line.trim() !== '' && told(step, line.trim())) });
       await ssh('agent setup', `${sudo}${program} setup --yes${root}`, lines('setup'));

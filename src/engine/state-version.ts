@@ -1,5 +1,5 @@
 import { AgentError } from '../domain/errors.ts';
-import { STATE_VERSION, StateVersion } from '../domain/state-version.ts';
+import { STATE_VERSION, STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';
 
@@ -17,7 +17,7 @@ export interface VersionedState {
   prove(): Promise<void>;
 }
 
-const versionFile = (stateDirectory: string): string => `${stateDirectory}/version.json`;
+const versionFile = (stateDirectory: string): string => `${stateDirectory}/${STATE_VERSION_FILE}`;
 
 /** What is there; null: nothing was written yet. @throws AgentError STATE_TOO_NEW when it is written in a way that this program does not know */
 export async function readStateVersion(files: Pick<Files, 'readText'>, stateDirectory: string): Promise<StateVersion | null> {

@@ -18,7 +18,7 @@ export interface ProofOptions {
   readonly version: string;
 }
 
-/** Something is wrong that was not before only this agent could know; what serves, or has nothing to serve with, is in order. */
+/** What serves, or has nothing to serve with. */
 const isInOrder = ({ status }: HealthDocument): boolean => status === 'healthy' || status === 'degraded' || status === 'disabled';
 
 /**

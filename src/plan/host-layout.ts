@@ -1,10 +1,9 @@
 import { posix } from 'node:path';
+import { AGENT_USER, SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_RUN, SYSTEM_SECRETS } from '../domain/access.ts';
 import type { HostRights } from '../domain/host.ts';
 
 /** Names and places of an agent under systemd: what packages of distributions would use too. */
 
-/** Owns configuration and state, and speaks for the machine. */
-export const AGENT_USER = 'comfy-agent';
 /** Runs PM2, ComfyUI and everything foreign; may read neither configuration nor state. */
 export const COMFYUI_USER = 'comfyui';
 export const PM2_UNIT = 'comfy-pm2.service';
@@ -12,13 +11,13 @@ export const AGENT_UNIT = 'comfy-agent.service';
 /** In the order in which they start. */
 export const UNITS = [PM2_UNIT, AGENT_UNIT] as const;
 
-export const CONFIGURATION = '/etc/comfy-agent';
-export const CONFIGURATION_FILE = `${CONFIGURATION}/agent.yaml`;
-export const SECRETS_FILE = `${CONFIGURATION}/agent.env`;
+export const CONFIGURATION = SYSTEM_CONFIGURATION;
+export const CONFIGURATION_FILE = SYSTEM_FILE;
+export const SECRETS_FILE = SYSTEM_SECRETS;
 export const STATE = '/var/lib/comfy-agent';
 /** Home of ComfyUI's user: what packs download "for the user" goes there. */
 export const COMFYUI_HOME = '/var/lib/comfyui';
-export const RUN = '/run/comfy-agent';
+export const RUN = SYSTEM_RUN;
 /** Sockets of the PM2 daemon, which its own user makes. */
 export const PM2_SOCKETS = '/run/comfy-pm2';
 export const UNIT_DIRECTORY = '/etc/systemd/system';

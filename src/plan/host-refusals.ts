@@ -1,9 +1,9 @@
+import { AGENT_USER } from '../domain/access.ts';
 import type { DoctorDocument, Finding } from '../domain/doctor.ts';
 import { AgentError } from '../domain/errors.ts';
 import type { HostFacts, HostPath } from '../domain/host.ts';
 import {
   AGENT_UNIT,
-  AGENT_USER,
   ancestorsOf,
   binaryOf,
   COMFYUI_HOME,

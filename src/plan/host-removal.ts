@@ -1,8 +1,8 @@
+import { AGENT_USER } from '../domain/access.ts';
 import type { Layout } from '../domain/config.ts';
 import type { HostFacts, HostQuestion, HostStep } from '../domain/host.ts';
 import {
   AGENT_UNIT,
-  AGENT_USER,
   binaryOf,
   COMFYUI_HOME,
   COMFYUI_USER,

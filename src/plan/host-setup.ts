@@ -1,8 +1,8 @@
+import { AGENT_USER } from '../domain/access.ts';
 import { textDigest } from '../domain/digest.ts';
 import type { HostFacts, HostQuestion, HostRights, HostStep } from '../domain/host.ts';
 import {
   AGENT_UNIT,
-  AGENT_USER,
   agentOwner,
   ancestorsOf,
   binaryOf,

@@ -1,5 +1,6 @@
+import { AGENT_USER } from '../domain/access.ts';
 import type { HostFacts, HostStep } from '../domain/host.ts';
-import { AGENT_USER, type agentOwner, COMFYUI_HOME, COMFYUI_USER, STATE, USER_COMMENT } from './host-layout.ts';
+import { type agentOwner, COMFYUI_HOME, COMFYUI_USER, STATE, USER_COMMENT } from './host-layout.ts';
 import { step } from './host-words.ts';
 
 /** Groups that let a user look at cards and at the kernel's log, where a machine has them. */

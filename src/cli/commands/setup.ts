@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { AgentError, ExitCode } from '../../domain/errors.ts';
-import type { HostFacts, HostStep, SetupDocument } from '../../domain/host.ts';
+import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host.ts';
 import { completedConfiguration, newConfiguration } from '../../plan/host-configuration.ts';
 import { CONFIGURATION_FILE, DEFAULT_PREFIX, MARK, UNITS } from '../../plan/host-layout.ts';
 import { fatalFindings, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';
@@ -26,7 +26,7 @@ export const setup: Command = async (context, _args, options) => {
     return ExitCode.done;
   }
   const system = await context.host.system();
-  const { isRoot } = await system.facts({ users: [], groups: [], paths: [], units: [], places: [], tools: [] });
+  const { isRoot } = await system.facts(NOTHING_NAMED);
   requireRoot(isRoot, context.commandLine('setup'));
   const prefix = textOf(options, 'prefix') ?? DEFAULT_PREFIX;
   requirePlainPath(prefix, '--prefix');

@@ -1,4 +1,5 @@
 import { AgentError, asAgentError, ExitCode } from '../../domain/errors.ts';
+import { NOTHING_NAMED } from '../../domain/host.ts';
 import type { PendingUpgrade, ProgramFacts, Programs, UpgradeDocument } from '../../domain/upgrade.ts';
 import { AGENT_UNIT } from '../../plan/host-layout.ts';
 import { requireRoot } from '../../plan/host-refusals.ts';
@@ -30,7 +31,7 @@ export const upgrade: Command = async (context, [source = ''], options) => {
     });
   const target = textOf(options, 'target') ?? host.program.file;
   const [system, programs] = await Promise.all([host.system(), host.programs()]);
-  const { isRoot } = await system.facts(NOTHING);
+  const { isRoot } = await system.facts(NOTHING_NAMED);
   if (!isSet(options, 'dryRun')) requireRoot(isRoot, context.commandLine('upgrade'));
   const { state } = await locate(host, context.selection);
 
@@ -58,8 +59,6 @@ export const upgrade: Command = async (context, [source = ''], options) => {
   }
 };
 
-const NOTHING = { users: [], groups: [], paths: [], units: [], places: [], tools: [] };
-
 const factsOf = ({ agent, commit, node, pm2, sha256 }: ProgramFacts): ProgramFacts => ({ agent, commit, node, pm2, sha256 });
 
 interface Job {
@@ -83,7 +82,7 @@ async function carryOut(job: Job, candidate: Candidate, notes: readonly string[]
   const previous = `${target}.previous`;
   await requireAlone(programs, state);
   const before = await lookAt(context);
-  const { units } = await system.facts({ ...NOTHING, units: [AGENT_UNIT] });
+  const { units } = await system.facts({ ...NOTHING_NAMED, units: [AGENT_UNIT] });
   const isOurs = units[AGENT_UNIT]?.isActive === true;
   const pending: PendingUpgrade = {
     schema: 1,

@@ -1,4 +1,5 @@
 import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { NOTHING_NAMED } from '../../domain/host.ts';
 import { PM2_UNIT } from '../../plan/host-layout.ts';
 import { requireRoot } from '../../plan/host-refusals.ts';
 import { requireAgent } from '../connect.ts';
@@ -11,7 +12,7 @@ import { runOperation } from '../follow.ts';
  */
 export async function movePm2(context: Context): Promise<ExitCode> {
   const system = await context.host.system();
-  const { isRoot, units } = await system.facts({ users: [], groups: [], paths: [], units: [PM2_UNIT], places: [], tools: [] });
+  const { isRoot, units } = await system.facts({ ...NOTHING_NAMED, units: [PM2_UNIT] });
   requireRoot(isRoot, context.commandLine('upgrade --pm2'));
   if (units[PM2_UNIT]?.isActive !== true)
     throw new AgentError('USAGE', `${PM2_UNIT} does not run, so there is no daemon to move`, {
