@@ -66,8 +66,9 @@ function assets(): Record<string, string> {
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
   // Compiled code belongs to one processor.
-  const caches = arch === 'x64' && !values['no-code-cache'] ? ['agent.main.js.cache', 'agent.main.js.run.cache'] : [];
-  const code = ['agent.main.js', 'agent.pm2.js', ...caches].map((name) => join(dist, name)).filter((file) => existsSync(file));
+  const parts = ['agent.cli.js', 'agent.daemon.js'];
+  const caches = arch === 'x64' && !values['no-code-cache'] ? parts.flatMap((name) => [`${name}.cache`, `${name}.run.cache`]) : [];
+  const code = [...parts, 'agent.pm2.js', ...caches].map((name) => join(dist, name)).filter((file) => existsSync(file));
   return Object.fromEntries([...code, ...files].map((file) => [file.slice(dist.length + 1), file]));
 }
 

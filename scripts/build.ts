@@ -3,18 +3,19 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type BuildOptions, build } from 'esbuild';
 import type { BuildInputs } from '../src/domain/agent.ts';
+import { daemonCode, findDaemonCode, leaveDaemonCode } from './bundle-daemon-code.ts';
 import { bundlePm2 } from './bundle-pm2.ts';
 import { bundleZod } from './bundle-zod.ts';
 import { thirdParties } from './third-party.ts';
 
 /**
- * Makes `dist/`: `agent.cjs` (starts the rest), `agent.main.js` with its compiled code, `agent.pm2.js`, and in `assets/` the
- * files that are read at run time. For tests: `--entry FILE --out DIR` bundle another program the same way, `--agent-version` calls it
+ * Makes `dist/`: `agent.cjs` (starts the rest), `agent.cli.js` and `agent.daemon.js` with their compiled code, `agent.pm2.js`,
+ * and in `assets/` the files that are read at run time. For tests: `--entry FILE --out DIR` bundle another program the same way, `--agent-version` calls it
  * another version, `--no-warm` compiles nothing ahead.
  */
 
@@ -28,6 +29,8 @@ const { values } = parseArgs({
   },
 });
 const out = resolve(values.out);
+/** The two parts of the program. */
+const PROGRAM = ['agent.cli.js', 'agent.daemon.js'] as const;
 /** A build that fails leaves the last good one in place. */
 const work = `${out}.new`;
 
@@ -76,22 +79,31 @@ async function bundle(): Promise<readonly string[]> {
     },
     logLevel: 'warning',
   };
-  const main = join(work, 'agent.main.js');
+  const program: BuildOptions = {
+    ...common,
+    // A short command spends most of its time on reading this file.
+    minifyIdentifiers: true,
+    sourcemap: 'external',
+    sourcesContent: false,
+    banner: { js: '(function(exports,require,module,__filename,__dirname,bundleUrl){' },
+    footer: { js: '})' },
+    // A native add-on for another system, which chokidar does without.
+    external: ['fsevents'],
+  };
+  const entry = resolve(values.entry);
+  const plugins = [bundlePm2(), bundleZod()];
+  const { metafile: whole } = await build({ ...program, entryPoints: [entry], plugins, metafile: true, write: false, outdir: work });
+  const modules = findDaemonCode(whole);
   const built = await Promise.all([
     build({
-      ...common,
-      entryPoints: [resolve(values.entry)],
-      outfile: main,
-      // A short command spends most of its time on reading this file.
-      minifyIdentifiers: true,
-      sourcemap: 'external',
-      sourcesContent: false,
-      banner: { js: '(function(exports,require,module,__filename,__dirname,bundleUrl){' },
-      footer: { js: '})' },
-      // A native add-on for another system, which chokidar does without.
-      external: ['fsevents'],
-      plugins: [bundlePm2(), bundleZod()],
+      ...program,
+      entryPoints: [entry],
+      outfile: join(work, 'agent.cli.js'),
+      plugins: [leaveDaemonCode(root, modules)],
+      // A thousand names cost 2 ms.
+      keepNames: false,
     }),
+    build({ ...program, stdin: daemonCode(root, modules), outfile: join(work, 'agent.daemon.js'), plugins }),
     build({
       ...common,
       entryPoints: [join(root, 'src/adapters/pm2-daemon.ts')],
@@ -102,7 +114,6 @@ async function bundle(): Promise<readonly string[]> {
       ...common,
       entryPoints: [join(root, 'scripts/launcher.cjs')],
       outfile: join(work, 'agent.cjs'),
-      bundle: false,
       target: 'node20',
       legalComments: 'none',
     }),
@@ -111,11 +122,13 @@ async function bundle(): Promise<readonly string[]> {
   // The repository's own package.json says that .js files are modules; these are not.
   await writeFile(join(work, 'package.json'), '{"type":"commonjs"}\n');
   // Plain ASCII is read at once and held at one byte for each character; esbuild leaves others in regular expressions.
-  const code = await readFile(main, 'utf8');
-  await writeFile(
-    main,
-    code.replace(/[^\0-\x7f]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`),
-  );
+  for (const name of PROGRAM) {
+    const code = await readFile(join(work, name), 'utf8');
+    await writeFile(
+      join(work, name),
+      code.replace(/[^\0-\x7f]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`),
+    );
+  }
   return built.flatMap(({ metafile }) => Object.keys(metafile?.inputs ?? {}));
 }
 
@@ -138,32 +151,33 @@ const DAEMON_FLAGS = ['--max-semi-space-size=1'];
 const WARM_LIMIT_MS = 30_000;
 
 /**
- * Runs one short command, and a whole daemon with its simulator, so that the code they needed is kept compiled beside the
- * bundle. Without it the program only starts slower.
+ * Runs a short command, one that needs the whole program, and a daemon with its simulator, so that the code they needed is kept
+ * compiled beside each part. Without it the program only starts slower.
  */
 async function warm(): Promise<void> {
-  const file = join(out, 'agent.main.js');
   const place = await mkdtemp(join(tmpdir(), 'comfy-agent-build-'));
-  const command = (flags: readonly string[], cache: string, ...args: readonly string[]): ChildProcess =>
-    spawn(process.execPath, [...flags, join(root, 'scripts/compile.cjs'), file, cache, ...args, '--root', place], {
+  const command = (flags: readonly string[], mode: string, verb: string): ChildProcess =>
+    spawn(process.execPath, [...flags, join(root, 'scripts/compile.cjs'), out, mode, verb, '--root', place], {
       env: { PATH: process.env['PATH'] },
       stdio: 'ignore',
       timeout: WARM_LIMIT_MS,
     });
-  const caches = [`${file}.cache`, `${file}.run.cache`] as const;
   await writeFile(join(place, 'agent.yaml'), 'comfyui: { repository: "simulator:" }\ngpu: { mode: mock, count: 1 }\napi: { port: 0 }\n');
-  const daemon = command(DAEMON_FLAGS, caches[1], 'run');
+  const daemon = command(DAEMON_FLAGS, 'run.', 'run');
   const ended = once(daemon, 'exit');
   const isReady = async (): Promise<boolean> =>
     /"ready": ?true/.test(await readFile(join(place, 'run/instances.json'), 'utf8').catch(() => ''));
   const end = performance.now() + WARM_LIMIT_MS;
   while (daemon.exitCode === null && performance.now() < end && !(await isReady())) await pause(50);
-  await once(command([], caches[0], 'status'), 'exit');
+  // What is kept of the command line is what this needs.
+  await once(command([], '', 'status'), 'exit');
   daemon.kill('SIGTERM');
   await ended;
+  // Without an agent to ask, it needs the rest.
+  await once(command([], '', 'doctor'), 'exit');
   await rm(place, { recursive: true, force: true });
-  for (const cache of caches)
-    await stat(cache).catch(() => console.error(`note: ${basename(cache)} could not be compiled ahead; the program starts slower`));
+  for (const cache of PROGRAM.flatMap((name) => [`${name}.cache`, `${name}.run.cache`]))
+    await stat(join(out, cache)).catch(() => console.error(`note: ${cache} could not be compiled ahead; the program starts slower`));
 }
 
 const started = performance.now();
@@ -173,11 +187,10 @@ try {
   await rm(out, { recursive: true, force: true });
   await rename(work, out);
   if (!values['no-warm']) await warm();
-  const { size } = await stat(join(out, 'agent.main.js'));
-  console.log(`${join(out, 'agent.cjs')}: ${(size / 1e6).toFixed(2)} MB in ${((performance.now() - started) / 1_000).toFixed(1)} s`);
+  const sizes = await Promise.all(PROGRAM.map(async (name) => ((await stat(join(out, name))).size / 1e6).toFixed(2)));
+  console.log(`${join(out, 'agent.cjs')}: ${sizes.join(' + ')} MB in ${((performance.now() - started) / 1_000).toFixed(1)} s`);
 } catch (error) {
-  // esbuild has told its own errors already.
-  console.error(error instanceof Error && 'errors' in error ? 'the build failed' : error);
+  console.error(error instanceof Error && 'errors' in error ? error.message : error);
   process.exitCode = 1;
 } finally {
   await rm(work, { recursive: true, force: true });

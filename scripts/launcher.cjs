@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 'use strict';
 /**
- * Becomes dist/agent.cjs, and the start of the single executable. The program is one large file, and compiling it is most of
- * the time of a short command: it is compiled once, at build time, and loaded with that code. PM2's daemon, which lives for
- * months, gets a file with only PM2. Kept to old syntax: it is also what an old Node.js meets first.
+ * Becomes dist/agent.cjs, and the start of the single executable. Compiling the program is most of the time of a short command:
+ * it is compiled once, at build time, and loaded with that code. PM2's daemon, which lives for months, gets a file with only
+ * PM2. Kept to old syntax: it is also what an old Node.js meets first.
  */
 const path = require('node:path');
+const { loadProgram } = require('./load-program.cjs');
 const sea = executable();
 
 const NEEDED = 24;
@@ -64,19 +65,12 @@ function silenceLoader() {
 
 function runMain() {
   silenceLoader();
-  const vm = require('node:vm');
-  const file = path.join(sea === null ? __dirname : path.dirname(process.execPath), 'agent.main.js');
-  // Code depends on the flags it was compiled under. Made with another version of Node.js it is refused, and compiled here.
-  let cachedData;
-  try {
-    cachedData = read(argv[0] === 'run' ? 'agent.main.js.run.cache' : 'agent.main.js.cache');
-  } catch {}
-  const script = new vm.Script(read('agent.main.js').toString('latin1'), {
-    filename: file,
-    cachedData,
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  loadProgram('agent.cli.js', {
+    directory: sea === null ? __dirname : path.dirname(process.execPath),
+    mode: argv[0] === 'run' ? 'run.' : '',
+    read,
+    require,
   });
-  script.runInThisContext()(exports, require, module, file, __dirname, require('node:url').pathToFileURL(file).href);
 }
 
 function runPm2() {

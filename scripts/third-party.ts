@@ -6,7 +6,7 @@ import type { ThirdParty } from '../src/domain/third-party.ts';
 
 /** Paths of bundled files, relative to the repository, to the directories of their packages. */
 function packageDirectories(inputs: readonly string[]): readonly string[] {
-  const found = inputs.flatMap((input) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1] ?? []);
+  const found = inputs.flatMap((input) => /^((?:node_modules\/.*)?node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1] ?? []);
   return [...new Set(found)].sort();
 }
 

@@ -3,7 +3,7 @@ import { readServiceEnvironment, SERVICE_NAMES } from './adapters/service-manage
 import type { CliHost, CliOutput } from './cli/host.ts';
 import { runCli } from './cli/main.ts';
 import type { BuildInputs, VersionDocument } from './domain/agent.ts';
-import { STATE_VERSION } from './domain/state-version.ts';
+import { STATE_VERSION } from './domain/versions.ts';
 
 /**
  * Entry of the program: the daemon, the PM2 host, or a command. The only reader of the environment and the only place

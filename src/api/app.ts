@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Agent } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
-import { VERSION_HEADER } from '../domain/version-header.ts';
+import { VERSION_HEADER } from '../domain/versions.ts';
 import type { Assets, Logger } from '../ports.ts';
 import type { App, Transport } from './app-types.ts';
 import { discoveryRoutes } from './discovery.ts';

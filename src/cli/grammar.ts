@@ -7,6 +7,8 @@ import { VERBS } from './verbs.ts';
 
 export interface GrammarOptions {
   readonly version: string;
+  /** All of them when left out; a command line that begins with one needs no other, and making them takes time. */
+  readonly verbs?: readonly Verb[];
   /** Width for help. */
   readonly columns: number;
   readonly write: (text: string) => void;
@@ -17,7 +19,7 @@ export interface GrammarOptions {
 }
 
 /** The command line as commander knows it, made of the verbs; it neither prints errors nor ends the program. */
-export function createGrammar({ version, columns, write, onVerb, onHelp }: GrammarOptions): Commander {
+export function createGrammar({ version, verbs = VERBS, columns, write, onVerb, onHelp }: GrammarOptions): Commander {
   const program = new Commander('agent');
   const output = {
     writeOut: write,
@@ -41,7 +43,7 @@ export function createGrammar({ version, columns, write, onVerb, onHelp }: Gramm
     .helpCommand(false)
     .addHelpText('after', `\n${closing()}`);
   for (const option of GLOBAL_OPTIONS) program.addOption(optionOf(option));
-  for (const verb of VERBS) {
+  for (const verb of verbs) {
     const command = settle(program.command(verb.name, { hidden: verb.hidden === true }), verb)
       .description(verb.about)
       .helpGroup(verb.group);

@@ -1,4 +1,5 @@
-import { access, readFile } from 'node:fs/promises';
+// Not node:fs/promises: what it loads takes 5 of the 60 ms that `agent status` may take, and nothing runs beside this.
+import { accessSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { SYSTEM_FILE, SYSTEM_RUN } from '../domain/access.ts';
 import { socketOf } from '../plan/layout.ts';
@@ -30,13 +31,9 @@ export async function locate(host: CliHost, selection: Selection): Promise<Locat
  */
 async function ofSystem(location: Location): Promise<Location> {
   if (location.socket !== socketOf(`${location.root}/run`).path) return location;
-  const isThere = await access(location.socket).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT',
-  );
-  if (isThere) return location;
+  if (isThere(location.socket)) return location;
   try {
-    const told = JSON.parse(await readFile(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
+    const told = JSON.parse(readFileSync(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
     const { root, state, socket } = told ?? {};
     return root === location.root && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : location;
   } catch (error) {
@@ -47,11 +44,20 @@ async function ofSystem(location: Location): Promise<Location> {
   }
 }
 
+const isThere = (path: string): boolean => {
+  try {
+    accessSync(path);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT';
+  }
+};
+
 /** Of the first file that exists; a named one that cannot be read is left to the whole reading, which says why. */
 async function firstText(paths: readonly string[], isNamed: boolean): Promise<string | null> {
   for (const path of paths) {
     try {
-      return await readFile(path, 'utf8');
+      return readFileSync(path, 'utf8');
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (!isNamed && path === SYSTEM_FILE && code === 'EACCES') throw await (await import('./access.ts')).forbidden(path, error);

@@ -33,7 +33,7 @@ export async function runProgram(argv: readonly string[], host: CliHost): Promis
     const command = await parsed.verb.load();
     return await command(context, parsed.args, parsed.options);
   } catch (thrown) {
-    return reportError(context, asAgentError(thrown));
+    return await reportError(context, asAgentError(thrown));
   }
 }
 
@@ -49,8 +49,10 @@ const wantsJson = (argv: readonly string[]): boolean => {
 function parse(argv: readonly string[], host: CliHost): Parsed | null {
   const chosen: { command: Commander; verb: Verb }[] = [];
   const helped: Verb[] = [];
+  const first = VERBS.find(({ name }) => name === argv[0]);
   const program = createGrammar({
     version: host.version.agent,
+    ...(first === undefined ? {} : { verbs: [first] }),
     columns: host.stdout.columns || 100,
     write: (text) => host.stdout.write(text),
     onVerb: (verb, command) => chosen.push({ verb, command }),

@@ -1,10 +1,9 @@
 import { type AgentError, ExitCode } from '../domain/errors.ts';
-import { conflictsIn, conflictTable } from '../domain/requirement-conflict.ts';
 import type { Context } from './context.ts';
 import { clean } from './render/text.ts';
 
 /** `error[CODE]: what happened`, then `help: what to do`, on stderr; with --json the error document on stdout. */
-export function reportError(context: Context, error: AgentError): ExitCode {
+export async function reportError(context: Context, error: AgentError): Promise<ExitCode> {
   const { json, errorStyle: style } = context;
   const { code, message, help, retryable, details, exitCode } = error;
   if (json) {
@@ -15,7 +14,10 @@ export function reportError(context: Context, error: AgentError): ExitCode {
   // The first problem is the message; the others belong to it.
   const problems = Array.isArray(details['problems']) ? details['problems'].filter((each) => typeof each === 'string') : [];
   for (const problem of problems.length > 1 ? problems.slice(1) : []) context.warn(`  also: ${clean(problem)}`);
-  for (const line of conflictTable(conflictsIn(details))) context.warn(`  ${clean(line)}`);
+  if (details['conflicts'] !== undefined) {
+    const { conflictsIn, conflictTable } = await import('../domain/requirement-conflict.ts');
+    for (const line of conflictTable(conflictsIn(details))) context.warn(`  ${clean(line)}`);
+  }
   context.warn(`${style.paint('info', 'help:')} ${clean(help)}`);
   if (context.verbose && error.cause instanceof Error) context.warn(style.paint('dim', error.cause.stack ?? error.cause.message));
   if (context.verbose && code === 'INTERNAL' && error.stack !== undefined) context.warn(style.paint('dim', error.stack));

@@ -271,6 +271,11 @@ export interface AgentErrorOptions {
 /** The one error class that crosses rooms. `message` says what happened, in words of the user's world. */
 export class AgentError extends Error {
   override readonly name = 'AgentError';
+  /** Each of the two parts that the program is built into has this class; an error of one is known in the other. */
+  static override [Symbol.hasInstance](value: unknown): value is AgentError {
+    return value instanceof Error && value.name === 'AgentError';
+  }
+
   readonly code: ErrorCode;
   readonly help: string;
   readonly retryable: boolean;

@@ -1,9 +1,6 @@
 import { z } from 'zod';
 
-/** Of everything below the state directory: raised with each change of its files or its database. */
-export const STATE_VERSION = 1;
-
-/** Its file in the state directory. */
+/** In the state directory. */
 export const STATE_VERSION_FILE = 'version.json';
 
 export const StateVersion = z.object({

@@ -1,5 +1,6 @@
 import { AgentError } from '../domain/errors.ts';
-import { STATE_VERSION, STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
+import { STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
+import { STATE_VERSION } from '../domain/versions.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';
 

@@ -95,6 +95,6 @@ describe('the single executable', () => {
     build('--arch', 'arm64', '--out', file);
     const bytes = readFileSync(file);
     expect(bytes.readUInt16LE(18)).toBe(0xb7);
-    expect(bytes.includes('agent.main.js')).toBe(true);
+    expect(bytes.includes('agent.cli.js')).toBe(true);
   });
 });

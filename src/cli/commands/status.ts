@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { StatusDocument } from '../../domain/agent.ts';
 import { AgentError, ExitCode } from '../../domain/errors.ts';
 import { notRunning, remoteAgent } from '../connect.ts';
@@ -15,7 +15,7 @@ export const status: Command = async (context) => {
     show(context, document);
     return healthVerdict(document.health);
   }
-  const last = await lastKnown(`${state}/status.json`);
+  const last = lastKnown(`${state}/status.json`);
   if (last === null) throw notRunning(context, root);
   show(context, { ...last, agent: { ...last.agent, running: false, pid: null, startedAt: null, url: null }, operations: [] });
   if (!context.json) context.note(`start it with \`${context.commandLine('run')}\` or \`systemctl start comfy-agent\``);
@@ -42,9 +42,9 @@ function show(context: Context, document: StatusDocument): void {
 }
 
 /** What the last agent on this root wrote; null when there is nothing usable. */
-async function lastKnown(path: string): Promise<StatusDocument | null> {
+function lastKnown(path: string): StatusDocument | null {
   try {
-    const document = JSON.parse(await readFile(path, 'utf8')) as Partial<StatusDocument> | null;
+    const document = JSON.parse(readFileSync(path, 'utf8')) as Partial<StatusDocument> | null;
     return document?.health?.instances === undefined || document.agent === undefined || document.installation === undefined
       ? null
       : (document as StatusDocument);
