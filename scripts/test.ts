@@ -89,6 +89,8 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/usr/bin/strip', 'binutils'],
     ['/usr/bin/tini', 'tini'],
     ['/lib/systemd/systemd', 'systemd'],
+    ['/usr/bin/zsh', 'zsh'],
+    ['/usr/bin/fish', 'fish'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
     spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore' });
