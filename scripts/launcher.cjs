@@ -5,9 +5,9 @@
  * it is compiled once, at build time, and loaded with that code. PM2's daemon, which lives for months, gets a file with only
  * PM2. Kept to old syntax: it is also what an old Node.js meets first.
  */
-const path = require('node:path');
-const { loadProgram } = require('./load-program.cjs');
-const sea = executable();
+let path;
+/** null: this is not the single executable. */
+let sea = null;
 
 const NEEDED = 24;
 const argv = process.argv.slice(2);
@@ -17,12 +17,18 @@ const SMALL = ['--max-semi-space-size=1'];
 const SMALLEST = ['--max-semi-space-size=1', '--v8-pool-size=1', '--lite-mode'];
 
 if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) process.stdout.write(`comfy-agent ${__AGENT_VERSION__}\n`);
-else if (Number(process.versions.node.split('.')[0]) < NEEDED) useOwnNode();
-else if (argv[0] === '__pm2-daemon') become(SMALLEST, runPm2);
-else if (argv[0] === 'run') become(SMALL, runMain);
-else runMain();
+else start();
 
-/** null: this is not the single executable. */
+/** The version is told before anything is loaded. */
+function start() {
+  path = require('node:path');
+  sea = executable();
+  if (Number(process.versions.node.split('.')[0]) < NEEDED) useOwnNode();
+  else if (argv[0] === '__pm2-daemon') become(SMALLEST, runPm2);
+  else if (argv[0] === 'run') become(SMALL, runMain);
+  else runMain();
+}
+
 function executable() {
   try {
     const found = require('node:sea');
@@ -65,6 +71,7 @@ function silenceLoader() {
 
 function runMain() {
   silenceLoader();
+  const { loadProgram } = require('./load-program.cjs');
   loadProgram('agent.cli.js', {
     directory: sea === null ? __dirname : path.dirname(process.execPath),
     mode: argv[0] === 'run' ? 'run.' : '',
