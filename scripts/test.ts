@@ -89,6 +89,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/usr/bin/strip', 'binutils'],
     ['/usr/bin/tini', 'tini'],
     ['/lib/systemd/systemd', 'systemd'],
+    ['/usr/sbin/debootstrap', 'debootstrap'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
     spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore' });
