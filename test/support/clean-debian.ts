@@ -20,6 +20,7 @@ export interface CleanDebian extends SystemdMachine {
 export const PLACE = '/root/comfy-agent';
 /** All that a machine for ComfyUI needs beside Debian's smallest installation and systemd. */
 export const PACKAGES = ['procps', 'python3', 'git', 'ca-certificates'] as const;
+const DEBOOTSTRAP = '/usr/sbin/debootstrap';
 const APT_LIMIT_MS = 300_000;
 const INSTALL_LIMIT_MS = 150_000;
 
@@ -40,7 +41,7 @@ function sourceOfApt(): { readonly suite: string; readonly mirror: string } | nu
 export function whyNoDebian(): string | null {
   const noSystemd = whyNoSystemd();
   if (noSystemd !== null || finishedTree() !== '') return noSystemd;
-  if (spawnSync('debootstrap', ['--version']).status !== 0) return 'debootstrap is not installed (Debian package debootstrap)';
+  if (!existsSync(DEBOOTSTRAP)) return 'debootstrap is not installed (Debian package debootstrap)';
   return sourceOfApt() === null ? 'the package manager of this machine names no mirror of its own Debian suite' : null;
 }
 
