@@ -115,9 +115,17 @@ END
   exit 0
 fi
 
-# The program may lie on a filesystem that runs nothing, or come without its mode.
+# Some archives bring it without its mode.
 if [ ! -x "$binary" ]; then
   chmod +x "$binary" 2>/dev/null || fail "$binary cannot be run" "run: chmod +x $binary"
+fi
+if ! said=$("$binary" --version 2>&1); then
+  said=$(printf '%s\n' "$said" | head -n 1)
+  case $said in
+    *shared\ libraries*libstdc*) fail "$binary does not start: $said" 'install the C++ library (apt-get install libstdc++6)' ;;
+    *ermission\ denied*) fail "$binary lies on a filesystem that runs no programs (noexec)" "copy it elsewhere, for example to /root" ;;
+    *) fail "$binary does not start: $said" 'copy it again' ;;
+  esac
 fi
 if [ "$uninstall" = yes ]; then
   exec "$binary" setup --uninstall "$@"

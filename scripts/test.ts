@@ -91,6 +91,7 @@ if (mayInstall && isRoot && process.platform === 'linux') {
     ['/lib/systemd/systemd', 'systemd'],
     ['/usr/bin/zsh', 'zsh'],
     ['/usr/bin/fish', 'fish'],
+    ['/usr/sbin/debootstrap', 'debootstrap'],
   ].filter(([file]) => spawnSync('test', ['-x', file ?? '']).status !== 0);
   if (wanted.length > 0) {
     spawnSync('apt-get', ['update', '-q'], { stdio: 'ignore' });

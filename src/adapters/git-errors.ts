@@ -115,6 +115,14 @@ const rules: readonly Rule[] = [
     /could not resolve|unable to look up|name or service not known|temporary failure in name resolution|nodename nor servname/i,
     (repository, line) => `the host of ${repository} could not be found: ${line}`,
   ),
+  unreachable(
+    /certificate.*CAfile: none/i,
+    (repository) => `no trusted connection to ${repository}: this machine has no certificates of authorities`,
+    {
+      retryable: false,
+      help: 'install ca-certificates (apt install ca-certificates), or name a file with SSL_CERT_FILE',
+    },
+  ),
   unreachable(/certificate/i, (repository, line) => `no trusted connection to ${repository}: ${line}`, {
     retryable: false,
     help: 'check the clock and the certificates of this machine, or set SSL_CERT_FILE',

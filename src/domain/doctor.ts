@@ -10,6 +10,8 @@ export const Finding = z.object({
   message: z.string(),
   /** What to do; null when there is nothing to do. */
   help: z.string().nullable(),
+  /** The package of Debian and Ubuntu that mends it; absent where none does. */
+  debianPackage: z.string().optional(),
 });
 export type Finding = z.infer<typeof Finding>;
 

@@ -68,7 +68,12 @@ export const errorRegistry = {
   FILE_UNREADABLE: kind('a file is there but cannot be read', 'check the owner and the permissions of the named path', 500, 1),
   AGENT_NOT_RUNNING: kind('no agent is running on this root', 'start it with `agent run` or `systemctl start comfy-agent`', 503, 4, true),
   LISTEN_FAILED: kind('the agent cannot listen on its address', 'choose another with --port or AGENT_PORT', 500, 1),
-  PYTHON_MISSING: kind('no usable python was found', 'install Python 3.9 or newer, or name one with PYTHON or python.interpreter', 500, 1),
+  PYTHON_MISSING: kind(
+    'no usable python was found',
+    'install Python 3.9 or newer (apt install python3), or name one with PYTHON or python.interpreter',
+    500,
+    1,
+  ),
   UV_UNAVAILABLE: kind(
     'uv is not on this machine and could not be fetched',
     'install uv, or make the package index reachable',
@@ -76,7 +81,7 @@ export const errorRegistry = {
     1,
     true,
   ),
-  GIT_MISSING: kind('git was not found', 'install git', 500, 1),
+  GIT_MISSING: kind('git was not found', 'install git (apt install git)', 500, 1),
   REPOSITORY_UNREACHABLE: kind('the git repository could not be reached', 'check the network and the URL', 502, 1, true),
   REPOSITORY_NOT_FOUND: kind('the git repository does not exist or access was refused', 'check the URL and the credentials', 502, 1),
   BRANCH_NOT_FOUND: kind('the repository has no such branch or tag', 'check the branch name', 400, 1),

@@ -41,6 +41,13 @@ export interface DoctorContext {
 /** A remote that does not answer by then will not please an installation either. */
 const REMOTE_MS = 15_000;
 const MAX_PORT = 65_535;
+/** Where git looks for certificates of authorities as it is built for Debian, Red Hat, SUSE and Alpine. */
+const CERTIFICATES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
 
 /** Asks everything side by side, and says what it means. */
 export async function examine(ports: DoctorPorts, context: DoctorContext): Promise<DoctorDocument> {
@@ -70,6 +77,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     lastSeen,
     reachable,
     ssh,
+    certificates,
     cardsBefore,
     xids,
     cardsSeen,
@@ -89,6 +97,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     files.modifiedAt(`${layout.state}/status.json`).catch(() => null),
     gitVersion.ok ? askRemote(ports, config) : null,
     sshFacts(ports, context),
+    firstThere(files, CERTIFICATES),
     cardsOfLastStatus(files, layout),
     attempt(async () => (config.gpu.mode === 'actual' ? xidsOfKernelLog(ports.kernelLog) : [])),
     attempt(() => instanceCards(ports)),
@@ -101,6 +110,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     repositories: repositoriesOf(config, inputs.packs),
     reachable,
     ssh: { ...ssh, program: sshProgram },
+    certificates,
     rootWritable,
     freeBytes,
     python: pythonVersion,
@@ -125,9 +135,14 @@ async function attempt<T>(work: () => Promise<T>): Promise<Attempt<T>> {
   try {
     return { ok: true, value: await work() };
   } catch (error) {
-    const { message, help } = asAgentError(error);
-    return { ok: false, message, help };
+    const { code, message, help } = asAgentError(error);
+    return { ok: false, code, message, help };
   }
+}
+
+async function firstThere(files: Files, paths: readonly string[]): Promise<string | null> {
+  for (const path of paths) if (await files.exists(path).catch(() => false)) return path;
+  return null;
 }
 
 async function nearestExisting(files: Files, path: string): Promise<string> {
@@ -190,7 +205,7 @@ async function askRemote({ git }: DoctorPorts, config: Config): Promise<Attempt<
     return { ok: true, value: `${redactUrl(repository)} answers: ${found.value.branch ?? 'commit'} is ${found.value.commit.slice(0, 10)}` };
   return /abort/i.test(found.message)
     ? {
-        ok: false,
+        ...found,
         message: `${redactUrl(repository)} did not answer within ${REMOTE_MS / 1_000} s`,
         help: 'check the network, the proxy and the URL',
       }

@@ -2,7 +2,7 @@ import type { Finding } from '../domain/doctor.ts';
 import { AgentError } from '../domain/errors.ts';
 import { parseGitUrl, redactUrl } from '../domain/git-url.ts';
 import type { DoctorFacts } from './doctor.ts';
-import { cannotTell, fail, ok, warn } from './finding.ts';
+import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 
 /** What the operator wrote, and the repositories it names. */
 
@@ -31,10 +31,11 @@ export function checkSsh({ repositories, ssh }: DoctorFacts): Finding[] {
   const findings: Finding[] = [];
   if (ssh.program === null)
     findings.push(
-      fail(
+      lacks(
         'ssh',
         `the program ssh was not found, and these are reached with it: ${labels}`,
         'install an SSH client (apt install openssh-client)',
+        'openssh-client',
       ),
     );
   if (ssh.key === 'none')
@@ -54,6 +55,20 @@ export function checkSsh({ repositories, ssh }: DoctorFacts): Finding[] {
       findings.push(cannotTell('ssh', `whether the host key of ${host} is known: the names in ssh.knownHostsFile are hashed`));
   }
   return findings.length > 0 ? findings : [ok('ssh', `key and host keys are there for ${labels}`)];
+}
+
+/** Only where a repository is reached over https; one that answers shows that there are certificates elsewhere. */
+export function checkCertificates({ repositories, reachable, certificates }: DoctorFacts): Finding[] {
+  const labels = repositories.flatMap(({ label, url }) => (/^(git\+)?https:/i.test(url) ? [label] : []));
+  if (labels.length === 0 || certificates !== null || reachable?.ok === true) return [];
+  return [
+    lacks(
+      'certificates',
+      `this machine has no certificates of authorities, and without them git trusts no host; these are reached over https: ${labels.join(', ')}`,
+      'install ca-certificates (apt install ca-certificates), or name a file with SSL_CERT_FILE',
+      'ca-certificates',
+    ),
+  ];
 }
 
 export function checkRepositories({ repositories, reachable }: DoctorFacts): Finding[] {

@@ -1,7 +1,7 @@
 import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import type { Finding } from '../domain/doctor.ts';
 import type { DoctorFacts } from './doctor.ts';
-import { cannotTell, fail, ok, warn } from './finding.ts';
+import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 import { compareVersions } from './flags.ts';
 
 /** The machine and its programs, without cards. */
@@ -67,16 +67,22 @@ export function checkClock({ now, lastSeen }: DoctorFacts): Finding[] {
 /** PM2 finds the children of a process with ps, and leaves them running where there is none. */
 export const checkPs = ({ programs }: DoctorFacts): Finding[] => [
   programs.ps === null
-    ? fail(
+    ? lacks(
         'ps',
         'the program ps was not found; without it PM2 cannot stop the children of an instance',
         'install procps (apt install procps)',
+        'procps',
       )
     : ok('ps', programs.ps),
 ];
 
 export function checkPython({ python, config }: DoctorFacts): Finding[] {
-  if (!python.ok) return [fail('python', python.message, python.help)];
+  if (!python.ok)
+    return [
+      python.code === 'PYTHON_MISSING'
+        ? lacks('python', python.message, python.help, 'python3')
+        : fail('python', python.message, python.help),
+    ];
   if (compareVersions(python.value, OLDEST_PYTHON) < 0) {
     return config.python.version === null
       ? [
@@ -105,7 +111,10 @@ export function checkUv(facts: DoctorFacts): Finding[] {
 
 export function checkGit(facts: DoctorFacts): Finding[] {
   const { git } = facts;
-  if (!git.ok) return [isSimulator(facts) ? warn('git', git.message, git.help) : fail('git', git.message, git.help)];
+  if (!git.ok) {
+    if (isSimulator(facts)) return [warn('git', git.message, git.help)];
+    return [git.code === 'GIT_MISSING' ? lacks('git', git.message, git.help, 'git') : fail('git', git.message, git.help)];
+  }
   if (compareVersions(git.value, OLDEST_GIT) < 0)
     return [warn('git', `git is ${git.value}; ${OLDEST_GIT} or newer is tested`, 'install a newer git')];
   return [ok('git', git.value)];

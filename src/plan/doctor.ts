@@ -1,12 +1,13 @@
 import type { Config } from '../domain/config.ts';
 import type { DoctorDocument, Finding } from '../domain/doctor.ts';
+import type { ErrorCode } from '../domain/errors.ts';
 import type { Gpu, GpuReading } from '../domain/gpu.ts';
 import type { PortHolder } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { XidEvent } from '../domain/xid.ts';
 import { checkCardFaults } from './doctor-card-faults.ts';
 import { checkCards, checkPorts, checkTorch } from './doctor-cards.ts';
-import { checkConfiguration, checkInputs, checkRepositories, checkSsh } from './doctor-inputs.ts';
+import { checkCertificates, checkConfiguration, checkInputs, checkRepositories, checkSsh } from './doctor-inputs.ts';
 import {
   checkAgent,
   checkClock,
@@ -21,7 +22,9 @@ import {
 } from './doctor-machine.ts';
 
 /** What was tried, and how it ended: a failure brings its own remedy. */
-export type Attempt<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly message: string; readonly help: string };
+export type Attempt<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly code: ErrorCode; readonly message: string; readonly help: string };
 
 /** The process of one instance, as far as its card is concerned. */
 export interface InstanceCard {
@@ -51,6 +54,8 @@ export interface DoctorFacts {
     readonly key: 'none' | 'usable' | { readonly problem: string; readonly help: string };
     readonly knownHosts: string;
   };
+  /** Where the machine has the certificates of authorities; null: in none of the usual places. */
+  readonly certificates: string | null;
   readonly rootWritable: Attempt<null>;
   readonly freeBytes: Observed<number>;
   readonly python: Attempt<string>;
@@ -91,6 +96,7 @@ export function diagnose(facts: DoctorFacts): Finding[] {
     checkUv,
     checkGit,
     checkSsh,
+    checkCertificates,
     checkRepositories,
     checkCards,
     checkCardFaults,

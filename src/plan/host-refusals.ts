@@ -119,6 +119,16 @@ const FATAL = new Set(['config', 'root', 'ps', 'python', 'git']);
 export const fatalFindings = ({ findings }: DoctorDocument): Finding[] =>
   findings.filter(({ check, status }) => status === 'fail' && FATAL.has(check));
 
+/** What to do about them, in one line that can be pasted where it is a matter of packages. */
+export function helpForHeld(findings: readonly Finding[]): string {
+  const packages = [...new Set(findings.flatMap(({ debianPackage }) => debianPackage ?? []))];
+  const mend =
+    packages.length === 0
+      ? 'mend what is named above'
+      : `install what is missing (on Debian and Ubuntu: apt-get install --no-install-recommends ${packages.join(' ')})`;
+  return `${mend} and run this again; --yes sets the machine up all the same`;
+}
+
 /** What is no step, and a person should know. */
 export function setupNotes({ root, prefix, program, start }: SetupWish, facts: HostFacts): string[] {
   const { places, units, hasSystemd } = facts;

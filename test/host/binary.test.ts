@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runCli, startAgent, stopAgents } from '../support/agent.ts';
+import { buildBinary } from '../support/built-binary.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** The single executable, on a machine on which this repository and its Node.js are hidden. */
@@ -11,16 +12,13 @@ import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 const repository = resolve(import.meta.dirname, '../..');
 const dist = join(repository, 'dist');
 const mayUnshare = process.getuid?.() === 0 && spawnSync('unshare', ['--mount', 'true']).status === 0;
-const build = (...args: readonly string[]): void => {
-  execFileSync(process.execPath, [join(repository, 'scripts/build-binary.ts'), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
-};
 const sha256 = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 
 let place: TempRoot;
 let agent: string;
 
 beforeAll(async () => {
-  build();
+  buildBinary();
   place = await tempRoot();
   agent = place.at('agent');
   copyFileSync(join(dist, 'agent'), agent);
@@ -85,14 +83,14 @@ describe('the single executable', () => {
 
   it('is the same, byte for byte, when it is built again without compiled code', () => {
     const [one, two] = [place.at('one'), place.at('two')];
-    for (const file of [one, two]) build('--no-code-cache', '--out', file);
+    for (const file of [one, two]) buildBinary('--no-code-cache', '--out', file);
     expect(sha256(one)).toBe(sha256(two));
     expect(sha256(`${one}.sbom.json`)).toBe(sha256(`${two}.sbom.json`));
   });
 
   it('is built for arm64 from the pinned Node.js', () => {
     const file = place.at('agent-arm64');
-    build('--arch', 'arm64', '--out', file);
+    buildBinary('--arch', 'arm64', '--out', file);
     const bytes = readFileSync(file);
     expect(bytes.readUInt16LE(18)).toBe(0xb7);
     expect(bytes.includes('agent.cli.js')).toBe(true);

@@ -146,6 +146,23 @@ describe.skipIf(refusal !== null)(`install.sh${refusal === null ? '' : ` (${refu
     expect(room.changes()).toEqual([]);
   });
 
+  it('refuses a binary that does not start, whose library is missing, or that lies where nothing may run', async () => {
+    await script('mkdir -p /bad && mount -t tmpfs -o noexec none /bad');
+    const place = join(directory, 'unable');
+    await mkdir(place, { recursive: true });
+    await writeFile(join(place, 'broken'), elf(0x3e), { mode: 0o755 });
+    const missing = 'error while loading shared libraries: libstdc++.so.6: cannot open shared object file';
+    await writeFile(join(place, 'lacking'), `#!/bin/sh\necho '$0: ${missing}' >&2\nexit 127\n`, { mode: 0o755 });
+    await script(`cp '${join(place, 'lacking')}' /bad/agent`);
+    for (const [binary, words] of [
+      [join(place, 'broken'), /^error: .*broken does not start: .*\nhelp: copy it again/],
+      [join(place, 'lacking'), /^error: .*libstdc\+\+\.so\.6.*\nhelp: .*apt-get install libstdc\+\+6/],
+      ['/bad/agent', /^error: .*noexec.*\nhelp: copy it/],
+    ] as const)
+      expect(await install('--no-start', '--binary', binary)).toMatchObject({ code: 1, stderr: expect.stringMatching(words) });
+    expect(room.changes().filter((path) => !path.startsWith('/bad'))).toEqual([]);
+  });
+
   it.each([
     [['--binary'], 2, /--binary needs a file/],
     [['--binary', '/no/such/file'], 1, /\/no\/such\/file does not exist/],

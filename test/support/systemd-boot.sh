@@ -1,7 +1,8 @@
 #!/bin/bash
-# Boots systemd as PID 1 of the namespaces it is run in. $1: the root that is already mounted here.
+# Boots systemd as PID 1 of the namespaces it is run in. $1: the root that is already mounted here, $2: the target.
 set -eu
 root=$1
+mount --rbind "$root" "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 "$root/sys/fs/cgroup"
@@ -19,4 +20,8 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,nosuid,noexec devpts "$ro
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 for stream in stdin:0 stdout:1 stderr:2; do ln -s "/proc/self/fd/${stream#*:}" "$root/dev/${stream%:*}"; done
-exec chroot "$root" /lib/systemd/systemd --system --unit=agent-test.target --log-target=journal --show-status=0
+# No way leads back to the host's files, which a mere chroot leaves.
+cd "$root"
+pivot_root . .
+umount --lazy .
+exec /lib/systemd/systemd --system --unit="$2" --log-target=journal --show-status=0

@@ -23,17 +23,9 @@ const USERS = [
   { name: 'comfyui', id: 64_891, members: 'comfy-agent' },
 ];
 
-/** Services that have no business in a test machine. */
-const MASKED = [
-  // It empties /tmp and changes modes in the overlay.
-  'systemd-tmpfiles-setup.service',
-  'systemd-tmpfiles-setup-dev.service',
-  'systemd-tmpfiles-clean.timer',
+/** Services that would change the kernel, which the machine shares with its host. */
+const OF_THE_KERNEL = [
   'systemd-timesyncd.service',
-  'systemd-networkd.service',
-  'systemd-networkd-wait-online.service',
-  'NetworkManager-wait-online.service',
-  'systemd-resolved.service',
   'systemd-udevd.service',
   'systemd-udev-trigger.service',
   'systemd-random-seed.service',
@@ -48,6 +40,30 @@ const MASKED = [
   'proc-sys-fs-binfmt_misc.automount',
 ];
 
+/** Services of the host that have no business in a test machine. */
+const NOT_WANTED = [
+  // It empties /tmp and changes modes in the overlay.
+  'systemd-tmpfiles-setup.service',
+  'systemd-tmpfiles-setup-dev.service',
+  'systemd-tmpfiles-clean.timer',
+  'systemd-networkd.service',
+  'systemd-networkd-wait-online.service',
+  'NetworkManager-wait-online.service',
+  'systemd-resolved.service',
+];
+
+type Write = (path: string, text: string, mode?: number) => Promise<void>;
+
+async function mask(units: readonly string[], at: (path: string) => string, write: Write): Promise<void> {
+  for (const name of units) {
+    rmSync(at(`/etc/systemd/system/${name}`), { force: true });
+    await write(`/etc/systemd/system/${name}`, '');
+  }
+}
+
+/** What every such machine needs, whoever made its root. */
+export const spareTheKernel = (at: (path: string) => string, write: Write): Promise<void> => mask(OF_THE_KERNEL, at, write);
+
 const TARGET = `[Unit]
 Description=A machine of a test
 Requires=basic.target
@@ -58,17 +74,15 @@ AllowIsolate=yes
 /** As an installation does it: users, units, the program, the root; and only what a test machine needs of the host's services. */
 export async function installUnits(
   at: (path: string) => string,
-  write: (path: string, text: string, mode?: number) => Promise<void>,
+  write: Write,
   hasBinary: boolean,
   { files = {}, owners = {} }: MachineOptions,
 ): Promise<void> {
   if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
   for (const name of UNITS) await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
   await write('/etc/systemd/system/agent-test.target', TARGET);
-  for (const name of MASKED) {
-    rmSync(at(`/etc/systemd/system/${name}`), { force: true });
-    await write(`/etc/systemd/system/${name}`, '');
-  }
+  await spareTheKernel(at, write);
+  await mask(NOT_WANTED, at, write);
   // What the host has enabled for a boot is not for this one.
   for (const directory of await readdir(at('/etc/systemd/system')))
     if (/^(basic|sysinit|sockets|timers|local-fs|remote-fs|network-online)\.target\.wants$/.test(directory))

@@ -1,16 +1,17 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import type { InstanceDocument } from '../../src/domain/instance.ts';
 import { eventually } from './eventually.ts';
+import { makeCgroup, removeCgroup, whyNoCgroup } from './machine-cgroup.ts';
 import { installUnits, type MachineOptions, OPT } from './systemd-install.ts';
 
 /**
- * A machine with a real systemd as PID 1: namespaces of its own for processes, mounts, network, host name and control groups,
- * on an overlay of this machine's root. Nothing is written to the host but one control group, which is removed with it.
+ * A machine with a real systemd as PID 1: namespaces of its own for processes, mounts, network, host name and control groups.
+ * Nothing is written to the host but one control group, which is removed with it.
  */
 
 const HERE = import.meta.dirname;
@@ -19,6 +20,20 @@ const REPOSITORY = resolve(HERE, '../..');
 const NSENTER = '/usr/bin/nsenter';
 const BOOT_LIMIT_MS = 60_000;
 const SYSTEMD = '/lib/systemd/systemd';
+/** As systemd has it; the caller's has nothing to do with what is inside. */
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** What a machine is made of. */
+export interface MachineRoot {
+  /** Script beside this file that mounts it at DIRECTORY/root, says so with a line, and holds it until its input ends. */
+  readonly script: string;
+  /** Its arguments, after DIRECTORY. */
+  readonly args: readonly string[];
+  /** What it boots to. */
+  readonly target: string;
+  /** Shares the host's network; else it has a loopback and nothing else. */
+  readonly hostNetwork?: boolean;
+}
 
 export interface CommandResult {
   readonly code: number | null;
@@ -35,6 +50,8 @@ export interface SystemdMachine {
   powerOff(): Promise<void>;
   /** Runs a command inside; without one of `users` as root. */
   run(command: readonly string[], options?: { readonly user?: string; readonly limitMs?: number }): Promise<CommandResult>;
+  /** Runs a command on its root from outside, with the host's network: whether it is booted or not does not matter. */
+  runOnRoot(command: readonly string[], limitMs?: number): Promise<CommandResult>;
   /** The same, and it must succeed. */
   must(...command: string[]): Promise<string>;
   property(unit: string, name: string): Promise<string>;
@@ -44,17 +61,10 @@ export interface SystemdMachine {
   processesOf(user: string): Promise<ReadonlyMap<number, string>>;
   get(path: string): Promise<{ readonly status: number; readonly body: unknown }>;
   instances(): Promise<readonly InstanceDocument[]>;
-  untilReady(count: number): Promise<readonly InstanceDocument[]>;
+  untilReady(count: number, limitMs?: number): Promise<readonly InstanceDocument[]>;
   /** What the journal has of the units, for failures. */
   journal(): Promise<string>;
   close(): Promise<void>;
-}
-
-/** The control group of version 2 that this process is in; null: there is none, or it may not be divided. */
-function cgroupHere(): string | null {
-  const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1];
-  const mounted = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/self/mounts', 'utf8'))?.[1];
-  return own === undefined || mounted === undefined ? null : join(mounted, own);
 }
 
 /** Why there can be no such machine here; null: there can. */
@@ -62,19 +72,8 @@ export function whyNoSystemd(): string | null {
   if (process.platform !== 'linux') return 'not Linux';
   if (process.getuid?.() !== 0) return 'not root';
   if (!existsSync(SYSTEMD)) return 'systemd is not installed (Debian package systemd)';
-  const parent = cgroupHere();
-  if (parent === null) return 'no control groups of version 2';
-  const probe = join(parent, `comfy-agent-probe-${process.pid}`);
-  try {
-    mkdirSync(probe);
-    // A process must be able to go there too: not in a threaded or foreign hierarchy.
-    const { status } = spawnSync('sh', ['-c', `echo $$ >"$0/cgroup.procs"`, probe]);
-    if (status !== 0) return 'processes cannot be put into control groups of their own';
-  } catch (error) {
-    return `no control group can be made: ${(error as Error).message}`;
-  } finally {
-    if (existsSync(probe)) rmdirSync(probe);
-  }
+  const noCgroup = whyNoCgroup();
+  if (noCgroup !== null) return noCgroup;
   const script =
     'mount -t tmpfs t /mnt && mkdir /mnt/u /mnt/w /mnt/r && mount -t overlay -o lowerdir=/,upperdir=/mnt/u,workdir=/mnt/w o /mnt/r';
   const unshared = spawnSync(
@@ -85,9 +84,8 @@ export function whyNoSystemd(): string | null {
   return unshared.status === 0 ? null : `namespaces and overlays are not allowed: ${(unshared.stderr || String(unshared.error)).trim()}`;
 }
 
-/** Mounts its root and installs the agent and its units as an installation would; nothing runs yet. */
+/** On an overlay of this machine's root, with the agent and its units as an installation leaves them; nothing runs yet. */
 export async function aSystemdMachine(options: MachineOptions = {}): Promise<SystemdMachine> {
-  const base = await mkdtemp(join(tmpdir(), 'agent-systemd-'));
   const binary = process.env['AGENT_BINARY'];
   const shown: readonly (readonly [string, string])[] =
     binary === undefined
@@ -96,27 +94,34 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
           [realpathSync(process.execPath), `${OPT}/node`],
         ]
       : [[realpathSync(binary), '/usr/local/bin/agent']];
+  const machine = await aMachineOn({
+    script: 'systemd-root.sh',
+    args: [shown.map((pair) => pair.join('=')).join(',')],
+    target: 'agent-test.target',
+  });
+  await installUnits(machine.at, machine.write, binary !== undefined, options);
+  return machine;
+}
+
+/** Mounts the root; nothing runs yet. */
+export async function aMachineOn({ script, args, target, hostNetwork = false }: MachineRoot): Promise<SystemdMachine> {
+  const base = await mkdtemp(join(tmpdir(), 'agent-systemd-'));
   const holder = spawn(
     'setpriv',
-    [
-      ...['--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private', 'bash', join(HERE, 'systemd-root.sh'), base],
-      shown.map((pair) => pair.join('=')).join(','),
-    ],
+    [...['--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private', 'bash', join(HERE, script), base], ...args],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   );
   await new Promise<void>((done, failed) => {
     holder.stdout.once('data', () => done());
     holder.once('exit', (code) => failed(new Error(`the root could not be mounted: ${code}`)));
   });
-  const cgroup = join(cgroupHere() ?? '/', `comfy-agent-test-${process.pid}-${holder.pid}`);
-  mkdirSync(cgroup);
+  const cgroup = makeCgroup(`comfy-agent-test-${process.pid}-${holder.pid}`);
   const root = `/proc/${holder.pid}/root${base}/root`;
   const at = (path: string): string => join(root, path);
   const write = async (path: string, text: string, mode = 0o644): Promise<void> => {
     await mkdir(dirname(at(path)), { recursive: true });
     await writeFile(at(path), text, { mode });
   };
-  await installUnits(at, write, binary !== undefined, options);
 
   let init: { readonly child: ChildProcess; readonly pid: number; readonly ended: Promise<unknown> } | null = null;
   const inside = (): number => {
@@ -141,13 +146,13 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
         '--cgroup',
         '--uts',
         '--ipc',
-        '--net',
+        ...(hostNetwork ? [] : ['--net']),
       ];
       const child = spawn(
         'setpriv',
         [
           ...['--pdeathsig', 'KILL', 'bash', '-c', enter, cgroup, String(holder.pid)],
-          ...[...unshare, 'bash', join(HERE, 'systemd-boot.sh'), join(base, 'root')],
+          ...[...unshare, 'bash', join(HERE, 'systemd-boot.sh'), join(base, 'root'), target],
         ],
         { stdio: ['ignore', 'ignore', 'pipe'] },
       );
@@ -179,12 +184,9 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
     run: (command, { user, limitMs = 60_000 } = {}) => {
       const as = user === undefined ? [] : ['setpriv', '--reuid', user, '--regid', user, '--init-groups', '--inh-caps=-all'];
       const words = ['-t', String(inside()), '-m', '-p', '-n', '-C', '-u', '-i', '-r', '-w', ...as, ...command];
-      return new Promise((done) => {
-        execFile(NSENTER, words, { timeout: limitMs, env: { PATH: process.env['PATH'], SYSTEMD_PAGER: '' } }, (error, stdout, stderr) =>
-          done({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : null, stdout, stderr }),
-        );
-      });
+      return nsenter(words, limitMs);
     },
+    runOnRoot: (command, limitMs = 60_000) => nsenter(['-t', String(holder.pid), '-m', 'chroot', join(base, 'root'), ...command], limitMs),
     must: async (...command) => {
       const { code, stdout, stderr } = await machine.run(command);
       if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}: ${stderr}\n${await machine.journal()}`);
@@ -203,7 +205,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
     },
     get: (path) => overItsSocket(`/proc/${inside()}/root/run/comfy-agent/agent.sock`, path),
     instances: async () => ((await machine.get('/health/comfyui/instances')).body as { instances: InstanceDocument[] }).instances,
-    untilReady: async (count) =>
+    untilReady: async (count, limitMs = BOOT_LIMIT_MS) =>
       eventually(
         `${count} instances are ready`,
         async () => {
@@ -211,7 +213,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
           if (instances.length === count && instances.every(({ ready }) => ready)) return instances;
           throw new Error(JSON.stringify(instances.map(({ gpu, status, layers, hold }) => ({ gpu, status, hold, layers }))));
         },
-        BOOT_LIMIT_MS,
+        limitMs,
       ).catch(async (error: unknown) => {
         throw new Error(`${String(error)}\n${await machine.journal()}`, { cause: error });
       }),
@@ -231,6 +233,15 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
   return machine;
 }
 
+function nsenter(words: readonly string[], limitMs: number): Promise<CommandResult> {
+  const options = { timeout: limitMs, env: { PATH: SYSTEM_PATH, SYSTEMD_PAGER: '' }, maxBuffer: 64 * 1024 * 1024 };
+  return new Promise((done) => {
+    execFile(NSENTER, words, options, (error, stdout, stderr) =>
+      done({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : null, stdout, stderr }),
+    );
+  });
+}
+
 function overItsSocket(socketPath: string, path: string): Promise<{ status: number; body: unknown }> {
   return new Promise((done, failed) => {
     const request = httpRequest({ socketPath, path, timeout: 5_000 }, (response) => {
@@ -244,20 +255,3 @@ function overItsSocket(socketPath: string, path: string): Promise<{ status: numb
     request.end();
   });
 }
-
-/** Empty of processes by now, or soon: the kernel takes its time with the last ones. */
-async function removeCgroup(path: string): Promise<void> {
-  const remove = (directory: string): void => {
-    for (const entry of existsSync(directory) ? readdirOf(directory) : []) remove(join(directory, entry));
-    rmdirSync(directory);
-  };
-  await eventually('the control group is empty', () => {
-    remove(path);
-    return true;
-  });
-}
-
-const readdirOf = (directory: string): string[] =>
-  spawnSync('find', [directory, '-mindepth', '1', '-maxdepth', '1', '-type', 'd', '-printf', '%f\\n'], { encoding: 'utf8' })
-    .stdout.split('\n')
-    .filter((name) => name !== '');

@@ -3,14 +3,10 @@
 # with everything written to a tmpfs. $1: directory for the mounts, $2: comma-separated host=root pairs to show in it.
 set -eu
 base=$1
+. "${BASH_SOURCE%/*}/show-in-root.sh"
 mount -t tmpfs -o mode=0755 tmpfs "$base"
 mkdir "$base/upper" "$base/work" "$base/root"
 mount -t overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" overlay "$base/root"
-IFS=,
-for pair in $2; do
-  target=$base/root${pair#*=}
-  if [ -d "${pair%%=*}" ]; then mkdir -p "$target"; else mkdir -p "${target%/*}" && touch "$target"; fi
-  mount --bind "${pair%%=*}" "$target"
-done
+show_in_root "$base/root" "$2"
 echo ready
 cat >/dev/null

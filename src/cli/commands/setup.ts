@@ -4,7 +4,7 @@ import { AgentError, ExitCode } from '../../domain/errors.ts';
 import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host.ts';
 import { completedConfiguration, newConfiguration } from '../../plan/host-configuration.ts';
 import { CONFIGURATION_FILE, DEFAULT_PREFIX, MARK, UNITS } from '../../plan/host-layout.ts';
-import { fatalFindings, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';
+import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../plan/host-setup.ts';
 import { findAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf, type Options, textOf } from '../context.ts';
@@ -121,7 +121,7 @@ async function askDoctor(context: Context, options: Options): Promise<void> {
   const fatal = fatalFindings(document);
   if (fatal.length === 0 || isSet(options, 'yes') || isSet(options, 'dryRun')) return;
   throw new AgentError('HELD', `the agent could not work on this machine: ${fatal.map(({ check }) => check).join(', ')}`, {
-    help: 'mend what is named above and run this again; --yes sets the machine up all the same',
+    help: helpForHeld(failing),
     details: { checks: fatal.map(({ check }) => check) },
   });
 }

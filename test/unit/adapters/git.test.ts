@@ -42,6 +42,7 @@ describe('git errors', () => {
       true,
     ],
     ["fatal: unable to access 'x': server certificate verification failed. CAfile: none CRLfile: none", 'REPOSITORY_UNREACHABLE', false],
+    ["fatal: unable to access 'x': server certificate verification failed. CAfile: /x CRLfile: none", 'REPOSITORY_UNREACHABLE', false],
     ["fatal: repository 'https://host.org/o/r/' not found", 'REPOSITORY_NOT_FOUND', false],
     ['remote: Repository not found.\nfatal: Authentication failed for x', 'REPOSITORY_NOT_FOUND', false],
     ['ERROR: Repository not found.\nfatal: Could not read from remote repository.', 'REPOSITORY_NOT_FOUND', false],
@@ -75,6 +76,12 @@ describe('git errors', () => {
   ] as const)('%s', (stderr, code, retryable) => {
     expect(failure(stderr)).toMatchObject({ code, retryable });
     expect(isDamage(failure(stderr))).toBe(false);
+  });
+
+  it('names the missing certificates of authorities', () => {
+    const { message, help } = failure("fatal: unable to access 'x': server certificate verification failed. CAfile: none CRLfile: none");
+    expect(message).toContain('no certificates of authorities');
+    expect(help).toContain('apt install ca-certificates');
   });
 
   it.each([

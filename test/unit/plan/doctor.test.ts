@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Finding } from '../../../src/domain/doctor.ts';
+import type { ErrorCode } from '../../../src/domain/errors.ts';
 import type { Gpu } from '../../../src/domain/gpu.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import type { XidEvent } from '../../../src/domain/xid.ts';
@@ -16,6 +17,7 @@ const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({
   repositories: [{ label: 'comfyui.repository', url: 'https://github.com/stakeordie/ComfyUI.git' }],
   reachable: { ok: true, value: 'it answers' },
   ssh: { program: '/usr/bin/ssh', key: 'none', knownHosts: 'github.com ssh-ed25519 AAAA' },
+  certificates: '/etc/ssl/certs/ca-certificates.crt',
   rootWritable: { ok: true, value: null },
   freeBytes: known(800 * 1024 ** 3),
   python: { ok: true, value: '3.11.7' },
@@ -36,7 +38,7 @@ const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({
   ...change,
 });
 
-const failed = (message: string) => ({ ok: false as const, message, help: 'do something' });
+const failed = (message: string, code: ErrorCode = 'INTERNAL') => ({ ok: false as const, code, message, help: 'do something' });
 const config = (input: Parameters<typeof aConfig>[0]) => aConfig({ gpu: { mode: 'actual' }, ...input });
 const stranger = (tcpPort: number, pid: number | null = 991) => ({
   ok: true as const,
@@ -125,6 +127,13 @@ describe('diagnose', () => {
       'warn git',
       'not found',
     ],
+    [
+      'no certificates, repository does not answer',
+      { certificates: null, reachable: failed('no') },
+      'fail certificates',
+      'comfyui.repository',
+    ],
+    ['no certificates, repository not asked', { certificates: null, reachable: null }, 'fail certificates', 'https'],
     [
       'ssh without key',
       { repositories: withSsh, ssh: { program: '/usr/bin/ssh', key: 'none', knownHosts: 'git.example ssh-ed25519 A' } },
@@ -257,6 +266,31 @@ describe('diagnose', () => {
     );
     expect(found.filter(({ status }) => status !== 'ok')).toEqual([]);
     expect(found.map(({ check }) => check)).not.toContain('torch');
+  });
+});
+
+describe('certificates', () => {
+  it.each([
+    ['the repository answers all the same', { reachable: { ok: true as const, value: 'it answers' } }],
+    ['nothing is reached over https', { repositories: [{ label: 'pack x', url: 'file:///srv/x' }], reachable: null }],
+  ])('are not missed where %s', (_, change) => {
+    expect(diagnose(facts({ certificates: null, ...change })).map(({ check }) => check)).not.toContain('certificates');
+  });
+});
+
+describe('packages that mend it', () => {
+  it('are named for what is missing, not for what fails otherwise', () => {
+    const packagesOf = (change: Partial<DoctorFacts>) => diagnose(facts(change)).flatMap(({ debianPackage }) => debianPackage ?? []);
+    expect(
+      packagesOf({
+        programs: { uv: null, ps: null },
+        python: failed('no python', 'PYTHON_MISSING'),
+        git: failed('no git', 'GIT_MISSING'),
+        certificates: null,
+        reachable: null,
+      }),
+    ).toEqual(['procps', 'python3', 'git', 'ca-certificates']);
+    expect(packagesOf({ python: failed('it hangs', 'TIMED_OUT'), git: failed('it hangs', 'TIMED_OUT') })).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HostStep } from '../../../src/domain/host.ts';
 import { placed } from '../../../src/plan/host-layout.ts';
-import { fatalFindings, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../src/plan/host-refusals.ts';
+import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../src/plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host-setup.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 import { aDoctorDocument } from '../../support/machine-documents.ts';
@@ -314,5 +314,14 @@ describe('fatalFindings', () => {
     const finding = (check: string, status: 'ok' | 'fail') => ({ check, status, message: 'm', help: null });
     const findings = [finding('python', 'fail'), finding('repository', 'fail'), finding('git', 'ok'), finding('ports', 'fail')];
     expect(fatalFindings(aDoctorDocument({ findings })).map(({ check }) => check)).toEqual(['python']);
+  });
+});
+
+describe('helpForHeld', () => {
+  it('has the packages of all findings in one line', () => {
+    const lack = (check: string, debianPackage: string) => ({ check, status: 'fail' as const, message: 'm', help: 'h', debianPackage });
+    const held = helpForHeld([lack('ps', 'procps'), lack('git', 'git'), { check: 'root', status: 'fail', message: 'm', help: 'h' }]);
+    expect(held).toContain('apt-get install --no-install-recommends procps git)');
+    expect(helpForHeld([{ check: 'root', status: 'fail', message: 'm', help: 'h' }])).toMatch(/^mend what is named above/);
   });
 });
