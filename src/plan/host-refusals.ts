@@ -12,6 +12,7 @@ import {
   isOurs,
   mgpuOf,
   STATE,
+  UNIT_FILES,
   UNITS,
   unitFileOf,
 } from './host-layout.ts';
@@ -93,7 +94,7 @@ function refuseRoot(root: string, { places, paths }: HostFacts): void {
 /** A program, unit or shim of that name that set-up did not write is somebody else's. */
 function refuseOthers({ prefix, program, legacy }: SetupWish, { paths }: HostFacts, force: boolean): void {
   const isNoFile = (path: HostPath | null | undefined): boolean => path != null && (path.kind === 'directory' || path.kind === 'other');
-  const files = [binaryOf(prefix), ...UNITS.map(unitFileOf), ...(legacy === null ? [] : [INIT_SCRIPT, mgpuOf(prefix)])];
+  const files = [binaryOf(prefix), ...UNIT_FILES.map(unitFileOf), ...(legacy === null ? [] : [INIT_SCRIPT, mgpuOf(prefix)])];
   const wrong =
     files.find((path) => isNoFile(paths[path])) ??
     [CONFIGURATION, STATE, COMFYUI_HOME].find((path) => paths[path] != null && paths[path]?.kind !== 'directory');

@@ -12,7 +12,6 @@ import {
   CONFIGURATION_FILE,
   INIT_SCRIPT,
   mgpuOf,
-  PM2_UNIT,
   PROGRAM,
   PUBLIC_FILE,
   placed,
@@ -20,6 +19,7 @@ import {
   rights,
   SECRETS_FILE,
   STATE,
+  UNIT_FILES,
   UNITS,
   unitFileOf,
 } from './host-layout.ts';
@@ -59,7 +59,7 @@ export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' 
       binaryOf(prefix),
       mgpuOf(prefix),
       ...('file' in program ? [program.file] : []),
-      ...UNITS.map(unitFileOf),
+      ...UNIT_FILES.map(unitFileOf),
       INIT_SCRIPT,
     ]),
   ],
@@ -67,6 +67,12 @@ export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' 
   places: [root, `${prefix}/bin`, STATE, CONFIGURATION],
   tools: ['useradd', 'groupadd', 'usermod', 'getent', 'systemctl'],
 });
+
+const UNIT_WHYS: Readonly<Record<(typeof UNIT_FILES)[number], string>> = {
+  'comfy-pm2.service': 'hosts ComfyUI, and outlives the agent',
+  'comfy-agent.path': 'starts the agent after an edit of what it could not start with',
+  'comfy-agent.service': 'starts the agent at boot, and again when it ends',
+};
 
 interface Wanted {
   readonly path: string;
@@ -82,12 +88,12 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const { root, prefix } = wish;
   const binary = binaryOf(prefix);
   const owner = agentOwner(wish.units[AGENT_UNIT] ?? '');
-  const units = UNITS.map(
+  const units = UNIT_FILES.map(
     (unit): Wanted => ({
       path: unitFileOf(unit),
       content: placed(wish.units[unit] ?? '', { prefix, root }),
       rights: PUBLIC_FILE,
-      why: unit === PM2_UNIT ? 'hosts ComfyUI, and outlives the agent' : 'starts the agent at boot, and again when it ends',
+      why: UNIT_WHYS[unit],
     }),
   );
   const program = programSteps(wish, facts);

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { AgentError, ExitCode } from '../../domain/errors.ts';
 import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host.ts';
 import { completedConfiguration, newConfiguration } from '../../plan/host-configuration.ts';
-import { CONFIGURATION_FILE, DEFAULT_PREFIX, MARK, UNITS } from '../../plan/host-layout.ts';
+import { CONFIGURATION_FILE, DEFAULT_PREFIX, MARK, UNIT_FILES } from '../../plan/host-layout.ts';
 import { fatalFindings, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../plan/host-setup.ts';
 import { findAgent } from '../connect.ts';
@@ -88,7 +88,7 @@ async function wishOf(context: Context, options: Options, prefix: string): Promi
       });
   }
   requirePlainPath(config.root, '--root');
-  const units = await Promise.all(UNITS.map(async (unit) => [unit, await host.asset(`systemd/${unit}`)] as const));
+  const units = await Promise.all(UNIT_FILES.map(async (unit) => [unit, await host.asset(`systemd/${unit}`)] as const));
   const legacy = isSet(options, 'legacy')
     ? { initScript: await host.asset('legacy/comfyui'), mgpu: await host.asset('legacy/mgpu') }
     : null;

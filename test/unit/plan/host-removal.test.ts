@@ -14,7 +14,7 @@ const wish: SetupWish = {
   program: { file: '/media/usb/agent' },
   configuration: newConfiguration('/workspace'),
   secrets: 'AGENT_TOKEN=x\n',
-  units: { 'comfy-pm2.service': '[Unit]\n', 'comfy-agent.service': '[Unit]\n' },
+  units: { 'comfy-pm2.service': '[Unit]\n', 'comfy-agent.path': '[Path]\n', 'comfy-agent.service': '[Unit]\n' },
   legacy: { initScript: '#!/bin/sh\n', mgpu: '#!/bin/sh\n' },
   start: true,
 };
@@ -47,6 +47,7 @@ describe('planRemoval', () => {
       'remove /usr/local/bin/mgpu',
       'remove /usr/local/bin/agent',
       'remove /etc/systemd/system/comfy-agent.service',
+      'remove /etc/systemd/system/comfy-agent.path',
       'remove /etc/systemd/system/comfy-pm2.service',
       'systemd',
       'remove user comfy-agent',

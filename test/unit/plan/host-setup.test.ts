@@ -13,7 +13,7 @@ const wish: SetupWish = {
   program: { file: '/media/usb/agent' },
   configuration: 'root: /workspace\n',
   secrets: 'AGENT_TOKEN=x\n',
-  units: { 'comfy-pm2.service': UNIT, 'comfy-agent.service': UNIT },
+  units: { 'comfy-pm2.service': UNIT, 'comfy-agent.path': '[Path]\n', 'comfy-agent.service': UNIT },
   legacy: null,
   start: true,
 };
@@ -53,6 +53,7 @@ describe('planSetup', () => {
       'file /etc/comfy-agent/agent.yaml',
       'file /etc/comfy-agent/agent.env',
       'file /etc/systemd/system/comfy-pm2.service',
+      'file /etc/systemd/system/comfy-agent.path',
       'file /etc/systemd/system/comfy-agent.service',
       'systemd',
       'enable comfy-pm2.service, comfy-agent.service',
