@@ -20,8 +20,22 @@ export async function locate(host: CliHost, selection: Selection): Promise<Locat
     named !== null ? [posix.resolve(host.workingDirectory, named)] : [SYSTEM_FILE, ...(root === null ? [] : [`${root}/agent.yaml`])];
   const quick = root === null ? null : quickLocation({ ...question, fileText: await firstText(candidates, named !== null) });
   if (quick !== null) return ofSystem(quick);
-  const { layout } = await host.readConfiguration(selection);
-  return ofSystem({ root: layout.root, state: layout.state, socket: layout.socket });
+  try {
+    const { layout } = await host.readConfiguration(selection);
+    return await ofSystem({ root: layout.root, state: layout.state, socket: layout.socket });
+  } catch (error) {
+    // The file may refer to variables that only the service has, or be a bad edit that the running agent did not take.
+    const running = named === null && rootFlag === null ? await toldBySystem().catch(() => null) : null;
+    if (running === null) throw error;
+    return running;
+  }
+}
+
+/** What the machine's agent wrote about itself; null: nothing of use. @throws of the file system */
+async function toldBySystem(): Promise<Location | null> {
+  const told = JSON.parse(await readFile(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
+  const { root, state, socket } = told ?? {};
+  return typeof root === 'string' && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : null;
 }
 
 /**
@@ -36,9 +50,8 @@ async function ofSystem(location: Location): Promise<Location> {
   );
   if (isThere) return location;
   try {
-    const told = JSON.parse(await readFile(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
-    const { root, state, socket } = told ?? {};
-    return root === location.root && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : location;
+    const told = await toldBySystem();
+    return told !== null && told.root === location.root ? told : location;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     // The root by default is the one that a service has; any other may be an agent of one's own.

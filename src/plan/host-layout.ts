@@ -52,7 +52,7 @@ export const USER_COMMENT = 'made by agent setup';
 export function placed(text: string, { prefix, root }: { readonly prefix: string; readonly root: string }): string {
   const here = text
     .replaceAll(new RegExp(`${SHIPPED_PREFIX}/bin/(?=(?:agent|mgpu)\\b)`, 'g'), `${prefix}/bin/`)
-    .replaceAll(new RegExp(`(?<![\\w./-])${SHIPPED_ROOT}(?![\\w.-])`, 'g'), root);
+    .replaceAll(new RegExp(`(?<![\\w./]|[\\w./]-)${SHIPPED_ROOT}(?![\\w.-])`, 'g'), root);
   const [first = '', ...rest] = here.split('\n');
   return first.startsWith('#!') ? [first, `# ${MARK}`, ...rest].join('\n') : `# ${MARK}\n${here}`;
 }

@@ -23,6 +23,7 @@ import {
   UNITS,
   unitFileOf,
 } from './host-layout.ts';
+import { placedUnit } from './host-units.ts';
 import { userSteps } from './host-users.ts';
 import { step } from './host-words.ts';
 
@@ -32,6 +33,9 @@ export interface SetupWish {
   readonly prefix: string;
   /** The program: a file to copy, or the text of a script that starts it where it was built. */
   readonly program: { readonly file: string } | { readonly text: string };
+  /** Paths outside of the root that the configuration or the program names; those that ComfyUI writes to. */
+  readonly readable: readonly string[];
+  readonly writable: readonly string[];
   /** agent.yaml as it should be: what is there, completed. */
   readonly configuration: string;
   /** agent.env where there is none. */
@@ -91,7 +95,7 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const units = UNIT_FILES.map(
     (unit): Wanted => ({
       path: unitFileOf(unit),
-      content: placed(wish.units[unit] ?? '', { prefix, root }),
+      content: placedUnit(wish.units[unit] ?? '', wish, facts),
       rights: PUBLIC_FILE,
       why: UNIT_WHYS[unit],
     }),

@@ -12,6 +12,8 @@ const wish: SetupWish = {
   root: '/workspace',
   prefix: '/usr/local',
   program: { file: '/media/usb/agent' },
+  readable: [],
+  writable: [],
   configuration: newConfiguration('/workspace'),
   secrets: 'AGENT_TOKEN=x\n',
   units: { 'comfy-pm2.service': '[Unit]\n', 'comfy-agent.path': '[Path]\n', 'comfy-agent.service': '[Unit]\n' },
