@@ -1,5 +1,7 @@
+import { createClock } from './adapters/clock.ts';
 import { createServiceManager, type ServiceEnvironment } from './adapters/service-manager.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
+import { SYSTEM_SECRETS } from './domain/access.ts';
 import type { VersionDocument } from './domain/agent.ts';
 import type { Config, Layout } from './domain/config.ts';
 import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
@@ -8,10 +10,12 @@ import { endLeftChildren } from './engine/left-children.ts';
 import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
+import { orRefuse } from './engine/refused-start.ts';
 import { ServiceReports } from './engine/service-reports.ts';
 import { socketRights } from './engine/socket-rights.ts';
 import { openState } from './engine/state-version.ts';
 import { awaitProof } from './engine/upgrade-proof.ts';
+import { quickLocation } from './plan/quick-location.ts';
 import { stopDrainMs } from './plan/stop-grace.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
@@ -45,10 +49,24 @@ const INIT_WARNING =
  * that a probe gets the truth from the first second.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { files, request, service, stop } = options;
+  const source = new ConfigurationSource(files, request);
+  const location = quickLocation({ ...request, rootFlag: source.rootFlag(), fileText: null });
+  const refused = {
+    manager: service.socket === null ? null : createServiceManager({ service, onDeaf: () => undefined }),
+    files,
+    clock: createClock(),
+    watched: [...source.candidates(), SYSTEM_SECRETS],
+    stateDirectory: location?.state ?? null,
+    stop,
+  };
+  await orRefuse(refused, () => serve(options, source));
+}
+
+async function serve(options: DaemonOptions, source: ConfigurationSource): Promise<void> {
   const { files, version, pid, stop, stopNow } = options;
 
   // 1. What is wanted, and where.
-  const source = new ConfigurationSource(files, options.request);
   const configuration = await source.load();
   const { config, layout, secrets } = configuration;
   await prepareRoot(files, layout, config.users);

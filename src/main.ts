@@ -80,13 +80,9 @@ const host: CliHost = {
       process.off('SIGTERM', listener);
     };
   },
-  readConfiguration: async (selection) => (await import('./local.ts')).readConfiguration(selection, context()),
+  readConfiguration: async (selection, others) => (await import('./local.ts')).readConfiguration(selection, context(others)),
   startInProcess: async (options) => (await import('./local.ts')).startInProcess(options, context()),
-  doctor: async (selection, path) =>
-    (await import('./local.ts')).doctor(
-      selection,
-      path === undefined ? context() : { ...context(), environment: { ...environment, PATH: path } },
-    ),
+  doctor: async (selection, others) => (await import('./local.ts')).doctor(selection, context(others)),
   program: isSea() ? { file: process.execPath } : { command: [process.execPath, process.argv[1] ?? ''] },
   programs: async () => (await import('./adapters/programs.ts')).createPrograms({ environment, pid: process.pid }),
   system: async () => (await import('./adapters/host.ts')).createHostSystem(),
@@ -123,7 +119,13 @@ const host: CliHost = {
   },
 };
 
-const context = () => ({ environment, workingDirectory: process.cwd(), version, pid: process.pid, daemonCommand });
+const context = (others: CliHost['environment'] = environment) => ({
+  environment: others,
+  workingDirectory: process.cwd(),
+  version,
+  pid: process.pid,
+  daemonCommand,
+});
 
 async function main(): Promise<number> {
   // Some packages print whole environments when asked to debug.

@@ -25,7 +25,8 @@ export function readServiceEnvironment(environment: Readonly<Record<string, stri
 }
 
 const LIMIT_MS = 10_000;
-const STATUS_LIMIT = 256;
+/** One line of `systemctl status`: a place, what is wrong there and what to do. */
+const STATUS_LIMIT = 480;
 
 const PHASES = { ready: ['READY=1'], stopping: ['STOPPING=1'] } as const;
 

@@ -57,8 +57,11 @@ export interface CliHost {
   readonly version: VersionDocument;
   /** Called for each SIGINT and SIGTERM while a listener is there; answers with how to stop listening. */
   onInterrupt(listener: () => void): () => void;
-  /** @throws AgentError CONFIG_INVALID with `details.problems`, CONFIG_NOT_FOUND */
-  readConfiguration(selection: Selection): Promise<CliConfiguration>;
+  /**
+   * @param environment in place of the environment of this program
+   * @throws AgentError CONFIG_INVALID with `details.problems`, CONFIG_NOT_FOUND
+   */
+  readConfiguration(selection: Selection, environment?: Readonly<Record<string, string | undefined>>): Promise<CliConfiguration>;
   /** `agent run`: resolves when the daemon has ended. It handles signals by itself. */
   runDaemon(options: Selection & { readonly quiet: boolean; readonly verbose: boolean }): Promise<ExitCode>;
   /**
@@ -71,9 +74,9 @@ export interface CliHost {
   deploy(request: DeployRequest, onChange: (host: DeployHost) => void, signal: AbortSignal): Promise<readonly DeployHost[]>;
   /**
    * Looks without a usable root and with a bad configuration too: both are findings.
-   * @param path where programs are looked for in place of the environment's PATH
+   * @param environment in place of the environment of this program: that of a service
    */
-  doctor(selection: Selection, path?: string): Promise<DoctorDocument>;
+  doctor(selection: Selection, environment?: Readonly<Record<string, string>>): Promise<DoctorDocument>;
   readonly program: CliProgram;
   system(): Promise<CliSystem>;
   /** For `agent upgrade`. */

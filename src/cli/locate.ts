@@ -21,8 +21,31 @@ export async function locate(host: CliHost, selection: Selection): Promise<Locat
     named !== null ? [posix.resolve(host.workingDirectory, named)] : [SYSTEM_FILE, ...(root === null ? [] : [`${root}/agent.yaml`])];
   const quick = root === null ? null : quickLocation({ ...question, fileText: await firstText(candidates, named !== null) });
   if (quick !== null) return ofSystem(quick);
-  const { layout } = await host.readConfiguration(selection);
-  return ofSystem({ root: layout.root, state: layout.state, socket: layout.socket });
+  try {
+    const { layout } = await host.readConfiguration(selection);
+    return await ofSystem({ root: layout.root, state: layout.state, socket: layout.socket });
+  } catch (error) {
+    // The file may refer to variables that only the service has, or be a bad edit that the running agent did not take.
+    if (named !== null || rootFlag !== null) throw error;
+    const running = attempt(toldBySystem);
+    if (running === null) throw error;
+    return running;
+  }
+}
+
+const attempt = <T>(ask: () => T): T | null => {
+  try {
+    return ask();
+  } catch {
+    return null;
+  }
+};
+
+/** What the machine's agent wrote about itself; null: nothing of use. @throws of the file system */
+function toldBySystem(): Location | null {
+  const told = JSON.parse(readFileSync(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
+  const { root, state, socket } = told ?? {};
+  return typeof root === 'string' && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : null;
 }
 
 /**
@@ -33,9 +56,8 @@ async function ofSystem(location: Location): Promise<Location> {
   if (location.socket !== socketOf(`${location.root}/run`).path) return location;
   if (isThere(location.socket)) return location;
   try {
-    const told = JSON.parse(readFileSync(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
-    const { root, state, socket } = told ?? {};
-    return root === location.root && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : location;
+    const told = toldBySystem();
+    return told !== null && told.root === location.root ? told : location;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     // The root by default is the one that a service has; any other may be an agent of one's own.

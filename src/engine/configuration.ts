@@ -1,6 +1,6 @@
 import type { Layout } from '../domain/config.ts';
 import { AgentError } from '../domain/errors.ts';
-import { configurationFile } from '../plan/config-location.ts';
+import { type ConfigCandidate, configurationFile } from '../plan/config-location.ts';
 import { readConfiguration, toError } from '../plan/configuration.ts';
 import { layoutOf } from '../plan/layout.ts';
 import type { Files } from '../ports.ts';
@@ -90,24 +90,21 @@ export class ConfigurationSource {
 
   /** Files whose change is worth a look: the configuration wherever it may appear, and the operator's input files. */
   watched({ layout }: { readonly layout: Layout }): readonly string[] {
-    const candidates = configurationFile({
-      flag: this.#request.file,
-      root: this.#rootFlag(),
-      environment: this.#request.environment,
-      workingDirectory: this.#request.workingDirectory,
-    });
-    return [
-      ...candidates.map((candidate) => candidate.path),
-      layout.configNodes,
-      layout.directoryConfig,
-      layout.staticModels,
-      layout.lockFile,
-    ];
+    return [...this.candidates(), layout.configNodes, layout.directoryConfig, layout.staticModels, layout.lockFile];
+  }
+
+  /** Where the configuration file may lie. */
+  candidates(): readonly string[] {
+    return this.#places().map(({ path }) => path);
+  }
+
+  #places(): readonly ConfigCandidate[] {
+    const { file, environment, workingDirectory } = this.#request;
+    return configurationFile({ flag: file, root: this.rootFlag(), environment, workingDirectory });
   }
 
   async #readFile(): Promise<{ readonly path: string; readonly text: string } | null> {
-    const { file, environment, workingDirectory } = this.#request;
-    for (const { path, required } of configurationFile({ flag: file, root: this.#rootFlag(), environment, workingDirectory })) {
+    for (const { path, required } of this.#places()) {
       const text = await this.#files.readText(path);
       if (text !== null) return { path, text };
       if (required) throw new AgentError('CONFIG_NOT_FOUND', `${path} does not exist`);
@@ -128,7 +125,8 @@ export class ConfigurationSource {
     return token;
   }
 
-  #rootFlag(): string | null {
+  /** `--root`. */
+  rootFlag(): string | null {
     const root = this.#request.flags.find((flag) => flag.key === 'root')?.value;
     return typeof root === 'string' ? root : null;
   }

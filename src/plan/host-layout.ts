@@ -8,8 +8,12 @@ import type { HostRights } from '../domain/host.ts';
 export const COMFYUI_USER = 'comfyui';
 export const PM2_UNIT = 'comfy-pm2.service';
 export const AGENT_UNIT = 'comfy-agent.service';
+/** Starts the agent after an edit of what it could not start with; comes and goes with it. */
+const AGENT_PATH = 'comfy-agent.path';
 /** In the order in which they start. */
 export const UNITS = [PM2_UNIT, AGENT_UNIT] as const;
+/** All files of units. */
+export const UNIT_FILES = [PM2_UNIT, AGENT_PATH, AGENT_UNIT] as const;
 
 export const CONFIGURATION = SYSTEM_CONFIGURATION;
 export const CONFIGURATION_FILE = SYSTEM_FILE;
@@ -48,7 +52,7 @@ export const USER_COMMENT = 'made by agent setup';
 export function placed(text: string, { prefix, root }: { readonly prefix: string; readonly root: string }): string {
   const here = text
     .replaceAll(new RegExp(`${SHIPPED_PREFIX}/bin/(?=(?:agent|mgpu)\\b)`, 'g'), `${prefix}/bin/`)
-    .replaceAll(new RegExp(`(?<![\\w./-])${SHIPPED_ROOT}(?![\\w.-])`, 'g'), root);
+    .replaceAll(new RegExp(`(?<![\\w./]|[\\w./]-)${SHIPPED_ROOT}(?![\\w.-])`, 'g'), root);
   const [first = '', ...rest] = here.split('\n');
   return first.startsWith('#!') ? [first, `# ${MARK}`, ...rest].join('\n') : `# ${MARK}\n${here}`;
 }

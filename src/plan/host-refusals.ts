@@ -1,10 +1,8 @@
-import { AGENT_USER } from '../domain/access.ts';
 import type { DoctorDocument, Finding } from '../domain/doctor.ts';
 import { AgentError } from '../domain/errors.ts';
 import type { HostFacts, HostPath } from '../domain/host.ts';
 import {
   AGENT_UNIT,
-  ancestorsOf,
   binaryOf,
   COMFYUI_HOME,
   CONFIGURATION,
@@ -12,10 +10,12 @@ import {
   isOurs,
   mgpuOf,
   STATE,
+  UNIT_FILES,
   UNITS,
   unitFileOf,
 } from './host-layout.ts';
 import type { SetupWish } from './host-setup.ts';
+import { closedAbove } from './host-units.ts';
 
 /** Filesystems whose locks and sockets depend on another machine, as the kernel names them. */
 const NETWORK =
@@ -83,17 +83,12 @@ function refuseRoot(root: string, { places, paths }: HostFacts): void {
   const present = paths[root];
   if (present != null && present.kind !== 'directory')
     throw new AgentError('ROOT_UNSUITABLE', `${root} is there and is not a directory`, { help: 'name the directory itself with --root' });
-  const closed = ancestorsOf(root).find((path) => paths[path]?.kind === 'directory' && ((paths[path]?.mode ?? 0) & 0o001) === 0);
-  if (closed !== undefined)
-    throw new AgentError('ROOT_UNSUITABLE', `${closed} lets nobody else in, so ${AGENT_USER} could not reach ${root}`, {
-      help: `choose another root with --root, or \`chmod o+x ${closed}\``,
-    });
 }
 
 /** A program, unit or shim of that name that set-up did not write is somebody else's. */
 function refuseOthers({ prefix, program, legacy }: SetupWish, { paths }: HostFacts, force: boolean): void {
   const isNoFile = (path: HostPath | null | undefined): boolean => path != null && (path.kind === 'directory' || path.kind === 'other');
-  const files = [binaryOf(prefix), ...UNITS.map(unitFileOf), ...(legacy === null ? [] : [INIT_SCRIPT, mgpuOf(prefix)])];
+  const files = [binaryOf(prefix), ...UNIT_FILES.map(unitFileOf), ...(legacy === null ? [] : [INIT_SCRIPT, mgpuOf(prefix)])];
   const wrong =
     files.find((path) => isNoFile(paths[path])) ??
     [CONFIGURATION, STATE, COMFYUI_HOME].find((path) => paths[path] != null && paths[path]?.kind !== 'directory');
@@ -136,7 +131,9 @@ export function setupNotes({ root, prefix, program, start }: SetupWish, facts: H
     const { filesystem } = places[path] ?? { filesystem: '' };
     return NETWORK.test(filesystem) ? filesystem : null;
   };
+  const closed = closedAbove(root, facts);
   return [
+    ...(closed === null ? [] : [`${closed} lets nobody else in, and stays so: the units alone see ${root}`]),
     ...(network(root) === null ? [] : [`${root} is on ${network(root)}; state and sockets stay on the local disk (${STATE})`]),
     ...(network(STATE) === null
       ? []

@@ -11,6 +11,7 @@ import {
   isOurs,
   mgpuOf,
   STATE,
+  UNIT_FILES,
   UNITS,
   USER_COMMENT,
   unitFileOf,
@@ -58,7 +59,7 @@ export const removalQuestion = ({ layout, prefix }: Pick<RemovalWish, 'layout' |
   groups: [AGENT_USER, COMFYUI_USER],
   paths: [
     ...new Set([
-      ...UNITS.map(unitFileOf),
+      ...UNIT_FILES.map(unitFileOf),
       binaryOf(prefix),
       mgpuOf(prefix),
       INIT_SCRIPT,
@@ -81,8 +82,7 @@ export const removalQuestion = ({ layout, prefix }: Pick<RemovalWish, 'layout' |
 export function planRemoval({ layout, prefix, purge }: RemovalWish, facts: HostFacts): RemovalPlan {
   const { paths, units, users } = facts;
   const isThere = (path: string): boolean => paths[path] != null;
-  const backwards = UNITS.toReversed();
-  const ourUnits = backwards.filter((unit) => isOurs(paths[unitFileOf(unit)]?.head ?? null));
+  const ourUnits = UNIT_FILES.toReversed().filter((unit) => isOurs(paths[unitFileOf(unit)]?.head ?? null));
   const running = ourUnits.filter((unit) => units[unit]?.isActive === true);
   const enabled = ourUnits.filter((unit) => units[unit]?.isEnabled === true);
   const shims = [INIT_SCRIPT, mgpuOf(prefix)].filter((path) => isOurs(paths[path]?.head ?? null));

@@ -12,7 +12,6 @@ import {
   CONFIGURATION_FILE,
   INIT_SCRIPT,
   mgpuOf,
-  PM2_UNIT,
   PROGRAM,
   PUBLIC_FILE,
   placed,
@@ -20,9 +19,11 @@ import {
   rights,
   SECRETS_FILE,
   STATE,
+  UNIT_FILES,
   UNITS,
   unitFileOf,
 } from './host-layout.ts';
+import { placedUnit } from './host-units.ts';
 import { userSteps } from './host-users.ts';
 import { step } from './host-words.ts';
 
@@ -32,6 +33,9 @@ export interface SetupWish {
   readonly prefix: string;
   /** The program: a file to copy, or the text of a script that starts it where it was built. */
   readonly program: { readonly file: string } | { readonly text: string };
+  /** Paths outside of the root that the configuration or the program names; those that ComfyUI writes to. */
+  readonly readable: readonly string[];
+  readonly writable: readonly string[];
   /** agent.yaml as it should be: what is there, completed. */
   readonly configuration: string;
   /** agent.env where there is none. */
@@ -59,7 +63,7 @@ export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' 
       binaryOf(prefix),
       mgpuOf(prefix),
       ...('file' in program ? [program.file] : []),
-      ...UNITS.map(unitFileOf),
+      ...UNIT_FILES.map(unitFileOf),
       INIT_SCRIPT,
     ]),
   ],
@@ -67,6 +71,12 @@ export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' 
   places: [root, `${prefix}/bin`, STATE, CONFIGURATION],
   tools: ['useradd', 'groupadd', 'usermod', 'getent', 'systemctl'],
 });
+
+const UNIT_WHYS: Readonly<Record<(typeof UNIT_FILES)[number], string>> = {
+  'comfy-pm2.service': 'hosts ComfyUI, and outlives the agent',
+  'comfy-agent.path': 'starts the agent after an edit of what it could not start with',
+  'comfy-agent.service': 'starts the agent at boot, and again when it ends',
+};
 
 interface Wanted {
   readonly path: string;
@@ -82,12 +92,12 @@ export function planSetup(wish: SetupWish, facts: HostFacts): HostStep[] {
   const { root, prefix } = wish;
   const binary = binaryOf(prefix);
   const owner = agentOwner(wish.units[AGENT_UNIT] ?? '');
-  const units = UNITS.map(
+  const units = UNIT_FILES.map(
     (unit): Wanted => ({
       path: unitFileOf(unit),
-      content: placed(wish.units[unit] ?? '', { prefix, root }),
+      content: placedUnit(wish.units[unit] ?? '', wish, facts),
       rights: PUBLIC_FILE,
-      why: unit === PM2_UNIT ? 'hosts ComfyUI, and outlives the agent' : 'starts the agent at boot, and again when it ends',
+      why: UNIT_WHYS[unit],
     }),
   );
   const program = programSteps(wish, facts);

@@ -102,7 +102,7 @@ describe('systemd-notify', () => {
     const [state] = await heard(1);
     expect(state?.alive).toBeUndefined();
     expect(state?.status).toMatch(/^two WATCHDOG=1 x+$/);
-    expect(state?.status?.length).toBe(256);
+    expect(state?.status?.length).toBe(480);
   });
 
   it.skipIf(!hasProgram)('one that does not hear is told once, and nothing rejects', async () => {

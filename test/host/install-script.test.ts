@@ -114,15 +114,11 @@ describe.skipIf(refusal !== null)(`install.sh${refusal === null ? '' : ` (${refu
     expect((await script('cat /etc/systemd/system/comfy-agent.service')).stdout).toContain('ExecStart=/opt/comfy/bin/agent run');
   });
 
-  it('refuses a root that takes no links, and one that others cannot enter', async () => {
-    await script('mkdir -p /queue /home/me && mount -t mqueue none /queue && chmod 700 /home/me');
+  it('refuses a root that takes no links', async () => {
+    await script('mkdir -p /queue && mount -t mqueue none /queue');
     expect(await install('--no-start', '--root', '/queue')).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/ROOT_UNSUITABLE\].*mqueue.*symbolic links/),
-    });
-    expect(await install('--no-start', '--root', '/home/me/comfy')).toMatchObject({
-      code: 1,
-      stderr: expect.stringMatching(/\/home\/me lets nobody else in/),
     });
     expect(room.changes()).toEqual([]);
   });

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SetupDocument } from '../../src/domain/host.ts';
+import { readEnvironmentFile } from '../../src/plan/service-environment.ts';
 import { eventually } from '../support/eventually.ts';
 import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
 import { whyNoSystemd } from '../support/systemd-machine.ts';
@@ -17,14 +18,35 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
   let machine: FreshMachine;
   beforeAll(async () => {
     machine = await aFreshMachine();
-    await machine.write('/etc/comfy-agent/agent.env', SECRETS, 0o600);
+    // Run without a Python the agent could do nothing.
+    await machine.write('/etc/comfy-agent/agent.env', `${SECRETS}PYTHON=/nonexistent/python3\nexport NUM_GPUS=3\n`, 0o600);
   });
   afterAll(() => machine?.close());
 
-  // The doctor looks for the repository that the configuration names; here it is the simulator.
-  const setup = (...args: string[]) =>
-    machine.run(['env', 'COMFYUI_REPO=simulator:', 'MOCK_GPU=1', ...machine.program, 'setup', ...args], { limitMs: 150_000 });
+  const setup = (...args: string[]) => machine.run([...machine.program, 'setup', ...args], { limitMs: 150_000 });
   const rightsOf = async (path: string): Promise<string> => (await machine.must('stat', '-c', '%a %U:%G', path)).trim();
+
+  it('looks at the machine with the environment that its units will have', async () => {
+    const { code, stderr } = await setup();
+    expect({ code, stderr }).toEqual({ code: 5, stderr: expect.stringMatching(/\/nonexistent\/python3[\s\S]*error\[HELD\].*: python\n/) });
+    expect(stderr).not.toContain('simulator:');
+    expect(existsSync(machine.at('/etc/systemd/system/comfy-agent.service'))).toBe(false);
+    await machine.write('/etc/comfy-agent/agent.env', SECRETS, 0o600);
+  });
+
+  it('reads that file as systemd does', async () => {
+    const text =
+      '# a=1\nA1=plain\nA2= two words \nA3="a \\"b\\" $c \\d"\nA4=\'it\\n$d\'\nA5=x#y\nexport A6=no\nA7=one\\\ntwo\nA8=a\\ b\\$\nA9="x"y\'z\'\n; A10=1 \\\nA11=1\nA12=\n  A13=in\nA14=a"b"\n';
+    await machine.write('/root/trial.env', text);
+    const told = await machine.must('systemd-run', '--wait', '--pipe', '--quiet', '-p', 'EnvironmentFile=/root/trial.env', 'env', '-0');
+    const theirs = Object.fromEntries(
+      told
+        .split('\0')
+        .filter((entry) => /^A\d+=/.test(entry))
+        .map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]),
+    );
+    expect(readEnvironmentFile(text).variables).toEqual(theirs);
+  });
 
   it('makes a machine that serves, with one command', async () => {
     const { code, stdout, stderr } = await setup();
@@ -52,6 +74,18 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     expect((await machine.instances()).map(({ pid }) => pid)).toEqual(pids);
     const document = JSON.parse((await setup('--json', '--dry-run')).stdout) as SetupDocument;
     expect(document).toMatchObject({ root: '/workspace', done: false, steps: [] });
+  });
+
+  it('takes a configuration that refers to variables of the units', async () => {
+    const file = '/etc/comfy-agent/agent.yaml';
+    const before = readFileSync(machine.at(file), 'utf8');
+    await machine.write('/etc/comfy-agent/agent.env', `${SECRETS}WHEELS=/srv/wheels\n`, 0o600);
+    await machine.must('systemctl', 'restart', 'comfy-agent');
+    await machine.must('sh', '-c', `echo 'python: { findLinks: ["\${WHEELS}"] }' >>${file}`);
+    expect(await setup()).toMatchObject({ code: 0, stdout: 'nothing is to be done: this machine is set up\n' });
+    await machine.untilReady(2);
+    expect(await machine.run(['agent', 'status'])).toMatchObject({ code: 0 });
+    await machine.must('sh', '-c', `printf '%s' '${before}' >${file}`);
   });
 
   it('mends what was changed, and ComfyUI does not notice', async () => {

@@ -111,6 +111,47 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
     expect(await pidsOf()).toEqual(readyPids);
   });
 
+  const FILE = '/etc/comfy-agent/agent.yaml';
+  const SECRETS = '/etc/comfy-agent/agent.env';
+  it.each([
+    ['file', FILE, '# of the operator\ngpu:\n  pin: sideways\n', 'health: { minReady: 2 }\n', /agent\.yaml:3: gpu\.pin: .*sideways.*uuid/],
+    ['environment', SECRETS, `${ENVIRONMENT}COMFYUI_PIN=sideways\n`, ENVIRONMENT, /COMFYUI_PIN: gpu\.pin: .*sideways.*uuid/],
+  ])('an invalid %s keeps the agent down until it is mended, and the instances go on', async (_, path, bad, good, words) => {
+    await machine.write(path, bad);
+    const refused = await machine.run(['systemctl', 'restart', 'comfy-agent']);
+    const failedAt = performance.now();
+    expect(refused.code).toBe(1);
+    expect(await machine.property('comfy-agent', 'ActiveState')).toBe('failed');
+    expect(await machine.property('comfy-agent', 'StatusText')).toMatch(words);
+    expect((await machine.run(['systemctl', 'status', 'comfy-agent'])).stdout).toMatch(words);
+    const lines = await machine.must('journalctl', '-u', 'comfy-agent', '-o', 'cat', '-n', '20');
+    expect(lines).toMatch(new RegExp(`^error\\[CONFIG_INVALID\\]: .*${words.source}`, 'm'));
+    expect(await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).toMatch(/^comfy-agent\.service/);
+    const serving = [...(await machine.processesOf('comfyui'))].flatMap(([pid, line]) => (line.includes('main.py') ? [pid] : []));
+    expect(new Set(serving)).toEqual(new Set(readyPids));
+    // It was tried once: no start is counted after the one that failed.
+    const starts = (text: string): number => text.split('error[CONFIG_INVALID]').length - 1;
+    await eventually('systemd had time to start it again', () => performance.now() - failedAt > 3_000);
+    expect(starts(await machine.must('journalctl', '-u', 'comfy-agent', '-o', 'cat', '-n', '20'))).toBe(starts(lines));
+
+    await machine.write(`${path}.new`, good);
+    await machine.must('mv', `${path}.new`, path);
+    await eventually('it is back', async () => (await machine.property('comfy-agent', 'ActiveState')) === 'active', LIMIT_MS);
+    await machine.untilReady(2);
+    expect(await pidsOf()).toEqual(readyPids);
+  });
+
+  it('an agent that was stopped by hand is not started by an edit', async () => {
+    await machine.must('systemctl', 'stop', 'comfy-agent');
+    expect(await machine.property('comfy-agent.path', 'ActiveState')).toBe('inactive');
+    await machine.write(FILE, 'health: { minReady: 1 }\n');
+    expect(await machine.property('comfy-agent', 'ActiveState')).toBe('inactive');
+    await machine.must('systemctl', 'start', 'comfy-agent');
+    expect(await machine.property('comfy-agent.path', 'ActiveState')).toBe('active');
+    await machine.untilReady(2);
+    expect(await pidsOf()).toEqual(readyPids);
+  });
+
   it('a killed PM2 daemon leaves no orphan, and the instances come back', async () => {
     const before = await machine.mainPid('comfy-pm2');
     const agentBefore = await agentPid();

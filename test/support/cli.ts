@@ -86,11 +86,11 @@ export function testHost(options: TestHostOptions): TestHost {
       interrupts.add(listener);
       return () => interrupts.delete(listener);
     },
-    readConfiguration: async (selection: Selection) => {
+    readConfiguration: async (selection: Selection, others = environment) => {
       calls.push({ call: 'readConfiguration', argument: selection });
       if (selection.configFile?.includes('missing') === true)
         throw new AgentError('CONFIG_NOT_FOUND', `${selection.configFile} does not exist`);
-      const result = readConfiguration({ file: null, environment, flags: selection.flags, workingDirectory: options.root });
+      const result = readConfiguration({ file: null, environment: others, flags: selection.flags, workingDirectory: options.root });
       if (!result.ok) throw toError(result.problems);
       return { ...result, layout: layoutOf(result.config), file: null };
     },
@@ -110,8 +110,8 @@ export function testHost(options: TestHostOptions): TestHost {
         return host;
       });
     },
-    doctor: async (selection, path) => {
-      calls.push({ call: 'doctor', argument: path ?? selection });
+    doctor: async (selection, others) => {
+      calls.push({ call: 'doctor', argument: others ?? selection });
       return options.doctor ?? aDoctorDocument();
     },
     program: { file: '/media/usb/agent' },

@@ -11,7 +11,7 @@ export async function aFreshMachine(): Promise<FreshMachine> {
   const machine = await aSystemdMachine();
   const binary = process.env['AGENT_BINARY'];
   const remove = (path: string): void => rmSync(machine.at(path), { recursive: true, force: true });
-  for (const unit of ['comfy-pm2.service', 'comfy-agent.service']) remove(`/etc/systemd/system/${unit}`);
+  for (const unit of ['comfy-pm2.service', 'comfy-agent.path', 'comfy-agent.service']) remove(`/etc/systemd/system/${unit}`);
   for (const path of ['/etc/systemd/system/agent-test.target.wants', '/etc/comfy-agent', '/workspace']) remove(path);
   for (const file of ['/etc/passwd', '/etc/group']) {
     const lines = readFileSync(machine.at(file), 'utf8').split('\n');

@@ -79,7 +79,8 @@ export async function installUnits(
   { files = {}, owners = {} }: MachineOptions,
 ): Promise<void> {
   if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
-  for (const name of UNITS) await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
+  for (const name of [...UNITS, 'comfy-agent.path'])
+    await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
   await write('/etc/systemd/system/agent-test.target', TARGET);
   await spareTheKernel(at, write);
   await mask(NOT_WANTED, at, write);

@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { AgentError, ExitCode } from '../../domain/errors.ts';
 import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host.ts';
-import { completedConfiguration, newConfiguration } from '../../plan/host-configuration.ts';
-import { CONFIGURATION_FILE, DEFAULT_PREFIX, MARK, UNITS } from '../../plan/host-layout.ts';
+import { AGENT_UNIT, DEFAULT_PREFIX, placed } from '../../plan/host-layout.ts';
 import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../plan/host-setup.ts';
+import { environmentNotes, serviceEnvironment } from '../../plan/service-environment.ts';
 import { findAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf, type Options, textOf } from '../context.ts';
 import type { CliSystem } from '../host.ts';
@@ -14,9 +12,8 @@ import { stepLines } from '../render/host-steps.ts';
 import { carryOutAll } from '../setup/carry-out.ts';
 import { uninstall } from '../setup/uninstall.ts';
 import { waitUntilUp } from '../setup/wait-until-up.ts';
+import { type Asked, askWish } from '../setup/wish.ts';
 
-/** Where the doctor looks for programs that root will run; as the units have it. */
-const SAFE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const UP_MS = 120_000;
 
 /** `agent setup`: makes a machine ready to run the agent under systemd, and starts it. */
@@ -33,12 +30,13 @@ export const setup: Command = async (context, _args, options) => {
   if (isSet(options, 'uninstall')) return uninstall(context, system, { prefix, ...flagsOf(options) });
   if (isSet(options, 'purge')) throw new AgentError('USAGE', '--purge goes with --uninstall', { help: '`agent setup --help` tells more' });
 
-  const wish = await wishOf(context, options, prefix);
+  const asked = await askWish(context, options, prefix);
+  const { wish, secrets } = asked;
   const facts = await system.facts(setupQuestion(wish));
   refuseSetup(wish, facts, isSet(options, 'yes'));
   const steps = planSetup(wish, facts);
-  const notes = setupNotes(wish, facts);
-  if (steps.length > 0) await askDoctor(context, options);
+  const notes = [...setupNotes(wish, facts), ...environmentNotes(secrets, context.host.environment)];
+  if (steps.length > 0) await askDoctor(context, options, asked);
   return settle(context, system, { wish, facts, steps, notes, options });
 };
 
@@ -71,47 +69,13 @@ async function settle(context: Context, system: CliSystem, { wish, facts, steps,
   return ExitCode.done;
 }
 
-/** Everything about the wish that must be asked for: configuration, shipped files, this program. */
-async function wishOf(context: Context, options: Options, prefix: string): Promise<SetupWish> {
-  const { host, selection } = context;
-  const flag = selection.flags.find(({ key }) => key === 'root')?.value;
-  const present = await readFile(CONFIGURATION_FILE, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
-    throw error;
-  });
-  const { config, provenance } = await host.readConfiguration(selection);
-  if (present !== null && typeof flag === 'string') {
-    const { config: written } = await host.readConfiguration({ ...selection, flags: selection.flags.filter(({ key }) => key !== 'root') });
-    if (written.root !== config.root)
-      throw new AgentError('USAGE', `${CONFIGURATION_FILE} says that the root is ${written.root}, not ${config.root}`, {
-        help: 'change it there, or leave --root out',
-      });
-  }
-  requirePlainPath(config.root, '--root');
-  const units = await Promise.all(UNITS.map(async (unit) => [unit, await host.asset(`systemd/${unit}`)] as const));
-  const legacy = isSet(options, 'legacy')
-    ? { initScript: await host.asset('legacy/comfyui'), mgpu: await host.asset('legacy/mgpu') }
-    : null;
-  return {
-    root: config.root,
-    prefix,
-    program: 'file' in host.program ? host.program : { text: starterOf(host.program.command) },
-    configuration: present === null ? newConfiguration(config.root) : completedConfiguration(present, provenance),
-    secrets: `# ${MARK}; read by systemd, 0600\n# NAME=value lines; \`systemctl restart comfy-agent\` after a change.\nAGENT_TOKEN=${randomBytes(32).toString('base64url')}\n`,
-    units: Object.fromEntries(units),
-    legacy,
-    start: options['start'] !== false,
-  };
-}
-
-const starterOf = (command: readonly string[]): string =>
-  `#!/bin/sh\n# ${MARK}\nexec ${command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')} "$@"\n`;
-
 /** @throws AgentError HELD when the agent could not work on this machine, and nobody said that it should be set up all the same */
-async function askDoctor(context: Context, options: Options): Promise<void> {
+async function askDoctor(context: Context, options: Options, { wish, secrets }: Asked): Promise<void> {
   const connection = await findAgent(context).catch(() => null);
   context.note('looking at the machine first (agent doctor)');
-  const document = connection === null ? await context.host.doctor(context.selection, SAFE_PATH) : await connection.agent.doctor();
+  // What the agent will see, and not what this shell happens to have.
+  const environment = serviceEnvironment(placed(wish.units[AGENT_UNIT] ?? '', wish), secrets);
+  const document = connection === null ? await context.host.doctor(context.selection, environment) : await connection.agent.doctor();
   const failing = document.findings.filter(({ status }) => status === 'fail');
   for (const line of findingLines(failing, {
     style: context.errorStyle,

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SetupDocument } from '../../../src/domain/host.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
-import { type CliLab, cliLab } from '../../support/cli.ts';
+import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';
 import { aHealthDocument, anInstallationDocument } from '../../support/documents.ts';
 import { aDoctorDocument } from '../../support/machine-documents.ts';
 
@@ -80,6 +80,21 @@ describe('agent setup', () => {
     machine = createFakeHost();
     machine.put('/media/usb/agent', 'the program', 0o755);
     expect((await run('python', '--yes')).code).toBe(0);
+  });
+
+  it('looks with the environment of the unit, not with that of whoever calls, and says what that one lacks', async () => {
+    const unit = 'Environment=AGENT_ROOT=/workspace AGENT_PM2=external\n';
+    const host = testHost({
+      root: lab.root,
+      machine,
+      environment: { PATH: '/home/me/bin', NUM_GPUS: '2' },
+      assets: { 'systemd/comfy-agent.service': unit },
+    });
+    expect((await runOn(host, 'setup', '--no-start')).code).toBe(0);
+    const { argument } = host.calls.find(({ call }) => call === 'doctor') ?? {};
+    expect(argument).toMatchObject({ PATH: expect.stringMatching(/^\/usr\/local\/sbin:/), AGENT_ROOT: lab.root, AGENT_PM2: 'external' });
+    expect(argument).not.toHaveProperty('NUM_GPUS');
+    expect(host.err()).toMatch(/note: NUM_GPUS: set here, but not for the service; write it into \/etc\/comfy-agent\/agent\.env\n/);
   });
 
   it('needs root, and gives the line to type', async () => {

@@ -1,19 +1,25 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { HostStep } from '../../../src/domain/host.ts';
 import { placed } from '../../../src/plan/host-layout.ts';
 import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../src/plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host-setup.ts';
+import { pathsOutside, placedUnit } from '../../../src/plan/host-units.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 import { aDoctorDocument } from '../../support/machine-documents.ts';
 
-const UNIT = '[Service]\nExecStart=/usr/local/bin/agent run\nEnvironment=AGENT_ROOT=/workspace X=/workspace/shared Y=/workspaces\n';
+const UNIT =
+  '[Service]\nExecStart=/usr/local/bin/agent run\nEnvironment=AGENT_ROOT=/workspace X=/workspace/shared Y=/workspaces\nReadWritePaths=-/workspace -/x-/workspace\n';
 const wish: SetupWish = {
   root: '/workspace',
   prefix: '/usr/local',
   program: { file: '/media/usb/agent' },
+  readable: [],
+  writable: [],
   configuration: 'root: /workspace\n',
   secrets: 'AGENT_TOKEN=x\n',
-  units: { 'comfy-pm2.service': UNIT, 'comfy-agent.service': UNIT },
+  units: { 'comfy-pm2.service': UNIT, 'comfy-agent.path': '[Path]\n', 'comfy-agent.service': UNIT },
   legacy: null,
   start: true,
 };
@@ -53,6 +59,7 @@ describe('planSetup', () => {
       'file /etc/comfy-agent/agent.yaml',
       'file /etc/comfy-agent/agent.env',
       'file /etc/systemd/system/comfy-pm2.service',
+      'file /etc/systemd/system/comfy-agent.path',
       'file /etc/systemd/system/comfy-agent.service',
       'systemd',
       'enable comfy-pm2.service, comfy-agent.service',
@@ -222,7 +229,7 @@ describe('planSetup', () => {
   it('names the place of the program and the root in units, and nothing that only looks like them', () => {
     const text = placed(UNIT, { prefix: '/opt/comfy', root: '/srv/c' });
     expect(text).toBe(
-      '# comfy-agent: written by `agent setup`\n[Service]\nExecStart=/opt/comfy/bin/agent run\nEnvironment=AGENT_ROOT=/srv/c X=/srv/c/shared Y=/workspaces\n',
+      '# comfy-agent: written by `agent setup`\n[Service]\nExecStart=/opt/comfy/bin/agent run\nEnvironment=AGENT_ROOT=/srv/c X=/srv/c/shared Y=/workspaces\nReadWritePaths=-/srv/c -/x-/workspace\n',
     );
     expect(placed('#!/bin/sh\nagent=/usr/local/bin/agent\n', { prefix: '/opt', root: '/w' })).toBe(
       '#!/bin/sh\n# comfy-agent: written by `agent setup`\nagent=/opt/bin/agent\n',
@@ -246,13 +253,6 @@ describe('refuseSetup', () => {
       /vfat.*symbolic links/,
     ],
     ['a root that is a file', (host) => host.put('/workspace', 'x'), {}, 'ROOT_UNSUITABLE', /not a directory/],
-    [
-      'a root behind a closed door',
-      (host) => host.paths.set('/home/me', { kind: 'directory', uid: 0, gid: 0, mode: 0o750, content: null }),
-      { root: '/home/me/comfy' },
-      'ROOT_UNSUITABLE',
-      /\/home\/me lets nobody else in/,
-    ],
     ['another program of that name', (host) => host.put('/usr/local/bin/agent', 'another'), {}, 'IN_THE_WAY', /\/usr\/local\/bin\/agent/],
     ['another unit of that name', (host) => host.put('/etc/systemd/system/comfy-pm2.service', 'another'), {}, 'IN_THE_WAY', /comfy-pm2/],
     ["the predecessor's own script", (host) => host.put('/etc/init.d/comfyui', 'another'), { legacy }, 'IN_THE_WAY', /init\.d/],
@@ -298,7 +298,78 @@ describe('refuseSetup', () => {
   });
 });
 
+describe('placedUnit', () => {
+  const shipped = (name: string): string => readFileSync(join(import.meta.dirname, '../../../systemd', name), 'utf8');
+  const closed = (host: FakeHost, path: string): void => {
+    host.paths.set(path, { kind: 'directory', uid: 0, gid: 0, mode: 0o750, content: null });
+  };
+  /** The lines of a placed unit that differ from a root anywhere else. */
+  const differing = async (host: FakeHost, change: Partial<SetupWish>): Promise<string[]> => {
+    const asked = { ...wish, ...change };
+    const facts = await host.facts(setupQuestion(asked));
+    const usual = placed(shipped('comfy-agent.service'), asked).split('\n');
+    return placedUnit(shipped('comfy-agent.service'), asked, facts)
+      .split('\n')
+      .filter((line) => !usual.includes(line));
+  };
+  const below = (path: string): Partial<SetupWish> => ({ root: path, readable: ['/home/me/key', '/etc/hosts'], writable: [] });
+  it.each<[string, (host: FakeHost) => void, Partial<SetupWish>, string[]]>([
+    ['an open directory', () => undefined, below('/srv/comfy'), []],
+    [
+      'a home, open or not',
+      () => undefined,
+      below('/home/me/comfy'),
+      ['ProtectHome=tmpfs', 'BindPaths=/home/me/comfy', 'BindReadOnlyPaths=-/home/me/key'],
+    ],
+    [
+      'a closed directory',
+      (host) => {
+        closed(host, '/data/private');
+        closed(host, '/data/private/more');
+      },
+      below('/data/private/more/comfy'),
+      ['TemporaryFileSystem=/data/private:ro', 'BindPaths=/data/private/more/comfy'],
+    ],
+    [
+      'a home, with models in another',
+      () => undefined,
+      { root: '/root/comfy', readable: ['/home/models'], writable: ['/home/models'] },
+      [
+        'ReadWritePaths=-/root/comfy -/var/lib/comfyui -/home/models',
+        'ProtectHome=tmpfs',
+        'BindPaths=/root/comfy',
+        'BindPaths=-/home/models',
+      ],
+    ],
+    ['models elsewhere', () => undefined, { writable: ['/mnt/models'] }, ['ReadWritePaths=-/workspace -/var/lib/comfyui -/mnt/models']],
+  ])('a root below %s', async (_, change, wanted, lines) => {
+    const host = fresh();
+    change(host);
+    expect(await differing(host, wanted)).toEqual(lines);
+  });
+
+  it.each(['comfy-agent.service', 'comfy-pm2.service'])('%s waits for the volume that the root is on', (name) => {
+    const text = placedUnit(shipped(name), { ...wish, root: '/mnt/comfyui/workspace' }, { paths: {} });
+    expect(text).toContain('\nRequiresMountsFor=/mnt/comfyui/workspace\n');
+    expect(text).toMatch(/^ReadWritePaths=-\/mnt\/comfyui\/workspace/m);
+  });
+
+  it('finds paths that a configuration names', () => {
+    const value = { a: '/home/me/x', b: [{ c: '/srv/y' }], d: '/workspace/z', e: 'word', f: '/odd path', g: null };
+    expect(pathsOutside('/workspace', value)).toEqual(['/home/me/x', '/srv/y']);
+  });
+});
+
 describe('setupNotes', () => {
+  it('tells of a directory that stays closed', async () => {
+    const host = fresh();
+    host.paths.set('/data', { kind: 'directory', uid: 0, gid: 0, mode: 0o700, content: null });
+    const asked = { ...wish, root: '/data/comfy' };
+    expect(setupNotes(asked, await host.facts(setupQuestion(asked)))).toEqual([
+      '/data lets nobody else in, and stays so: the units alone see /data/comfy',
+    ]);
+  });
+
   it('tells of a root on another machine, and that state stays here', async () => {
     const host = fresh();
     host.places.set('/workspace', { filesystem: 'nfs4', isMountPoint: true, isReadOnly: false, takesLinks: true });
