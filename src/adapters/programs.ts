@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { access, chmod, chown, constants, copyFile, link, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -58,6 +58,10 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
     onProgress(size, size);
   };
 
+  /** Tells whose it is, so that it goes when nobody works on it any more. */
+  const besides = (target: string, purpose: string): string =>
+    join(dirname(target), `.${basename(target)}.${purpose}${pid}-${readStat('/proc', pid)?.startTicks ?? ''}.new`);
+
   return {
     bring: async (source, target, { signal, onProgress }) => {
       const directory = dirname(target);
@@ -68,7 +72,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         });
       });
       await sweep(directory, basename(target));
-      const file = join(directory, `.${basename(target)}.${pid}-${readStat('/proc', pid)?.startTicks ?? ''}.new`);
+      const file = besides(target, '');
       try {
         await fetchTo(file, source, MAX_BYTES, signal, onProgress);
         await chmod(file, 0o700);
@@ -129,7 +133,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
       }
     },
     goBack: async (target, previous) => {
-      const fresh = join(dirname(target), `.${basename(target)}.${randomUUID()}.new`);
+      const fresh = besides(target, 'back.');
       try {
         // The old one stays where it was kept until this is done, whatever happens.
         await link(previous, fresh);
