@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -88,14 +88,16 @@ export function whyNoSystemd(): string | null {
 /** Mounts its root and installs the agent and its units as an installation would; nothing runs yet. */
 export async function aSystemdMachine(options: MachineOptions = {}): Promise<SystemdMachine> {
   const base = await mkdtemp(join(tmpdir(), 'agent-systemd-'));
-  const binary = process.env['AGENT_BINARY'];
+  const binary = options.program ?? process.env['AGENT_BINARY'];
   const shown: readonly (readonly [string, string])[] =
-    binary === undefined
-      ? [
-          [join(REPOSITORY, 'dist'), `${OPT}/dist`],
-          [realpathSync(process.execPath), `${OPT}/node`],
-        ]
-      : [[realpathSync(binary), '/usr/local/bin/agent']];
+    options.program !== undefined
+      ? []
+      : binary === undefined
+        ? [
+            [join(REPOSITORY, 'dist'), `${OPT}/dist`],
+            [realpathSync(process.execPath), `${OPT}/node`],
+          ]
+        : [[realpathSync(binary), '/usr/local/bin/agent']];
   const holder = spawn(
     'setpriv',
     [
@@ -116,6 +118,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
     await mkdir(dirname(at(path)), { recursive: true });
     await writeFile(at(path), text, { mode });
   };
+  if (options.program !== undefined) copyFileSync(options.program, at('/usr/local/bin/agent'));
   await installUnits(at, write, binary !== undefined, options);
 
   let init: { readonly child: ChildProcess; readonly pid: number; readonly ended: Promise<unknown> } | null = null;
