@@ -125,6 +125,8 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         await rm(kept, { force: true });
         await link(target, kept);
         await rename(kept, previous);
+        // After an upgrade that went back both are names of one file, and rename does nothing.
+        await rm(kept, { force: true });
         await rename(fresh, target);
         await flush(dirname(target));
       } catch (error) {
@@ -138,6 +140,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         // The old one stays where it was kept until this is done, whatever happens.
         await link(previous, fresh);
         await rename(fresh, target);
+        await rm(fresh, { force: true });
         await flush(dirname(target));
       } catch (error) {
         await rm(fresh, { force: true });
@@ -152,7 +155,8 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
     },
     savePending: async (stateDirectory, pending) => {
       const file = join(stateDirectory, PENDING_UPGRADE);
-      if (pending === null) return rm(file, { force: true });
+      // What a killed command has begun goes too.
+      if (pending === null) return void (await Promise.all([file, `${file}.new`].map((path) => rm(path, { force: true }))));
       try {
         const { uid, gid } = await stat(stateDirectory);
         await writeFile(`${file}.new`, `${JSON.stringify(pending, null, 2)}\n`, { mode: 0o600 });
@@ -160,6 +164,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         await flush(`${file}.new`);
         await rename(`${file}.new`, file);
       } catch (error) {
+        await rm(`${file}.new`, { force: true });
         throw wordsOf(error, file);
       }
     },

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { aSystemdMachine, type CommandResult, type SystemdMachine } from './systemd-machine.ts';
@@ -19,6 +20,8 @@ export interface UpgradeMachineOptions {
   readonly gpus?: number;
   /** Lines for the agent's environment. */
   readonly environment?: string;
+  /** Public key for signatures, PEM: inside the first one. */
+  readonly key?: string;
   /** With the code that is compiled ahead, as a release has it: longer to build, sooner to start. */
   readonly compiled?: boolean;
 }
@@ -54,16 +57,18 @@ export async function anUpgradeMachine({
   programs,
   gpus = 2,
   environment = 'SIM_STARTUP_MS=200',
+  key,
   compiled = false,
 }: UpgradeMachineOptions): Promise<UpgradeMachine> {
   const place = await tempRoot();
   const script = (name: string, ...args: readonly string[]) => run(process.execPath, [join(REPOSITORY, 'scripts', name), ...args]);
+  const names = Object.keys(programs);
   const make = async (name: string, args: readonly string[]): Promise<void> => {
     const dist = place.at(`${name}-dist`);
     await script('build.ts', '--out', dist, '--agent-version', name, ...(compiled ? [] : ['--no-warm']), ...args);
+    if (key !== undefined && name === names[0]) await writeFile(join(dist, 'assets/release-key.pem'), key);
     await script('build-binary.ts', '--dist', dist, '--out', place.at(name), ...(compiled ? [] : ['--no-code-cache']));
   };
-  const names = Object.keys(programs);
   await Promise.all(Object.entries(programs).map(([name, args]) => make(name, args)));
   const digests = new Map(
     names.map((name) => [
