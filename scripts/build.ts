@@ -15,8 +15,8 @@ import { thirdParties } from './third-party.ts';
 
 /**
  * Makes `dist/`: `agent.cjs` (starts the rest), `agent.cli.js` and `agent.daemon.js` with their compiled code, `agent.pm2.js`,
- * and in `assets/` the files that are read at run time. For tests: `--entry FILE --out DIR` bundle another program the same way, `--agent-version` calls it
- * another version, `--no-warm` compiles nothing ahead.
+ * and in `assets/` the files that are read at run time. For tests: `--entry FILE --out DIR` bundle another program the same way,
+ * `--agent-version` and `--pm2-version` call it another version, `--no-warm` compiles nothing ahead.
  */
 
 const root = resolve(import.meta.dirname, '..');
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     entry: { type: 'string', default: join(root, 'src/main.ts') },
     out: { type: 'string', default: join(root, 'dist') },
     'agent-version': { type: 'string' },
+    'pm2-version': { type: 'string' },
     'no-warm': { type: 'boolean', default: false },
   },
 });
@@ -73,7 +74,7 @@ async function bundle(): Promise<readonly string[]> {
       __AGENT_VERSION__: JSON.stringify(values['agent-version'] ?? (await versionOf('package.json'))),
       __AGENT_COMMIT__: JSON.stringify(git('rev-parse', '--short=12', 'HEAD')),
       __BUILD_INPUTS__: JSON.stringify(await inputs()),
-      __PM2_VERSION__: JSON.stringify(await versionOf('node_modules/pm2/package.json')),
+      __PM2_VERSION__: JSON.stringify(values['pm2-version'] ?? (await versionOf('node_modules/pm2/package.json'))),
       // `import.meta` does not exist in this format; the wrapper below has the address of the file.
       'import.meta.url': 'bundleUrl',
     },

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { AgentError } from '../domain/errors.ts';
 import type { Files } from '../ports.ts';
 import { errorCode, isAbsent, readFault, writeFault } from './file-errors.ts';
 import { takeLock } from './file-lock.ts';
@@ -144,6 +145,9 @@ async function ensureDirectory(path: string, mode: number | undefined): Promise<
   if (isMade ? (facts.mode & 0o777) !== mode : (facts.mode & 0o777 & ~mode) !== 0) await fs.chmod(path, mode);
 }
 
+/** A directory that this user may not write to answers EACCES. */
+const TAKES_NO_LINKS = new Set(['EPERM', 'EOPNOTSUPP', 'ENOSYS']);
+
 /** False when something that is no link is in the way: it may be somebody's data. */
 async function replaceLink(target: string, path: string): Promise<boolean> {
   const before = await fs.lstat(path).catch((error: unknown) => {
@@ -153,7 +157,11 @@ async function replaceLink(target: string, path: string): Promise<boolean> {
   if (before !== null && !before.isSymbolicLink()) return false;
   if (before !== null && (await fs.readlink(path)) === target) return true;
   const temporary = temporaryBeside(path);
-  await fs.symlink(target, temporary);
+  await fs.symlink(target, temporary).catch((error: unknown) => {
+    throw TAKES_NO_LINKS.has(errorCode(error) ?? '')
+      ? new AgentError('ROOT_UNSUITABLE', `${path} cannot be made: the filesystem there takes no symbolic links`, { cause: error })
+      : error;
+  });
   try {
     await fs.rename(temporary, path);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { access, chmod, chown, constants, copyFile, link, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -58,6 +58,10 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
     onProgress(size, size);
   };
 
+  /** Tells whose it is, so that it goes when nobody works on it any more. */
+  const besides = (target: string, purpose: string): string =>
+    join(dirname(target), `.${basename(target)}.${purpose}${pid}-${readStat('/proc', pid)?.startTicks ?? ''}.new`);
+
   return {
     bring: async (source, target, { signal, onProgress }) => {
       const directory = dirname(target);
@@ -68,7 +72,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         });
       });
       await sweep(directory, basename(target));
-      const file = join(directory, `.${basename(target)}.${pid}-${readStat('/proc', pid)?.startTicks ?? ''}.new`);
+      const file = besides(target, '');
       try {
         await fetchTo(file, source, MAX_BYTES, signal, onProgress);
         await chmod(file, 0o700);
@@ -121,6 +125,8 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         await rm(kept, { force: true });
         await link(target, kept);
         await rename(kept, previous);
+        // After an upgrade that went back both are names of one file, and rename does nothing.
+        await rm(kept, { force: true });
         await rename(fresh, target);
         await flush(dirname(target));
       } catch (error) {
@@ -129,11 +135,12 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
       }
     },
     goBack: async (target, previous) => {
-      const fresh = join(dirname(target), `.${basename(target)}.${randomUUID()}.new`);
+      const fresh = besides(target, 'back.');
       try {
         // The old one stays where it was kept until this is done, whatever happens.
         await link(previous, fresh);
         await rename(fresh, target);
+        await rm(fresh, { force: true });
         await flush(dirname(target));
       } catch (error) {
         await rm(fresh, { force: true });
@@ -148,7 +155,8 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
     },
     savePending: async (stateDirectory, pending) => {
       const file = join(stateDirectory, PENDING_UPGRADE);
-      if (pending === null) return rm(file, { force: true });
+      // What a killed command has begun goes too.
+      if (pending === null) return void (await Promise.all([file, `${file}.new`].map((path) => rm(path, { force: true }))));
       try {
         const { uid, gid } = await stat(stateDirectory);
         await writeFile(`${file}.new`, `${JSON.stringify(pending, null, 2)}\n`, { mode: 0o600 });
@@ -156,6 +164,7 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         await flush(`${file}.new`);
         await rename(`${file}.new`, file);
       } catch (error) {
+        await rm(`${file}.new`, { force: true });
         throw wordsOf(error, file);
       }
     },

@@ -44,6 +44,16 @@ export const UpgradeDocument = z.object({
 });
 export type UpgradeDocument = z.infer<typeof UpgradeDocument>;
 
+/** `agent upgrade --pm2 --json` without a file. */
+export const Pm2MoveDocument = z.object({
+  program: ProgramFacts.pick({ agent: true, node: true, pm2: true }),
+  /** False with --dry-run. */
+  done: z.boolean(),
+  /** Of the instances that were restarted, or would be. */
+  gpus: z.array(z.int()),
+});
+export type Pm2MoveDocument = z.infer<typeof Pm2MoveDocument>;
+
 /** Files that are this program, or are to take its place. */
 export interface Programs {
   /**

@@ -151,10 +151,12 @@ async function nearestExisting(files: Files, path: string): Promise<string> {
   return directory;
 }
 
-/** In the root, or where the root would be made; nothing stays behind. */
+/** A file and a link, in the root or where the root would be made; nothing stays behind. */
 async function tryToWrite(files: Files, root: string): Promise<null> {
   const trial = `${await nearestExisting(files, root)}/.agent-doctor-${randomUUID()}`;
   await files.writeText(trial, '');
+  await files.remove(trial);
+  await files.link('nowhere', trial);
   await files.remove(trial);
   return null;
 }

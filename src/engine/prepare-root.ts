@@ -2,9 +2,17 @@ import { posix } from 'node:path';
 import type { Config, Layout } from '../domain/config.ts';
 import type { Files } from '../ports.ts';
 
+/** A root on vfat or some network filesystems would fail at the end of an installation. @throws AgentError ROOT_UNSUITABLE */
+async function requireLinks(files: Files, root: string): Promise<void> {
+  const trial = `${root}/.agent-link`;
+  await files.link('nowhere', trial);
+  await files.remove(trial);
+}
+
 /** Makes the directories of design section 4. State and sockets are for the owner only. */
 export async function prepareRoot(files: Files, layout: Layout, users: Config['users']): Promise<void> {
   await files.ensureDirectory(layout.root);
+  if ((await files.readLink(layout.current)) === null) await requireLinks(files, layout.root);
   await files.ensureDirectory(layout.state, 0o700);
   await files.ensureDirectory(layout.run, 0o755);
   if (layout.socketFallback) await files.ensureDirectory(posix.dirname(layout.socket), 0o700);

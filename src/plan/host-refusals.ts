@@ -24,9 +24,8 @@ const NETWORK =
 const PLAIN_PATH = /^\/[\w./@+-]*$/;
 
 /** What is asked of the machine before anything else. @throws AgentError ROOT_RIGHTS_NEEDED */
-export function requireRoot(isRoot: boolean, commandLine: string): void {
-  if (!isRoot)
-    throw new AgentError('ROOT_RIGHTS_NEEDED', 'setting up a machine needs root rights', { help: `run \`sudo ${commandLine}\`` });
+export function requireRoot(isRoot: boolean, commandLine: string, what = 'setting up a machine'): void {
+  if (!isRoot) throw new AgentError('ROOT_RIGHTS_NEEDED', `${what} needs root rights`, { help: `run \`sudo ${commandLine}\`` });
 }
 
 /** @throws AgentError USAGE when a path cannot be named in a unit */

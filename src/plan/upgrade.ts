@@ -42,10 +42,16 @@ export function judgeCandidate(
 
 /**
  * What is done before an agent starts whose program has not proved itself: nothing while somebody watches it or while it has
- * tries left, else back to the old one.
+ * tries left, else back to the old one. A command that was killed before it had replaced the program has left nothing to prove,
+ * and `previous` is of an earlier upgrade then.
+ * @param facts.inPlace sha256 of the program; null: there is none
  */
-export function judgePending(pending: PendingUpgrade, facts: { readonly isWatched: boolean; readonly now: number }): 'start' | 'go-back' {
+export function judgePending(
+  pending: PendingUpgrade,
+  facts: { readonly isWatched: boolean; readonly inPlace: string | null; readonly now: number },
+): 'start' | 'go-back' | 'forget' {
   if (facts.isWatched) return 'start';
+  if (facts.inPlace !== null && facts.inPlace !== pending.to.sha256) return 'forget';
   const isLate = facts.now - Date.parse(pending.startedAt) > PROOF_LIMIT_MS && pending.starts > 0;
   return pending.starts >= MAX_STARTS || isLate ? 'go-back' : 'start';
 }

@@ -18,6 +18,15 @@ afterEach(() => root.remove());
 const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
 
 describe('writing', () => {
+  // A directory of the kernel that may be written to by root, and takes no links: like vfat.
+  it.skipIf(process.getuid?.() !== 0)('says that a filesystem takes no links', async () => {
+    await expect(files.link('nowhere', '/dev/pts/agent-link')).rejects.toMatchObject({
+      code: 'ROOT_UNSUITABLE',
+      message: expect.stringContaining('takes no symbolic links') as string,
+      help: expect.stringContaining('--root') as string,
+    });
+  });
+
   it('gives a file its mode from the start, whatever the umask', async () => {
     const before = process.umask(0o077);
     try {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, copyFile, mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -82,6 +82,11 @@ describe('a new program', () => {
       expect(await readFile(target)).toEqual(await readFile('/bin/sleep'));
       // It stays, for whoever has to go back again.
       expect(await inBin()).toEqual(['agent', 'agent.previous']);
+      await programs.goBack(target, `${target}.previous`);
+      expect(await inBin()).toEqual(['agent', 'agent.previous']);
+      await writeFile(root.at('bin/fresh'), 'newer', { mode: 0o700 });
+      await programs.replace(target, root.at('bin/fresh'), `${target}.previous`);
+      expect(await inBin()).toEqual(['agent', 'agent.previous']);
     } finally {
       running.kill('SIGKILL');
     }
@@ -135,6 +140,16 @@ describe('an upgrade that is under way', () => {
     expect(await programs.pending(root.path)).toBeNull();
     await writeFile(root.at('upgrade.json'), '{"schema":1');
     expect(await programs.pending(root.path)).toBeNull();
+  });
+
+  it('leaves nothing of what could not be written, or was begun by a command that was killed', async () => {
+    await mkdir(root.at('upgrade.json/in-the-way'), { recursive: true });
+    await expect(programs.savePending(root.path, pending())).rejects.toBeInstanceOf(Error);
+    expect((await readdir(root.path)).sort()).toEqual(['bin', 'upgrade.json']);
+    await rm(root.at('upgrade.json'), { recursive: true });
+    await writeFile(root.at('upgrade.json.new'), '{');
+    await programs.savePending(root.path, null);
+    expect(await readdir(root.path)).toEqual(['bin']);
   });
 
   it('knows whether its command lives: the same pid with another start does not', () => {

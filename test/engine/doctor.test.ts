@@ -35,6 +35,15 @@ describe('the doctor', () => {
     expect(world.files.tree('/')).toEqual(before);
   });
 
+  it('finds a root that takes no links', async () => {
+    const world = await createWorld();
+    world.files.freeDiskBytes = 100 * 1024 ** 3;
+    world.files.before = (call, path) => {
+      if (call === 'link' && path.includes('.agent-doctor-')) throw new AgentError('ROOT_UNSUITABLE', 'it takes no symbolic links');
+    };
+    expect(bad(await look(world))).toContainEqual('fail root: it takes no symbolic links');
+  });
+
   it('tells everything that is wrong at once', async () => {
     const world = await createWorld();
     world.files.put('/workspace/shared/config_nodes.json', '{"custom_nodes":[{"name":"A"}]}');

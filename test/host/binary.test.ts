@@ -94,5 +94,13 @@ describe('the single executable', () => {
     const bytes = readFileSync(file);
     expect(bytes.readUInt16LE(18)).toBe(0xb7);
     expect(bytes.includes('agent.cli.js')).toBe(true);
+    // And nobody gets it who is on another machine.
+    const target = place.at('agent-in-place');
+    copyFileSync(agent, target);
+    const upgrade = spawnSync(target, ['upgrade', file, '--sha256', sha256(file), '--dry-run'], {
+      encoding: 'utf8',
+      env: { PATH: '/usr/bin:/bin' },
+    });
+    expect([upgrade.status, upgrade.stderr]).toEqual([1, expect.stringMatching(/error\[BINARY_INVALID\].*is for arm64; this machine is/)]);
   });
 });

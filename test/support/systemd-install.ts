@@ -11,6 +11,8 @@ const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
 export const OPT = '/opt/comfy-agent-test';
 
 export interface MachineOptions {
+  /** A single executable to be copied into it, which can be replaced there; else that of $AGENT_BINARY or the bundle is shown in it. */
+  readonly program?: string;
   /** Contents by path, written before the first boot. */
   readonly files?: Readonly<Record<string, string>>;
   /** User and mode of some of their paths; else root's, for everybody to read. The group is the user's, below the root comfyui. */

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
+import { copyFileSync, existsSync, realpathSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -86,19 +86,22 @@ export function whyNoSystemd(): string | null {
 
 /** On an overlay of this machine's root, with the agent and its units as an installation leaves them; nothing runs yet. */
 export async function aSystemdMachine(options: MachineOptions = {}): Promise<SystemdMachine> {
-  const binary = process.env['AGENT_BINARY'];
+  const binary = options.program ?? process.env['AGENT_BINARY'];
   const shown: readonly (readonly [string, string])[] =
-    binary === undefined
-      ? [
-          [join(REPOSITORY, 'dist'), `${OPT}/dist`],
-          [realpathSync(process.execPath), `${OPT}/node`],
-        ]
-      : [[realpathSync(binary), '/usr/local/bin/agent']];
+    options.program !== undefined
+      ? []
+      : binary === undefined
+        ? [
+            [join(REPOSITORY, 'dist'), `${OPT}/dist`],
+            [realpathSync(process.execPath), `${OPT}/node`],
+          ]
+        : [[realpathSync(binary), '/usr/local/bin/agent']];
   const machine = await aMachineOn({
     script: 'systemd-root.sh',
     args: [shown.map((pair) => pair.join('=')).join(',')],
     target: 'agent-test.target',
   });
+  if (options.program !== undefined) copyFileSync(options.program, machine.at('/usr/local/bin/agent'));
   await installUnits(machine.at, machine.write, binary !== undefined, options);
   return machine;
 }

@@ -10,9 +10,14 @@ export const upgradeGuard: Command = async ({ host, warn }, [state = '']) => {
   const programs = await host.programs();
   const pending = await programs.pending(state);
   if (pending === null) return ExitCode.done;
-  const decision = judgePending(pending, { isWatched: programs.lives(pending.by), now: Date.now() });
+  const inPlace = await programs.sha256(pending.target).catch(() => null);
+  const decision = judgePending(pending, { isWatched: programs.lives(pending.by), inPlace, now: Date.now() });
   if (decision === 'start') {
     await programs.savePending(state, { ...pending, starts: pending.starts + 1 });
+    return ExitCode.done;
+  }
+  if (decision === 'forget') {
+    await programs.savePending(state, null);
     return ExitCode.done;
   }
   await programs.goBack(pending.target, pending.previous);

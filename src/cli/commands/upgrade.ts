@@ -1,6 +1,6 @@
 import { AgentError, asAgentError, ExitCode } from '../../domain/errors.ts';
 import { NOTHING_NAMED } from '../../domain/host.ts';
-import type { PendingUpgrade, ProgramFacts, Programs, UpgradeDocument } from '../../domain/upgrade.ts';
+import type { PendingUpgrade, Pm2MoveDocument, ProgramFacts, Programs, UpgradeDocument } from '../../domain/upgrade.ts';
 import { AGENT_UNIT } from '../../plan/host-layout.ts';
 import { requireRoot } from '../../plan/host-refusals.ts';
 import { compareInstances, judgeCandidate } from '../../plan/upgrade.ts';
@@ -19,7 +19,7 @@ const FETCH_MS = 1_800_000;
 export const upgrade: Command = async (context, [source = ''], options) => {
   const { host } = context;
   if (source === '') {
-    if (isSet(options, 'pm2')) return movePm2(context);
+    if (isSet(options, 'pm2')) return movePm2Only(context, isSet(options, 'dryRun'));
     throw new AgentError('USAGE', 'no new program was named', { help: '`agent upgrade --help` tells how' });
   }
   const sha256 = textOf(options, 'sha256')?.toLowerCase() ?? null;
@@ -32,7 +32,7 @@ export const upgrade: Command = async (context, [source = ''], options) => {
   const target = textOf(options, 'target') ?? host.program.file;
   const [system, programs] = await Promise.all([host.system(), host.programs()]);
   const { isRoot } = await system.facts(NOTHING_NAMED);
-  if (!isSet(options, 'dryRun')) requireRoot(isRoot, context.commandLine('upgrade'));
+  if (!isSet(options, 'dryRun')) requireRoot(isRoot, context.commandLine('upgrade'), 'replacing the program');
   const { state } = await locate(host, context.selection);
 
   const limit = patience(host, FETCH_MS);
@@ -51,13 +51,32 @@ export const upgrade: Command = async (context, [source = ''], options) => {
       to: factsOf({ ...candidate.version, sha256: candidate.sha256 }),
     };
     for (const note of notes) context.warn(`note: ${note}`);
-    if (isSet(options, 'dryRun') || job.from.sha256 === job.to.sha256) return finish(job, notes, null);
-    const code = await carryOut(job, candidate, notes, numberOf(options, 'timeout') ?? PROOF_MS);
-    return code === ExitCode.done && isSet(options, 'pm2') ? await movePm2(context) : code;
+    const isDryRun = isSet(options, 'dryRun');
+    if (isDryRun || job.from.sha256 === job.to.sha256) finish(job, notes, null);
+    else await carryOut(job, candidate, notes, numberOf(options, 'timeout') ?? PROOF_MS);
+    if (isSet(options, 'pm2')) {
+      const gpus = await movePm2(context, job.to, isDryRun);
+      if (!context.json) tellPm2(context, { program: job.to, done: !isDryRun, gpus: [...gpus] });
+    }
+    return ExitCode.done;
   } finally {
     await programs.remove(candidate.file);
   }
 };
+
+async function movePm2Only(context: Context, isDryRun: boolean): Promise<ExitCode> {
+  const { agent, node, pm2 } = context.host.version;
+  const gpus = await movePm2(context, { agent, node, pm2 }, isDryRun);
+  tellPm2(context, { program: { agent, node, pm2 }, done: !isDryRun, gpus: [...gpus] });
+  return ExitCode.done;
+}
+
+function tellPm2(context: Context, document: Pm2MoveDocument): void {
+  const { program, done, gpus } = document;
+  if (context.json) context.printJson(document);
+  else if (done) context.print(`PM2's daemon is that of agent ${program.agent} now; ${gpus.length} instances came back`);
+  else context.print('nothing was changed');
+}
 
 const factsOf = ({ agent, commit, node, pm2, sha256 }: ProgramFacts): ProgramFacts => ({ agent, commit, node, pm2, sha256 });
 
@@ -77,7 +96,7 @@ interface Outcome {
   readonly awayMs: number | null;
 }
 
-async function carryOut(job: Job, candidate: Candidate, notes: readonly string[], timeoutMs: number): Promise<ExitCode> {
+async function carryOut(job: Job, candidate: Candidate, notes: readonly string[], timeoutMs: number): Promise<void> {
   const { context, system, programs, target, state } = job;
   const previous = `${target}.previous`;
   await requireAlone(programs, state);
@@ -137,7 +156,7 @@ async function goBack({ context, programs, target, state, from }: Job, previous:
   await programs.savePending(state, null);
 }
 
-function finish({ context, target, from, to }: Job, notes: readonly string[], outcome: Outcome | null, done = false): ExitCode {
+function finish({ context, target, from, to }: Job, notes: readonly string[], outcome: Outcome | null, done = false): void {
   const { before = null, after = null, awayMs = null } = outcome ?? {};
   const instances = before === null || after === null ? null : compareInstances(before.instances, after.instances);
   const document: UpgradeDocument = {
@@ -161,5 +180,4 @@ function finish({ context, target, from, to }: Job, notes: readonly string[], ou
       `upgraded: agent ${from.agent} -> ${to.agent}${kept}${awayMs === null ? '' : `; the agent was away for ${(awayMs / 1_000).toFixed(1)} s`}`,
     );
   }
-  return ExitCode.done;
 }

@@ -218,6 +218,23 @@ describe('the guard before an agent that has not proved itself', () => {
     expect(programs.saved).toBeNull();
   });
 
+  it('forgets an upgrade that was killed before the program was replaced: the one kept beside it is of an earlier one', async () => {
+    await serve();
+    programs.files.set(`${TARGET}.previous`, { sha256: 'e'.repeat(64), version: { ...OLD, agent: '0.0.1' } });
+    programs.cutAt = 'replace';
+    const { savePending } = programs;
+    // Killed: nobody takes it back.
+    Object.assign(programs, {
+      savePending: async (at: string, pending: unknown) => (pending === null ? undefined : savePending(at, pending as never)),
+    });
+    await upgrade('/new', '--sha256', NEW_SHA);
+    Object.assign(programs, { savePending });
+    expect(programs.saved).not.toBeNull();
+    for (let start = 0; start < 5; start++) expect((await guard()).code).toBe(0);
+    expect(inPlace()).toBe(OLD.agent);
+    expect(programs.saved).toBeNull();
+  });
+
   it('does nothing without an upgrade', async () => {
     expect((await guard()).code).toBe(0);
     expect(programs.done).toEqual([]);

@@ -39,21 +39,24 @@ describe('before an agent starts that has not proved itself', () => {
       target: '/usr/local/bin/agent',
       previous: '/usr/local/bin/agent.previous',
       from: facts,
-      to: facts,
+      to: { ...facts, sha256: 'new' },
       by: { pid: 1, startTicks: '1' },
       starts,
     };
   };
 
   it.each([
-    ['somebody watches', 9, 999_000, true, 'start'],
-    ['its first start', 0, 1_000, false, 'start'],
-    ['its first start, after a night without power', 0, 40_000_000, false, 'start'],
-    ['its third', 2, 20_000, false, 'start'],
-    ['one too many', 3, 20_000, false, 'go-back'],
-    ['too late', 1, 181_000, false, 'go-back'],
-  ] as const)('%s', (_, starts, ageMs, isWatched, expected) => {
-    expect(judgePending(pending(starts), { isWatched, now: began + ageMs })).toBe(expected);
+    ['somebody watches', 9, 999_000, true, 'new', 'start'],
+    ['its first start', 0, 1_000, false, 'new', 'start'],
+    ['its first start, after a night without power', 0, 40_000_000, false, 'new', 'start'],
+    ['its third', 2, 20_000, false, 'new', 'start'],
+    ['one too many', 3, 20_000, false, 'new', 'go-back'],
+    ['too late', 1, 181_000, false, 'new', 'go-back'],
+    ['one too many of what was never put in place', 3, 20_000, false, 'x', 'forget'],
+    ['what is about to be put in place', 0, 1_000, true, 'x', 'start'],
+    ['no program at all', 3, 20_000, false, null, 'go-back'],
+  ] as const)('%s', (_, starts, ageMs, isWatched, inPlace, expected) => {
+    expect(judgePending(pending(starts), { isWatched, inPlace, now: began + ageMs })).toBe(expected);
   });
 });
 
