@@ -1,4 +1,6 @@
+import { SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/access.ts';
 import { AgentError, type ErrorCode, errorRegistry } from '../domain/errors.ts';
+import { ADDED_BY_SETUP } from './host-configuration.ts';
 
 /** Words for ssh, and what it says. */
 
@@ -66,6 +68,8 @@ export interface RemoteFacts {
   readonly isRoot: boolean;
   readonly hasSudo: boolean;
   readonly hasSystemd: boolean;
+  /** The agent's unit runs. */
+  readonly isActive: boolean;
   /** Of the program in place; empty when there is none. */
   readonly installed: string;
 }
@@ -76,13 +80,43 @@ export const PROBE = [
   'echo "uid=$(id -u)"',
   'echo "systemd=$([ -d /run/systemd/system ] && echo yes)"',
   'echo "sudo=$(sudo -n true 2>/dev/null && echo yes)"',
+  'echo "active=$(systemctl is-active comfy-agent.service 2>/dev/null)"',
   'echo "installed=$(sha256sum /usr/local/bin/agent 2>/dev/null | cut -c1-64)"',
 ].join('; ');
 
+/** Digests of what a deploy wrote; empty where there is none. */
+export interface RemoteFiles {
+  /** Of agent.yaml without what set-up added at its end. */
+  readonly configuration: string;
+  readonly secrets: string;
+}
+
+const YAML = SYSTEM_FILE;
+const ENV = SYSTEM_SECRETS;
+
+/** For root: both files are closed. */
+export const FILES_PROBE = [
+  `test ! -e ${YAML} || echo "configuration=$(sed '/^${ADDED_BY_SETUP}/,$d' ${YAML} | sha256sum | cut -c1-64)"`,
+  `test ! -e ${ENV} || echo "secrets=$(sha256sum ${ENV} | cut -c1-64)"`,
+].join('\n');
+
+/** The files as they are, until it is known whether set-up takes the new ones. */
+export const KEEP_FILES = [YAML, ENV].map((file) => `test ! -e ${file} || cp -p ${file} ${file}.before`).join('\n');
+export const PUT_BACK_FILES = [YAML, ENV].map((file) => `test ! -e ${file}.before || mv -f ${file}.before ${file}`).join('\n');
+
+const valuesIn = (text: string): ((name: string) => string) => {
+  const values = new Map(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()]));
+  return (name) => values.get(name) ?? '';
+};
+
+export function readFilesProbe(text: string): RemoteFiles {
+  const of = valuesIn(text);
+  return { configuration: of('configuration'), secrets: of('secrets') };
+}
+
 /** @throws AgentError COMMAND_FAILED where the agent cannot be */
 export function readProbe(host: string, text: string): RemoteFacts {
-  const values = new Map(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()]));
-  const of = (name: string): string => values.get(name) ?? '';
+  const of = valuesIn(text);
   if (of('system') !== 'Linux')
     throw new AgentError('COMMAND_FAILED', `${host} does not run Linux (${of('system') || 'it does not tell'})`, {
       help: 'choose another host',
@@ -92,6 +126,7 @@ export function readProbe(host: string, text: string): RemoteFacts {
     isRoot: of('uid') === '0',
     hasSudo: of('sudo') === 'yes',
     hasSystemd: of('systemd') === 'yes',
+    isActive: of('active') === 'active',
     installed: of('installed'),
   };
   if (!facts.isRoot && !facts.hasSudo)

@@ -38,6 +38,8 @@ export interface SystemdMachine {
   /** The same, and it must succeed. */
   must(...command: string[]): Promise<string>;
   property(unit: string, name: string): Promise<string>;
+  /** Its first process, seen from outside. */
+  pid(): number;
   /** Pid inside of the unit's main process. */
   mainPid(unit: string): Promise<number>;
   /** Command lines of all processes inside of a user, by pid inside. */
@@ -190,6 +192,7 @@ export async function aSystemdMachine(options: MachineOptions = {}): Promise<Sys
       if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}: ${stderr}\n${await machine.journal()}`);
       return stdout;
     },
+    pid: inside,
     property: async (unit, name) => (await machine.must('systemctl', 'show', '--property', name, '--value', unit)).trim(),
     mainPid: async (unit) => Number(await machine.property(unit, 'MainPID')),
     processesOf: async (user) => {
