@@ -1,17 +1,7 @@
 import { SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/access.ts';
 import type { DeployRequest, DeployStep } from '../domain/deploy.ts';
 import { AgentError } from '../domain/errors.ts';
-import {
-  FILES_PROBE,
-  KEEP_FILES,
-  PROBE,
-  PUT_BACK_FILES,
-  type RemoteFacts,
-  type RemoteFiles,
-  readFilesProbe,
-  readProbe,
-  remoteError,
-} from '../plan/deploy.ts';
+import { KEEP_FILES, PROBE, PUT_BACK_FILES, type RemoteFacts, readProbe, remoteError } from '../plan/deploy.ts';
 import type { ProviderProfile } from '../plan/provider-profiles.ts';
 import type { CommandOptions } from '../ports.ts';
 import { lookAtVolume, mountVolume, type RunAsRoot } from './deploy-volume.ts';
@@ -45,10 +35,9 @@ export interface HostWork {
 export async function bringHost(work: HostWork): Promise<string> {
   const { host, request, profile, payload, ssh, told, plan } = work;
   told('connect', 'connecting');
-  const facts = readProbe(host, await ssh('the first look', PROBE));
+  const facts = readProbe(host, await ssh('the first look', 'sh -s', { input: PROBE }));
   const sudo = facts.isRoot ? '' : 'sudo -n ';
   const asRoot: RunAsRoot = (what, script) => ssh(what, `${sudo}sh -s`, { input: `${script}\n` });
-  const files = readFilesProbe(await asRoot('looking at the configuration', FILES_PROBE));
 
   if (profile?.volume != null) {
     told('volume', 'looking for the block volume');
@@ -56,7 +45,7 @@ export async function bringHost(work: HostWork): Promise<string> {
     const done = request.dryRun ? await lookAtVolume(asRoot, wish) : await mountVolume(asRoot, wish);
     if (done.do !== 'nothing') plan.push(`${done.do} ${done.device} at ${wish.mountPoint}`);
   }
-  const changes = changesOf(facts, files, payload);
+  const changes = changesOf(facts, payload);
   const root = profile === null ? '' : ` --root ${profile.root}`;
   plan.push(...planLines(changes), `agent setup --yes${root}`, 'wait until it is healthy');
   if (request.dryRun) return 'would be done';
@@ -75,6 +64,8 @@ interface Changes {
   readonly upgrade: boolean;
   readonly configuration: boolean;
   readonly secrets: boolean;
+  /** There are files to go back to. */
+  readonly keep: boolean;
   /** An agent runs that has read what is changed. */
   readonly restart: boolean;
 }
@@ -86,14 +77,16 @@ interface HostSteps extends HostWork {
   readonly root: string;
 }
 
-function changesOf(facts: RemoteFacts, files: RemoteFiles, { digest, configuration, secrets }: Payload): Changes {
+function changesOf(facts: RemoteFacts, { digest, configuration, secrets }: Payload): Changes {
   const program = facts.installed !== digest;
   const changed = {
-    configuration: configuration !== null && configuration.digest !== files.configuration,
-    secrets: secrets !== null && secrets.digest !== files.secrets,
+    configuration: configuration !== null && configuration.digest !== facts.configuration,
+    secrets: secrets !== null && secrets.digest !== facts.secrets,
   };
   const { isActive } = facts;
-  return { program, upgrade: program && isActive, ...changed, restart: isActive && (changed.configuration || changed.secrets) };
+  const isChanged = changed.configuration || changed.secrets;
+  const keep = isChanged && (facts.configuration !== '' || facts.secrets !== '');
+  return { program, upgrade: program && isActive, ...changed, keep, restart: isActive && isChanged };
 }
 
 const planLines = ({ program, upgrade, configuration, secrets, restart }: Changes): string[] => [
@@ -147,8 +140,7 @@ async function replaceAgent(steps: HostSteps, program: string): Promise<void> {
   // An agent that runs reads it at once.
   const asBefore = (to: string): string =>
     ` && if test -e ${to}; then chown --reference=${to} ${to}.new && chmod --reference=${to} ${to}.new; fi`;
-  const mayGoBack = changes.configuration || changes.secrets;
-  if (mayGoBack) await asRoot('keeping the configuration', KEEP_FILES);
+  if (changes.keep) await asRoot('keeping the configuration', KEEP_FILES);
   try {
     if (changes.configuration && payload.configuration !== null)
       await send('writing the configuration', payload.configuration.file, SYSTEM_FILE, asBefore(SYSTEM_FILE));
@@ -158,9 +150,9 @@ async function replaceAgent(steps: HostSteps, program: string): Promise<void> {
     await ssh('agent setup', `${sudo}${changes.upgrade ? PROGRAM : program} setup --yes${root}`, linesTo(told, 'setup'));
   } catch (error) {
     // What set-up refuses must not be what the agent finds when it starts the next time.
-    if (mayGoBack && !stop.aborted) await asRoot('putting the configuration back', PUT_BACK_FILES).catch(() => undefined);
+    if (changes.keep && !stop.aborted) await asRoot('putting the configuration back', PUT_BACK_FILES).catch(() => undefined);
     throw error;
   }
   if (changes.restart) await asRoot('restarting the agent', 'systemctl restart comfy-agent');
-  if (mayGoBack) await asRoot('tidying up', `rm -f ${SYSTEM_CONFIGURATION}/agent.*.before`);
+  if (changes.keep) await asRoot('tidying up', `rm -f ${SYSTEM_CONFIGURATION}/agent.*.before`);
 }

@@ -72,21 +72,7 @@ export interface RemoteFacts {
   readonly isActive: boolean;
   /** Of the program in place; empty when there is none. */
   readonly installed: string;
-}
-
-export const PROBE = [
-  'echo "system=$(uname -s)"',
-  'echo "machine=$(uname -m)"',
-  'echo "uid=$(id -u)"',
-  'echo "systemd=$([ -d /run/systemd/system ] && echo yes)"',
-  'echo "sudo=$(sudo -n true 2>/dev/null && echo yes)"',
-  'echo "active=$(systemctl is-active comfy-agent.service 2>/dev/null)"',
-  'echo "installed=$(sha256sum /usr/local/bin/agent 2>/dev/null | cut -c1-64)"',
-].join('; ');
-
-/** Digests of what a deploy wrote; empty where there is none. */
-export interface RemoteFiles {
-  /** Of agent.yaml without what set-up added at its end. */
+  /** Digest of agent.yaml without what set-up added at its end; empty when there is none. */
   readonly configuration: string;
   readonly secrets: string;
 }
@@ -94,10 +80,21 @@ export interface RemoteFiles {
 const YAML = SYSTEM_FILE;
 const ENV = SYSTEM_SECRETS;
 
-/** For root: both files are closed. */
-export const FILES_PROBE = [
+/** A script. Both files are closed to all but root. */
+export const PROBE = [
+  'echo "system=$(uname -s)"',
+  'echo "machine=$(uname -m)"',
+  'echo "uid=$(id -u)"',
+  'echo "systemd=$([ -d /run/systemd/system ] && echo yes)"',
+  'echo "sudo=$(sudo -n true </dev/null 2>/dev/null && echo yes)"',
+  'echo "active=$(systemctl is-active comfy-agent.service </dev/null 2>/dev/null)"',
+  'echo "installed=$(sha256sum /usr/local/bin/agent 2>/dev/null | cut -c1-64)"',
+  'root=; test "$(id -u)" = 0 || root="sudo -n"',
+  "$root sh 2>/dev/null <<'END' || true",
   `test ! -e ${YAML} || echo "configuration=$(sed '/^${ADDED_BY_SETUP}/,$d' ${YAML} | sha256sum | cut -c1-64)"`,
   `test ! -e ${ENV} || echo "secrets=$(sha256sum ${ENV} | cut -c1-64)"`,
+  'END',
+  '',
 ].join('\n');
 
 /** The files as they are, until it is known whether set-up takes the new ones. */
@@ -108,11 +105,6 @@ const valuesIn = (text: string): ((name: string) => string) => {
   const values = new Map(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()]));
   return (name) => values.get(name) ?? '';
 };
-
-export function readFilesProbe(text: string): RemoteFiles {
-  const of = valuesIn(text);
-  return { configuration: of('configuration'), secrets: of('secrets') };
-}
 
 /** @throws AgentError COMMAND_FAILED where the agent cannot be */
 export function readProbe(host: string, text: string): RemoteFacts {
@@ -128,6 +120,8 @@ export function readProbe(host: string, text: string): RemoteFacts {
     hasSystemd: of('systemd') === 'yes',
     isActive: of('active') === 'active',
     installed: of('installed'),
+    configuration: of('configuration'),
+    secrets: of('secrets'),
   };
   if (!facts.isRoot && !facts.hasSudo)
     throw new AgentError('FORBIDDEN', `this account of ${host} is not root and cannot use sudo without a password`, {

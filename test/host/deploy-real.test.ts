@@ -6,6 +6,7 @@ import { DeployDocument, type DeployHost } from '../../src/domain/deploy.ts';
 import { AGENT, baseEnvironment } from '../support/agent.ts';
 import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
 import { type Finished, start } from '../support/ssh-host.ts';
+import { makeSshKey } from '../support/sshd.ts';
 import { whyNoSystemd } from '../support/systemd-machine.ts';
 import { serveSsh, whyNoSshd } from '../support/systemd-ssh.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
@@ -52,7 +53,8 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
       known.push(ssh.knownHosts);
       entries.push(ssh.entry(index === 0 ? 'one' : 'two'));
       if (index === 0) {
-        const text = readFileSync(ssh.knownHosts, 'utf8').replace(/ AAAA\S+/, ` ${otherKey(place.at('other'))}`);
+        const other = readFileSync(`${await makeSshKey(place.path, 'other')}.pub`, 'utf8').split(' ')[1] ?? '';
+        const text = readFileSync(ssh.knownHosts, 'utf8').replace(/ AAAA\S+/, ` ${other}`);
         writeFileSync(place.at('changed'), text);
         entries.push(ssh.entry('changed', { knownHosts: place.at('changed') }));
       }
@@ -66,10 +68,6 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
     await place?.remove();
   });
 
-  const otherKey = (path: string): string => {
-    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', path]);
-    return readFileSync(`${path}.pub`, 'utf8').split(' ')[1] ?? '';
-  };
   const writeFiles = async ({ configuration, secrets }: { readonly configuration?: string; readonly secrets?: string }): Promise<void> => {
     if (configuration !== undefined) writeFileSync(place.at('agent.yaml'), configuration);
     if (secrets !== undefined) writeFileSync(place.at('agent.env'), secrets);
@@ -161,7 +159,7 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
     const good = readFileSync(place.at('agent.yaml'), 'utf8');
     const { code, stdout } = await run('changed', 'two');
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^HOST .*\nchanged {3}\S HOST_KEY_CHANGED: .*\ntwo {7}\S healthy .*\n/);
+    expect(stdout).toMatch(/^HOST .*\nchanged {2}\S HOST_KEY_CHANGED: .*\ntwo {6}\S healthy .*\n/);
     await writeFiles({ configuration: 'gpu:\n  pin: sideways\n' });
     const [one] = await deploy('one');
     expect(one).toMatchObject({
