@@ -26,7 +26,7 @@ export interface DeployRequest {
   readonly timeoutMs: number;
 }
 
-export const DeployStep = z.enum(['waiting', 'connect', 'volume', 'copy', 'configure', 'setup', 'health', 'done', 'failed']);
+export const DeployStep = z.enum(['waiting', 'connect', 'volume', 'copy', 'upgrade', 'configure', 'setup', 'health', 'done', 'failed']);
 export type DeployStep = z.infer<typeof DeployStep>;
 
 export const DeployHost = z.object({

@@ -1,4 +1,6 @@
+import { SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/access.ts';
 import { AgentError, type ErrorCode, errorRegistry } from '../domain/errors.ts';
+import { ADDED_BY_SETUP } from './host-configuration.ts';
 
 /** Words for ssh, and what it says. */
 
@@ -66,23 +68,47 @@ export interface RemoteFacts {
   readonly isRoot: boolean;
   readonly hasSudo: boolean;
   readonly hasSystemd: boolean;
+  /** The agent's unit runs. */
+  readonly isActive: boolean;
   /** Of the program in place; empty when there is none. */
   readonly installed: string;
+  /** Digest of agent.yaml without what set-up added at its end; empty when there is none. */
+  readonly configuration: string;
+  readonly secrets: string;
 }
 
+const YAML = SYSTEM_FILE;
+const ENV = SYSTEM_SECRETS;
+
+/** A script. Both files are closed to all but root. */
 export const PROBE = [
   'echo "system=$(uname -s)"',
   'echo "machine=$(uname -m)"',
   'echo "uid=$(id -u)"',
   'echo "systemd=$([ -d /run/systemd/system ] && echo yes)"',
-  'echo "sudo=$(sudo -n true 2>/dev/null && echo yes)"',
+  'echo "sudo=$(sudo -n true </dev/null 2>/dev/null && echo yes)"',
+  'echo "active=$(systemctl is-active comfy-agent.service </dev/null 2>/dev/null)"',
   'echo "installed=$(sha256sum /usr/local/bin/agent 2>/dev/null | cut -c1-64)"',
-].join('; ');
+  'root=; test "$(id -u)" = 0 || root="sudo -n"',
+  "$root sh 2>/dev/null <<'END' || true",
+  `test ! -e ${YAML} || echo "configuration=$(sed '/^${ADDED_BY_SETUP}/,$d' ${YAML} | sha256sum | cut -c1-64)"`,
+  `test ! -e ${ENV} || echo "secrets=$(sha256sum ${ENV} | cut -c1-64)"`,
+  'END',
+  '',
+].join('\n');
+
+/** The files as they are, until it is known whether set-up takes the new ones. */
+export const KEEP_FILES = [YAML, ENV].map((file) => `test ! -e ${file} || cp -p ${file} ${file}.before`).join('\n');
+export const PUT_BACK_FILES = [YAML, ENV].map((file) => `test ! -e ${file}.before || mv -f ${file}.before ${file}`).join('\n');
+
+const valuesIn = (text: string): ((name: string) => string) => {
+  const values = new Map(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()]));
+  return (name) => values.get(name) ?? '';
+};
 
 /** @throws AgentError COMMAND_FAILED where the agent cannot be */
 export function readProbe(host: string, text: string): RemoteFacts {
-  const values = new Map(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()]));
-  const of = (name: string): string => values.get(name) ?? '';
+  const of = valuesIn(text);
   if (of('system') !== 'Linux')
     throw new AgentError('COMMAND_FAILED', `${host} does not run Linux (${of('system') || 'it does not tell'})`, {
       help: 'choose another host',
@@ -92,7 +118,10 @@ export function readProbe(host: string, text: string): RemoteFacts {
     isRoot: of('uid') === '0',
     hasSudo: of('sudo') === 'yes',
     hasSystemd: of('systemd') === 'yes',
+    isActive: of('active') === 'active',
     installed: of('installed'),
+    configuration: of('configuration'),
+    secrets: of('secrets'),
   };
   if (!facts.isRoot && !facts.hasSudo)
     throw new AgentError('FORBIDDEN', `this account of ${host} is not root and cannot use sudo without a password`, {

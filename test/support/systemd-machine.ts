@@ -55,6 +55,8 @@ export interface SystemdMachine {
   /** The same, and it must succeed. */
   must(...command: string[]): Promise<string>;
   property(unit: string, name: string): Promise<string>;
+  /** Its first process, seen from outside. */
+  pid(): number;
   /** Pid inside of the unit's main process. */
   mainPid(unit: string): Promise<number>;
   /** Command lines of all processes inside of a user, by pid inside. */
@@ -195,6 +197,7 @@ export async function aMachineOn({ script, args, target, hostNetwork = false }: 
       if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}: ${stderr}\n${await machine.journal()}`);
       return stdout;
     },
+    pid: inside,
     property: async (unit, name) => (await machine.must('systemctl', 'show', '--property', name, '--value', unit)).trim(),
     mainPid: async (unit) => Number(await machine.property(unit, 'MainPID')),
     processesOf: async (user) => {

@@ -25,12 +25,15 @@ export async function askWish(context: Context, options: Options, prefix: string
   // The file of the units has the last word with them, and the configuration may refer to what is in it.
   const environment = { ...host.environment, ...secrets.variables };
   const { config, provenance } = await host.readConfiguration(selection, environment);
+  /** What people's commands would not know. */
+  let rootToAdd: string | null = null;
   const flag = selection.flags.find(({ key }) => key === 'root')?.value;
   if (typeof flag === 'string') {
     const flags = selection.flags.filter(({ key }) => key !== 'root');
     const { config: written, provenance: origins } = await host.readConfiguration({ ...selection, flags }, environment);
     const by = origins.find(({ path }) => path === 'root');
-    const file = Object.hasOwn(secrets.variables, by?.origin ?? '') ? SECRETS_FILE : present === null ? null : CONFIGURATION_FILE;
+    const file = Object.hasOwn(secrets.variables, by?.origin ?? '') ? SECRETS_FILE : by?.source === 'file' ? by.origin : null;
+    rootToAdd = file === null ? config.root : null;
     if (file !== null && written.root !== config.root)
       throw new AgentError('USAGE', `${file} says that the root is ${written.root}, not ${config.root}`, {
         help: 'change it there, or leave --root out',
@@ -47,7 +50,7 @@ export async function askWish(context: Context, options: Options, prefix: string
     program: 'file' in host.program ? host.program : { text: starterOf(host.program.command) },
     readable: [...pathsOutside(config.root, namedIn(config)), ...('file' in host.program ? [] : placesOf(host.program.command))],
     writable: pathsOutside(config.root, config.models.path),
-    configuration: present === null ? newConfiguration(config.root) : completedConfiguration(present, provenance),
+    configuration: present === null ? newConfiguration(config.root) : completedConfiguration(present, provenance, rootToAdd),
     secrets: `# ${MARK}; read by systemd, 0600\n# NAME=value lines; \`systemctl restart comfy-agent\` after a change.\nAGENT_TOKEN=${randomBytes(32).toString('base64url')}\n`,
     units: Object.fromEntries(units),
     legacy,

@@ -130,6 +130,13 @@ describe('agent.yaml', () => {
     );
   });
 
+  it('completes one that says no root, where --root does', () => {
+    const done = completedConfiguration('health: { minReady: 1 }', provenanceOf('').provenance, '/srv/x');
+    expect(done).toContain('health: { minReady: 1 }\n# added by agent setup');
+    expect(provenanceOf(done).config).toMatchObject({ root: '/srv/x', runDir: '/run/comfy-agent' });
+    expect(completedConfiguration(done, provenanceOf(done).provenance)).toBe(done);
+  });
+
   it.each([
     ['', true],
     ['root: /data\nports:\n  first: 9000', true],
