@@ -17,6 +17,8 @@ const WANTED = new RegExp(process.env['BENCH_FIGURES'] ?? '');
 const GPUS = 4;
 const STARTUP_MS = 3_000;
 const LIMIT_MS = 60_000;
+/** Every instance works all the time without using a processor, as with a real card. */
+const BUSY = `SIM_STARTUP_MS=${STARTUP_MS}\nSIM_JOB_HANG_SECONDS=0.2`;
 
 const LOST = 'agent upgrade under load: prompts lost';
 const RESTARTED = 'agent upgrade under load: instances restarted';
@@ -120,6 +122,8 @@ child.kill()
 
 async function boots(lab: UpgradeMachine): Promise<void> {
   const { machine } = lab;
+  const environment = '/etc/comfy-agent/agent.env';
+  await machine.write(environment, (await machine.must('cat', environment)).replace(/SIM_JOB.*\n/, ''));
   await machine.write('/root/own-start.py', OWN_START);
   const owns: number[] = [];
   for (let run = 0; run < 3; run++) owns.push(Number(await machine.must('python3', '/root/own-start.py')));
@@ -152,7 +156,7 @@ if (why !== null) throw new Error(`no systemd can be booted here: ${why}`);
 const lab = await anUpgradeMachine({
   programs: { '0.1.0': [], '0.2.0': [] },
   gpus: GPUS,
-  environment: `SIM_STARTUP_MS=${STARTUP_MS}`,
+  environment: BUSY,
   compiled: true,
 });
 try {
