@@ -24,6 +24,7 @@ function start() {
   path = require('node:path');
   sea = executable();
   if (Number(process.versions.node.split('.')[0]) < NEEDED) useOwnNode();
+  else if (argv[0] === '__upgrade-guard' && isWatched(argv[1])) process.exitCode = 0;
   else if (argv[0] === '__pm2-daemon') become(SMALLEST, runPm2);
   else if (argv[0] === 'run') become(SMALL, runMain);
   else runMain();
@@ -41,6 +42,22 @@ function executable() {
 /** What the build put beside this file, or into the executable. */
 function read(name) {
   return sea === null ? require('node:fs').readFileSync(path.join(__dirname, name)) : Buffer.from(sea.getRawAsset(name));
+}
+
+/**
+ * The command that upgrades lives and minds this start of the agent, so the guard has nothing to do: known without the rest of
+ * the program, since the agent is away meanwhile.
+ */
+function isWatched(state) {
+  try {
+    const fs = require('node:fs');
+    const { by } = JSON.parse(fs.readFileSync(path.join(state, 'upgrade.json'), 'utf8'));
+    const stat = fs.readFileSync(`/proc/${by.pid}/stat`, 'utf8');
+    // The name before may hold anything; its start is the 22nd field.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === by.startTicks;
+  } catch {
+    return false;
+  }
 }
 
 /** Becomes the same program with these flags; V8 heeds them only in part once it runs, and malloc not at all. */

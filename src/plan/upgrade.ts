@@ -44,7 +44,7 @@ export function judgeCandidate(
  * What is done before an agent starts whose program has not proved itself: nothing while somebody watches it or while it has
  * tries left, else back to the old one. A command that was killed before it had replaced the program has left nothing to prove,
  * and `previous` is of an earlier upgrade then.
- * @param facts.inPlace sha256 of the program; null: there is none
+ * @param facts.inPlace sha256 of the program; null: there is none, or somebody watches
  */
 export function judgePending(
   pending: PendingUpgrade,

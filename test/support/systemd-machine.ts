@@ -45,7 +45,8 @@ export interface SystemdMachine {
   /** Its root as seen from outside, for files. */
   at(path: string): string;
   write(path: string, text: string, mode?: number): Promise<void>;
-  boot(): Promise<void>;
+  /** @param settles waits until systemd has nothing more to do, which takes a share of a small machine */
+  boot(settles?: boolean): Promise<void>;
   /** Orderly end of everything, as a reboot would; `boot` goes on with the same root. */
   powerOff(): Promise<void>;
   /** Runs a command inside; without one of `users` as root. */
@@ -136,7 +137,7 @@ export async function aMachineOn({ script, args, target, hostNetwork = false }: 
   const machine: SystemdMachine = {
     at,
     write,
-    boot: async () => {
+    boot: async (settles = true) => {
       // The shell goes into the control group before it makes the namespace of control groups.
       // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's.
       const enter = 'echo $$ >"$0/cgroup.procs"; exec nsenter -t "$1" -m env -i container=agent-test PATH="$PATH" "${@:2}"';
@@ -170,6 +171,7 @@ export async function aMachineOn({ script, args, target, hostNetwork = false }: 
         return (await readFile(`/proc/${first}/comm`, 'utf8')).trim() === 'systemd' ? first : null;
       });
       init = { child, pid, ended };
+      if (!settles) return;
       await eventually(
         'systemd is up',
         async () => /^(running|degraded)/.test((await machine.run(['systemctl', 'is-system-running'])).stdout),

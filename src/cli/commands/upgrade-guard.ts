@@ -10,8 +10,10 @@ export const upgradeGuard: Command = async ({ host, warn }, [state = '']) => {
   const programs = await host.programs();
   const pending = await programs.pending(state);
   if (pending === null) return ExitCode.done;
-  const inPlace = await programs.sha256(pending.target).catch(() => null);
-  const decision = judgePending(pending, { isWatched: programs.lives(pending.by), inPlace, now: Date.now() });
+  const isWatched = programs.lives(pending.by);
+  // Reading it all takes a part of the second in which the agent is away.
+  const inPlace = isWatched ? null : await programs.sha256(pending.target).catch(() => null);
+  const decision = judgePending(pending, { isWatched, inPlace, now: Date.now() });
   if (decision === 'start') {
     await programs.savePending(state, { ...pending, starts: pending.starts + 1 });
     return ExitCode.done;
