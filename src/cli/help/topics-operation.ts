@@ -77,6 +77,7 @@ export const systemd: Topic = {
   lines: ({ layout }) => [
     '  comfy-pm2.service     PM2, which holds the instances',
     '  comfy-agent.service   the agent: installs, decides, tells; ready when health is served',
+    '  comfy-agent.path      starts it again when a configuration that it refused is mended (agent.yaml, agent.env)',
     '',
     '  systemctl restart comfy-agent     instances go on, jobs too; the new agent takes them over',
     '  systemctl restart comfy-pm2       ends every instance and starts them anew: drain first (`agent drain all`)',
