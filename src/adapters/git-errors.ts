@@ -1,5 +1,6 @@
 /** What git and ssh print when they fail, as registered errors in the user's terms. Pure; texts are those of LANG=C. */
-import { AgentError, type AgentErrorOptions, type ErrorCode } from '../domain/errors.ts';
+import type { ErrorCode } from '../domain/error-registry.ts';
+import { AgentError, type AgentErrorOptions } from '../domain/errors.ts';
 import { redactGitText, redactUrl } from '../domain/git-url.ts';
 
 export interface GitFailure {

@@ -2,7 +2,7 @@ import type { Agent, VersionDocument } from '../domain/agent.ts';
 import type { Config, Layout, Provenance } from '../domain/config.ts';
 import type { DeployHost, DeployRequest } from '../domain/deploy.ts';
 import type { DoctorDocument } from '../domain/doctor.ts';
-import type { ExitCode } from '../domain/errors.ts';
+import type { ExitCode } from '../domain/error-registry.ts';
 import type { HostAction, HostFacts, HostQuestion } from '../domain/host.ts';
 import type { Programs } from '../domain/upgrade.ts';
 

@@ -1,4 +1,5 @@
-import { type AgentError, ExitCode } from '../domain/errors.ts';
+import { ExitCode } from '../domain/error-registry.ts';
+import type { AgentError } from '../domain/errors.ts';
 import type { Context } from './context.ts';
 import { clean } from './render/text.ts';
 

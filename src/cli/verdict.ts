@@ -1,4 +1,4 @@
-import { ExitCode } from '../domain/errors.ts';
+import { ExitCode } from '../domain/error-registry.ts';
 import type { HealthDocument, InstallationDocument, ModelsDocument } from '../domain/health.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
 

@@ -1,6 +1,6 @@
 import type { CardFacts } from '../domain/card.ts';
 import type { Config, Layout, Provenance, Secrets } from '../domain/config.ts';
-import type { ErrorCode } from '../domain/errors.ts';
+import type { ErrorCode } from '../domain/error-registry.ts';
 import type { ExitEvidence } from '../domain/exit-evidence.ts';
 import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
 import type { Hold, ModelStatus } from '../domain/health.ts';

@@ -1,4 +1,5 @@
-import { AgentError, asAgentError, ExitCode } from '../domain/errors.ts';
+import { ExitCode } from '../domain/error-registry.ts';
+import { AgentError, asAgentError } from '../domain/errors.ts';
 import { PENDING_UPGRADE } from '../domain/upgrade.ts';
 import type { Clock, Files, ServiceManager } from '../ports.ts';
 

@@ -1,6 +1,6 @@
 import type { Config } from '../domain/config.ts';
 import type { DoctorDocument, Finding } from '../domain/doctor.ts';
-import type { ErrorCode } from '../domain/errors.ts';
+import type { ErrorCode } from '../domain/error-registry.ts';
 import type { Gpu, GpuReading } from '../domain/gpu.ts';
 import type { PortHolder } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Provenance } from '../../domain/config.ts';
 import type { ConfigCheckDocument } from '../../domain/config-check.ts';
-import { type AgentError, asAgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { type AgentError, asAgentError } from '../../domain/errors.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import type { CliConfiguration } from '../host.ts';

@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
 import type { InstanceDocument, InstancePatch } from '../../domain/instance.ts';
 import { requireAgent } from '../connect.ts';
 import type { Command } from '../context.ts';

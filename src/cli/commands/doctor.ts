@@ -1,5 +1,5 @@
 import type { DoctorDocument } from '../../domain/doctor.ts';
-import { ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { doctorLines } from '../render/doctor.ts';

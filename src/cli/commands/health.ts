@@ -1,5 +1,6 @@
 import type { Agent } from '../../domain/agent.ts';
-import { AgentError, type ExitCode } from '../../domain/errors.ts';
+import type { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { healthLines, instanceDetail, modelsLines } from '../render/health.ts';

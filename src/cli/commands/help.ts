@@ -1,4 +1,5 @@
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { nearestName } from '../../plan/edit-distance.ts';
 import { type Command, type Context, isSet } from '../context.ts';
 import { verbHelp } from '../help/show.ts';

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Agent } from '../../domain/agent.ts';
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import type { InstallationDocument } from '../../domain/health.ts';
 import type { InstallPreview } from '../../domain/install-preview.ts';
 import type { OperationDocument, OperationKind } from '../../domain/operation.ts';

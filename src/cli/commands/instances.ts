@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
 import type { InstanceDocument } from '../../domain/instance.ts';
 import type { OperationKind } from '../../domain/operation.ts';
 import { requireAgent } from '../connect.ts';

@@ -1,4 +1,5 @@
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { ThirdParty } from '../../domain/third-party.ts';
 import type { Command } from '../context.ts';
 import { table } from '../render/table.ts';

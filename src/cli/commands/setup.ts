@@ -1,4 +1,5 @@
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host.ts';
 import { AGENT_UNIT, DEFAULT_PREFIX, placed } from '../../plan/host-layout.ts';
 import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';

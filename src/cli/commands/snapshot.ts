@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { Release } from '../../domain/release.ts';
 import { type SnapshotExport, SnapshotFormat, type SnapshotImport } from '../../domain/snapshot.ts';
 import { exportRelease } from '../../plan/snapshot-export.ts';

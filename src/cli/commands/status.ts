@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { StatusDocument } from '../../domain/agent.ts';
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import { notRunning, remoteAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { locate } from '../locate.ts';

@@ -1,5 +1,5 @@
 import type { Agent, ReleasesDocument } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
 import { requireAgent, withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { describeBytes, describeDuration } from '../duration.ts';

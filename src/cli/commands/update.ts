@@ -1,4 +1,5 @@
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import type { Moves } from '../../domain/lock.ts';
 import { withAgent } from '../connect.ts';
 import { type Command, isSet, numberOf, type Options, textOf } from '../context.ts';

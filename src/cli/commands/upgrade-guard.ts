@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
 import { judgePending } from '../../plan/upgrade.ts';
 import type { Command } from '../context.ts';
 

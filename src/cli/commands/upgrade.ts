@@ -1,4 +1,5 @@
-import { AgentError, asAgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { NOTHING_NAMED } from '../../domain/host.ts';
 import type { PendingUpgrade, Pm2MoveDocument, ProgramFacts, Programs, UpgradeDocument } from '../../domain/upgrade.ts';
 import { AGENT_UNIT } from '../../plan/host-layout.ts';

@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
 import type { Command } from '../context.ts';
 import { versionText } from '../render/version.ts';
 

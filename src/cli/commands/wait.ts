@@ -1,5 +1,6 @@
 import type { Agent } from '../../domain/agent.ts';
-import { AgentError, ExitCode, isAgentError } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError, isAgentError } from '../../domain/errors.ts';
 import { findAgent } from '../connect.ts';
 import { type Command, type Context, numberOf } from '../context.ts';
 import { describeDuration } from '../duration.ts';

@@ -1,5 +1,6 @@
 import { Config } from '../../domain/config.ts';
-import { AgentError, ExitCode } from '../../domain/errors.ts';
+import { ExitCode } from '../../domain/error-registry.ts';
+import { AgentError } from '../../domain/errors.ts';
 import type { SetupDocument } from '../../domain/host.ts';
 import { planRemoval, removalQuestion } from '../../plan/host-removal.ts';
 import { layoutOf } from '../../plan/layout.ts';

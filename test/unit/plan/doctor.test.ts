@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Finding } from '../../../src/domain/doctor.ts';
-import type { ErrorCode } from '../../../src/domain/errors.ts';
+import type { ErrorCode } from '../../../src/domain/error-registry.ts';
 import type { Gpu } from '../../../src/domain/gpu.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import type { XidEvent } from '../../../src/domain/xid.ts';
