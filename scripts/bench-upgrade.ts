@@ -88,8 +88,19 @@ const isHealthy = ({ machine }: UpgradeMachine): Promise<boolean> =>
     () => false,
   );
 
+/** What the journal tells of a start, in order. */
+const STAGES = [/ Starting comfy-agent/, / agent \S+ starts on /, / serving /, / -> healthy /];
+
+/** Seconds from each stage of the last start to the next one. */
+async function stagesOf({ machine }: UpgradeMachine): Promise<readonly number[]> {
+  const lines = (await machine.must('journalctl', '--no-pager', '-o', 'short-monotonic', '-u', 'comfy-agent', '-n', '60')).split('\n');
+  const at = STAGES.map((stage) => Number(/^\[\s*([\d.]+)\]/.exec(lines.findLast((line) => stage.test(line)) ?? '')?.[1]));
+  return at.slice(1).map((each, index) => each - (at[index] ?? Number.NaN));
+}
+
 async function starts(lab: UpgradeMachine): Promise<void> {
   const times: number[] = [];
+  const stages: (readonly number[])[] = [];
   for (let run = 0; run < RUNS * 2; run++) {
     await lab.pids();
     await lab.machine.must('systemctl', 'stop', 'comfy-agent');
@@ -99,7 +110,14 @@ async function starts(lab: UpgradeMachine): Promise<void> {
     await eventually('health is served', () => isHealthy(lab), LIMIT_MS);
     times.push((performance.now() - began) / 1_000);
     await started;
+    await lab.pids();
+    stages.push(await stagesOf(lab));
   }
+  const parts = ['program', 'listening', 'instances seen'].map((name, index) => {
+    const value = median(stages.map((each) => each[index] ?? Number.NaN));
+    return `${name} ${value.toFixed(2)}`;
+  });
+  console.log(`of a start, in s: ${parts.join(', ')}`);
   record(START, times, 's', 0.5);
 }
 
