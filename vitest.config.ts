@@ -20,7 +20,7 @@ export default defineConfig({
       project('unit', ['test/unit/**/*.test.ts', 'test/architecture.test.ts'], 10_000),
       project('engine', ['test/engine/**/*.test.ts'], 20_000),
       project('contract', ['test/contract/**/*.test.ts'], 120_000, { maxWorkers: 2 }),
-      project('e2e', ['test/e2e/**/*.test.ts'], 180_000, ONE_FILE_AT_A_TIME),
+      project('e2e', ['test/e2e/**/*.test.ts'], 180_000, { maxWorkers: 2 }),
       // Long, and only with --all or by name: installations that are killed.
       project('kills', ['test/kills/**/*.test.ts'], 180_000, ONE_FILE_AT_A_TIME),
       // Long as well: every fault of docs/faults.md, and a storm of them. Each file minds its own agents side by side.
