@@ -1,10 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { writeSbom } from './sbom.ts';
+import { sbomOf } from './sbom.ts';
 
 /**
  * `npm run build:binary`: makes `dist/agent`, one file for a machine without Node.js, with `dist/agent.sbom.json` and
@@ -94,7 +94,8 @@ try {
       useSnapshot: false,
       // NODE_OPTIONS of whoever calls it are not for this program; its own flags come by --node-options.
       execArgvExtension: 'cli',
-      execArgv: ['--no-deprecation'],
+      // The second is what the daemon runs under: a unit that sets MALLOC_ARENA_MAX spares it a start of its own.
+      execArgv: ['--no-deprecation', '--max-semi-space-size=1'],
       assets: assets(),
     }),
   );
@@ -107,14 +108,23 @@ try {
   execFileSync(process.execPath, [postject, file, 'NODE_SEA_BLOB', blob, '--sentinel-fuse', FUSE], { stdio: 'ignore' });
   const bytes = readFileSync(file);
   inspect(bytes);
-  // Never over a file that runs: by rename.
-  writeFileSync(`${target}.new`, bytes, { mode: 0o755 });
-  execFileSync('mv', ['-f', `${target}.new`, target]);
+  // Never over a file that runs, and whole for whoever reads or builds it meanwhile.
+  const place = (path: string, content: Buffer | string, mode: number): void => {
+    writeFileSync(`${path}.${process.pid}.new`, content, { mode });
+    renameSync(`${path}.${process.pid}.new`, path);
+  };
+  place(target, bytes, 0o755);
   const sbom = `${target}.sbom.json`;
-  writeSbom(root, dist, sbom, arch);
-  const sums = [target, sbom].map((each) => `${createHash('sha256').update(readFileSync(each)).digest('hex')}  ${basename(each)}`);
-  writeFileSync(target === join(dist, 'agent') ? join(dist, 'SHA256SUMS') : `${target}.SHA256SUMS`, `${sums.join('\n')}\n`);
-  const { size } = statSync(target);
+  const listed = sbomOf(root, dist, arch);
+  place(sbom, listed, 0o644);
+  const sums = (
+    [
+      [target, bytes],
+      [sbom, listed],
+    ] as const
+  ).map(([path, content]) => `${createHash('sha256').update(content).digest('hex')}  ${basename(path)}`);
+  place(target === join(dist, 'agent') ? join(dist, 'SHA256SUMS') : `${target}.SHA256SUMS`, `${sums.join('\n')}\n`, 0o644);
+  const size = bytes.length;
   console.log(`${target}: ${(size / 1e6).toFixed(1)} MB in ${((performance.now() - started) / 1_000).toFixed(1)} s`);
   if (size > LIMIT_BYTES) console.error(`note: more than ${LIMIT_BYTES / 1e6} MB`);
 } finally {

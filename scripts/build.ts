@@ -147,7 +147,7 @@ async function copyAssets(inputs: readonly string[]): Promise<void> {
     await cp(join(root, 'node_modules/swagger-ui-dist', file), join(assets, file));
 }
 
-/** The flags under which the launcher starts the daemon; code compiled under others is refused. */
+/** The flags under which the launcher starts the daemon. Code that was compiled under others, but for the young generation's, is refused. */
 const DAEMON_FLAGS = ['--max-semi-space-size=1'];
 const WARM_LIMIT_MS = 30_000;
 

@@ -62,11 +62,11 @@ function isWatched(state) {
 
 /** Becomes the same program with these flags; V8 heeds them only in part once it runs, and malloc not at all. */
 function become(flags, then) {
-  const hasFlags = process.execArgv.includes(flags[flags.length - 1]);
+  const isSo = flags.every((flag) => process.execArgv.includes(flag)) && process.env.MALLOC_ARENA_MAX !== undefined;
   // Started by another daemon, over a channel that does not survive the change.
-  if (hasFlags || process.execve === undefined || process.channel) {
+  if (isSo || process.execve === undefined || process.channel) {
     // Read by malloc at the start, and no concern of what is run from here.
-    if (hasFlags && process.env.MALLOC_ARENA_MAX === '1') delete process.env.MALLOC_ARENA_MAX;
+    if (isSo && process.env.MALLOC_ARENA_MAX === '1') delete process.env.MALLOC_ARENA_MAX;
     return then();
   }
   const program = sea === null ? [...process.execArgv, ...flags, __filename] : [`--node-options=${flags.join(' ')}`];

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ThirdParty } from '../src/domain/third-party.ts';
 
@@ -17,10 +17,10 @@ interface Bom {
 }
 
 /**
- * Writes a CycloneDX document of what is in the executable: npm's own list, cut down to what was bundled, and Node.js. What
+ * A CycloneDX document of what is in the executable: npm's own list, cut down to what was bundled, and Node.js. What
  * changes from run to run (a serial number, the time, addresses of archives) is left out, so that it can be reproduced.
  */
-export function writeSbom(root: string, dist: string, file: string, arch: string): void {
+export function sbomOf(root: string, dist: string, arch: string): string {
   const text = execFileSync('npm', ['sbom', '--sbom-format', 'cyclonedx', '--package-lock-only'], {
     cwd: root,
     encoding: 'utf8',
@@ -55,5 +55,5 @@ export function writeSbom(root: string, dist: string, file: string, arch: string
   const dependencies = bom.dependencies
     .filter(({ ref }) => refs.has(ref))
     .map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter((each) => refs.has(each)) }));
-  writeFileSync(file, `${JSON.stringify({ ...bom, components: [...components, runtime], dependencies }, null, 2)}\n`);
+  return `${JSON.stringify({ ...bom, components: [...components, runtime], dependencies }, null, 2)}\n`;
 }

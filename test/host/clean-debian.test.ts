@@ -64,6 +64,9 @@ describe.skipIf(why !== null)('a clean Debian', { timeout: 300_000 }, () => {
     const programs = await machine.must('sh', '-c', 'readlink /proc/[0-9]*/exe | sort -u');
     expect(programs).toContain('/usr/local/bin/agent\n');
     expect(programs).not.toMatch(/node$/m);
+    // The unit spares the agent to start itself a second time for its flags.
+    const pid = await machine.mainPid('comfy-agent');
+    expect(await machine.must('cat', `/proc/${pid}/cmdline`)).toBe('/usr/local/bin/agent\0run\0');
   });
 
   it('agent status and agent doctor have nothing to complain of', async () => {
