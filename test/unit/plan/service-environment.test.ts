@@ -36,6 +36,7 @@ describe('serviceEnvironment', () => {
       AGENT_PM2_HOME: '/run/comfy-pm2',
       AGENT_COMFYUI_USER: 'comfyui',
       HOME: '/var/lib/comfyui',
+      MALLOC_ARENA_MAX: '1',
     });
     const file = readEnvironmentFile('PIP_FIND_LINKS=/srv/wheels\nAGENT_PM2=owned\n');
     expect(serviceEnvironment(unit, file)).toMatchObject({ PIP_FIND_LINKS: '/srv/wheels', AGENT_PM2: 'owned', AGENT_ROOT: '/workspace' });
