@@ -133,11 +133,11 @@ async function serve(options: DaemonOptions, source: ConfigurationSource): Promi
   const reports = new ServiceReports({ manager, clock: ports.clock, documents: core.documents, changes: core.changes });
   const inputs = new LiveConfiguration({ source, core, files, log });
   try {
+    const { host, port } = await api.listenTcp(config.api.host, config.api.port);
     await api.listenSocket(
       layout.socket,
       await socketRights(files, { uid: process.getuid?.() ?? -1, groups: process.getgroups?.() ?? [] }),
     );
-    const { host, port } = await api.listenTcp(config.api.host, config.api.port);
     url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
     await files.writeText(
       `${layout.run}/agent.json`,

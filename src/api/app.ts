@@ -32,7 +32,6 @@ export interface AppOptions {
   readonly openApi: () => Promise<object>;
 }
 
-const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 1_024;
 
@@ -66,7 +65,7 @@ export async function buildApp(
   app.removeContentTypeParser('text/plain');
   installErrorAnswers(app, log);
   guardAll(app, options, (await agent.version()).agent);
-  const methods = collectMethods(app);
+  refuseOtherMethods(app, collectMethods(app));
   await beforeRoutes?.(app);
 
   healthRoutes(app, agent);
@@ -75,7 +74,6 @@ export async function buildApp(
   instanceRoutes(app, agent, options.streams);
   machineRoutes(app, agent, options.streams);
   pageRoutes(app, options);
-  refuseOtherMethods(app, methods);
   return app;
 }
 
@@ -161,22 +159,25 @@ function collectMethods(app: App): ReadonlyMap<string, Set<string>> {
   return methods;
 }
 
-/** A known path with another method is told apart from an unknown path. */
+/** A known path with another method is told apart from an unknown path. The patterns are made at the first one, not at the start. */
 function refuseOtherMethods(app: App, methods: ReadonlyMap<string, Set<string>>): void {
-  for (const [url, known] of [...methods]) {
-    const allow = [...known].sort().join(', ');
-    const method = METHODS.filter((candidate) => !known.has(candidate));
-    app.route({
-      method,
-      url,
-      exposeHeadRoute: false,
-      config: { access: 'open' },
-      schema: { hide: true },
-      onRequest: async (request, reply) => {
-        reply.header('allow', allow);
-        throw new AgentError('METHOD_NOT_ALLOWED', `${request.method} is not for this path; it takes ${allow}`);
-      },
-      handler: (_request, reply) => reply,
-    });
-  }
+  let known: readonly { readonly pattern: RegExp; readonly allow: string }[] | null = null;
+  app.addHook('onRequest', async (request, reply) => {
+    if (!request.is404) return;
+    known ??= [...methods].map(([url, names]) => ({ pattern: patternOf(url), allow: [...names].sort().join(', ') }));
+    const path = request.url.split('?')[0] ?? '';
+    const found = known.find(({ pattern }) => pattern.test(path));
+    if (found === undefined) return;
+    reply.header('allow', found.allow);
+    throw new AgentError('METHOD_NOT_ALLOWED', `${request.method} is not for this path; it takes ${found.allow}`);
+  });
 }
+
+/** Of a route like `/v1/operations/:id`. */
+const patternOf = (url: string): RegExp =>
+  new RegExp(
+    `^${url
+      .replace(/[.+?^$(){}|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replace(/:\w+/g, '[^/]+')}$`,
+  );

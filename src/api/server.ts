@@ -61,7 +61,13 @@ export async function createApi(agent: Agent, options: ApiOptions): Promise<Api>
     return described;
   };
 
-  const [tcp, socket] = await Promise.all([build('tcp'), build('socket')]);
+  const tcp = await build('tcp');
+  // Health is asked over TCP: the other one is built when that is served.
+  let built: ReturnType<typeof build> | null = null;
+  const socket = (): ReturnType<typeof build> => {
+    built ??= build('socket');
+    return built;
+  };
   return {
     async listenTcp(host, port) {
       listenHost = host;
@@ -70,16 +76,17 @@ export async function createApi(agent: Agent, options: ApiOptions): Promise<Api>
       return listenOnTcp(tcp.app, host, port);
     },
     async listenSocket(path, rights = {}) {
-      await listenOnSocket(socket.app, path, rights);
+      await listenOnSocket((await socket()).app, path, rights);
       socketPath = path;
     },
     async inject(request, transport = 'tcp') {
-      return (transport === 'tcp' ? tcp : socket).app.inject(request);
+      return (transport === 'tcp' ? tcp : await socket()).app.inject(request);
     },
     openApi,
     async close() {
-      await Promise.all([tcp.streams.close(), socket.streams.close()]);
-      await Promise.all([tcp.app.close(), socket.app.close()]);
+      const open = built === null ? [tcp] : [tcp, await built];
+      await Promise.all(open.map(({ streams }) => streams.close()));
+      await Promise.all(open.map(({ app }) => app.close()));
       if (socketPath !== null) await removeSocket(socketPath);
     },
   };

@@ -220,6 +220,8 @@ describe('errors', () => {
     ['GET', '/health?token=abc', 401, 'UNAUTHORIZED'],
     ['DELETE', '/health', 405, 'METHOD_NOT_ALLOWED'],
     ['GET', '/v1/instances/0', 405, 'METHOD_NOT_ALLOWED'],
+    ['POST', '/v1/operations/one/events?x=1', 405, 'METHOD_NOT_ALLOWED'],
+    ['GET', '/v1/instances/0/1', 404, 'NOT_FOUND'],
     ['GET', '/%E0%A4%A', 400, 'REQUEST_INVALID'],
   ])('%s %s: %i', async (method, url, status, code) => {
     const { api } = await serve();
