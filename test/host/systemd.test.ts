@@ -127,6 +127,10 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
     const lines = await machine.must('journalctl', '-u', 'comfy-agent', '-o', 'cat', '-n', '20');
     expect(lines).toMatch(new RegExp(`^error\\[CONFIG_INVALID\\]: .*${words.source}`, 'm'));
     expect(await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).toMatch(/^comfy-agent\.service/);
+    // Whoever looks into it is told the same, from a shell that has none of the service's variables.
+    const checked = await machine.run(['agent', 'config', 'check']);
+    expect([checked.code, checked.stdout]).toEqual([2, expect.stringMatching(words)]);
+    expect((await machine.run(['agent', 'doctor'])).stdout).toMatch(new RegExp(`^fail +config +.*${words.source}`, 'm'));
     const serving = [...(await machine.processesOf('comfyui'))].flatMap(([pid, line]) => (line.includes('main.py') ? [pid] : []));
     expect(new Set(serving)).toEqual(new Set(readyPids));
     // It was tried once: no start is counted after the one that failed.

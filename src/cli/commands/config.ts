@@ -6,6 +6,7 @@ import { type AgentError, asAgentError } from '../../domain/errors.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import type { CliConfiguration } from '../host.ts';
+import { machineEnvironment } from '../machine-environment.ts';
 import { table } from '../render/table.ts';
 import { clean } from '../render/text.ts';
 
@@ -43,10 +44,13 @@ async function show(context: Context): Promise<ExitCode> {
 const shown = ({ value }: Provenance): string =>
   value === null || value === undefined ? '-' : typeof value === 'string' ? value : JSON.stringify(value);
 
-async function fromFiles({ host, selection }: Context) {
-  const { file, provenance } = await host.readConfiguration(selection);
+async function fromFiles(context: Context) {
+  const { file, provenance } = await context.host.readConfiguration(context.selection, environmentOf(context));
   return { file, values: [...provenance], problem: null };
 }
+
+const environmentOf = (context: Context): Readonly<Record<string, string | undefined>> =>
+  machineEnvironment(context) ?? context.host.environment;
 
 type CheckedFile = ConfigCheckDocument['files'][number];
 
@@ -68,9 +72,10 @@ async function check(context: Context): Promise<ExitCode> {
 }
 
 async function checkFiles(context: Context): Promise<ConfigCheckDocument> {
+  const environment = environmentOf(context);
   let configuration: CliConfiguration;
   try {
-    configuration = await context.host.readConfiguration(context.selection);
+    configuration = await context.host.readConfiguration(context.selection, environment);
   } catch (error) {
     const problem = asAgentError(error);
     if (problem.exitCode !== ExitCode.usage) throw error;
@@ -80,7 +85,6 @@ async function checkFiles(context: Context): Promise<ConfigCheckDocument> {
     };
   }
   const { config: settings, layout, file, warnings } = configuration;
-  const { environment } = context.host;
   const files: CheckedFile[] = [
     { path: file ?? `${layout.root}/agent.yaml`, state: file === null ? 'absent' : 'ok', problems: [], warnings: [...warnings] },
   ];

@@ -2,6 +2,7 @@ import type { DoctorDocument } from '../../domain/doctor.ts';
 import { ExitCode } from '../../domain/error-registry.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
+import { machineEnvironment } from '../machine-environment.ts';
 import { doctorLines } from '../render/doctor.ts';
 
 /** `agent doctor`: what would keep it from working, each with a remedy. Exit 1 when something fails. */
@@ -15,5 +16,6 @@ export const doctor: Command = async (context) => {
 /** With a configuration that does not parse nobody can say where an agent would be: that too is for the doctor. */
 async function examine(context: Context): Promise<DoctorDocument> {
   const connection = await findAgent(context).catch(() => null);
-  return connection === null ? context.host.doctor(context.selection) : connection.agent.doctor();
+  if (connection !== null) return connection.agent.doctor();
+  return context.host.doctor(context.selection, machineEnvironment(context) ?? undefined);
 }
