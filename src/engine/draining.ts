@@ -11,10 +11,13 @@ export function noteDraining({ desired, drainingSince }: Knowledge, now: number)
   }
 }
 
-/** It drains, and its queue was not read since it does. */
+/** A worker may have looked just before, and its prompt be on the way: for that long an empty queue says nothing. */
+export const ON_THE_WAY_MS = 500;
+
+/** It drains, and its queue was not read since all that was sent to it must have come. */
 export function isQueueOld({ drainingSince, probes }: Knowledge, gpu: number): boolean {
   const since = drainingSince.get(gpu);
-  return since !== undefined && (probes.get(`comfyui-gpu${gpu}`)?.get('http')?.latest.at ?? 0) < since;
+  return since !== undefined && (probes.get(`comfyui-gpu${gpu}`)?.get('http')?.latest.at ?? 0) < since + ON_THE_WAY_MS;
 }
 
 /** Those whose queue decides whether they may go, and must be read for that. */

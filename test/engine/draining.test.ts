@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isQueueOld, noteDraining, queuesToRead } from '../../src/engine/draining.ts';
+import { isQueueOld, noteDraining, ON_THE_WAY_MS, queuesToRead } from '../../src/engine/draining.ts';
 import type { Knowledge } from '../../src/engine/knowledge.ts';
 
 /** What these functions look at; a queue was read at `readAt`. */
@@ -11,12 +11,14 @@ const knowing = (draining: boolean, readAt: number, drainingSince = new Map<numb
   }) as unknown as Knowledge;
 
 describe('a queue while an instance drains', () => {
-  it('counts only when it was read since', () => {
+  it('counts only when it was read since, and after what was on the way by then', () => {
     const before = knowing(true, 900);
     noteDraining(before, 1_000);
     expect(isQueueOld(before, 0)).toBe(true);
     expect(queuesToRead(before, new Map())).toEqual([0]);
-    const after = knowing(true, 1_100, before.drainingSince);
+    const soon = knowing(true, 1_000 + ON_THE_WAY_MS - 1, before.drainingSince);
+    expect(isQueueOld(soon, 0)).toBe(true);
+    const after = knowing(true, 1_000 + ON_THE_WAY_MS, before.drainingSince);
     noteDraining(after, 1_200);
     expect(isQueueOld(after, 0)).toBe(false);
     expect(queuesToRead(after, new Map())).toEqual([]);

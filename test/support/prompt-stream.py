@@ -3,7 +3,7 @@
 With --ask FILE each prompt is asked for as a worker does: of an instance that the discovery document of that name calls ready; a
 prompt that no instance took goes to the next one. What was taken must end: in the history, or, where the instance went after it,
 as the file that it was to write."""
-import argparse, glob, itertools, json, os, threading, time, urllib.error, urllib.request
+import argparse, glob, itertools, json, os, threading, time, urllib.request
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--ask")
@@ -49,7 +49,8 @@ def one(port):
     base, name = "http://127.0.0.1:" + port, "stream%06d" % number
     try:
         prompt = submit(base, name, number)
-    except urllib.error.URLError as error:
+    except OSError as error:
+        # Without a number of its own the worker sends it to the next one.
         if not options.ask:
             raise
         refused.append(repr(error))
