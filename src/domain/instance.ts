@@ -46,8 +46,6 @@ export const DesiredInstance = z.object({
   /** Why; null: it is not. */
   quarantined: z.string().nullable(),
   quarantine: Quarantine.nullable(),
-  /** A rollout moves it now: it finishes its jobs, takes no new ones and is restarted. */
-  replacing: z.boolean(),
 });
 export type DesiredInstance = z.infer<typeof DesiredInstance>;
 
@@ -60,6 +58,14 @@ export const PortLease = z.object({
   since: Time,
 });
 export type PortLease = z.infer<typeof PortLease>;
+
+/** What was last read of the queue of one process. */
+export interface QueueReading {
+  /** When the question was sent. Epoch ms. */
+  readonly askedAt: number;
+  /** null: there was no answer. */
+  readonly jobs: number | null;
+}
 
 /** Who listens on a port. */
 export const PortHolder = z.object({ tcpPort: z.int(), pid: z.int().nullable(), command: z.string().nullable() });

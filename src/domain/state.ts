@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
 import { Hold, type ModelStatus } from './health.ts';
-import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState, Quarantine } from './instance.ts';
+import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState, Quarantine, type QueueReading } from './instance.ts';
 import { Moves } from './lock.ts';
 import type { Observed } from './observed.ts';
 import type { Leftover, Pm2State } from './ownership.ts';
@@ -81,6 +81,8 @@ export const DesiredState = z.object({
   /** Digest of agent.lock.json when it was made for this installation; null: there is none that says how it is to be. */
   lockDigest: z.string().nullable(),
   instances: z.array(DesiredInstance),
+  /** Cards that are there and get no instance, with the wish that says so: the only ones whose process may go for that. */
+  unused: z.array(z.object({ gpu: z.int(), uuid: z.string(), reason: z.string() })),
   /** How many were asked for, when fewer cards were found. */
   wanted: z.int(),
   warnings: z.array(z.string()),
@@ -106,6 +108,8 @@ export interface ObservedState {
   readonly models: Observed<readonly ModelStatus[]>;
   /** By GPU: processes of instances that nobody hosts. */
   readonly leftovers: ReadonlyMap<number, Leftover>;
+  /** Of processes that the look before found unwanted, by name. */
+  readonly unwantedQueues: ReadonlyMap<string, QueueReading>;
   readonly pm2: Pm2State;
   /** Targets of operations and actions in flight. */
   readonly busy: ReadonlySet<string>;

@@ -56,8 +56,19 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
       records.set(probe, { ...record, since: moved(record.since), latest: movedResult(record.latest, byMs) });
   for (const [gpu, since] of knowledge.freedFor) knowledge.freedFor.set(gpu, movedTime(since));
   for (const [name, at] of knowledge.logMovedAt) knowledge.logMovedAt.set(name, moved(at));
-  for (const [gpu, at] of knowledge.turnsSince) knowledge.turnsSince.set(gpu, moved(at));
-  for (const [gpu, at] of knowledge.drainingSince) knowledge.drainingSince.set(gpu, moved(at));
+  for (const [gpu, at] of knowledge.leavingSince) knowledge.leavingSince.set(gpu, moved(at));
+  knowledge.leaving = new Map(
+    [...knowledge.leaving].map(([gpu, leaving]) => [
+      gpu,
+      { ...leaving, since: movedOrNull(leaving.since), until: movedOrNull(leaving.until) },
+    ]),
+  );
+  knowledge.unwanted = new Map(
+    [...knowledge.unwanted].map(([name, found]) => [
+      name,
+      { ...found, since: moved(found.since), cardsAskedAt: moved(found.cardsAskedAt) },
+    ]),
+  );
   for (const [gpu, watch] of knowledge.watches)
     knowledge.watches.set(gpu, {
       ...watch,

@@ -75,6 +75,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       acting: context.acting.has(`instance ${instance.gpu}`),
       ending: context.ending.has(`instance ${instance.gpu}`),
       hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
+      leaving: knowledge.leaving.get(instance.gpu) ?? null,
       verdicts: instanceVerdicts(facts),
       warnings: [],
       now,

@@ -46,6 +46,7 @@ export interface TakenBundle {
 }
 
 interface Circumstances {
+  readonly desired: DesiredState;
   readonly observed: ObservedState;
   readonly previous: Release | null;
   readonly request: InstallRequest;
@@ -58,12 +59,10 @@ interface Circumstances {
 export function installContext(
   options: InstallerOptions,
   handle: OperationHandle,
-  { observed, previous, request, bundle, activate }: Circumstances,
+  { desired, observed, previous, request, bundle, activate }: Circumstances,
 ): InstallContext {
   const { ports, knowledge, inherited, journal } = options;
   const { config, layout, secrets } = knowledge.configuration;
-  const desired = knowledge.desired;
-  if (desired === null) throw new Error('an installation needs a desired state');
   const moves = request.moves ?? NO_MOVES;
   const releaseId = newReleaseId(ports.clock.now(), desired.specDigest);
   const logFile = `${layout.logs}/install-${releaseId}.log`;

@@ -2,7 +2,6 @@ import { AgentError, asAgentError } from '../domain/errors.ts';
 import type { Moves } from '../domain/lock.ts';
 import type { InstallationSpec, Release } from '../domain/release.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
-import { resolve } from '../plan/resolve.ts';
 import { withBundle } from './bundle/take.ts';
 import { type InstallerOptions, type InstallRequest, installContext, type TakenBundle } from './install-context.ts';
 import type { InstallContext } from './installation/context.ts';
@@ -11,6 +10,7 @@ import { discard, installRelease, planRelease } from './installation/install.ts'
 import { requireLock } from './installation/require-lock.ts';
 import { observe } from './observe.ts';
 import type { OperationHandle } from './operations.ts';
+import { desiredBy, type Reading, takeReading } from './reading.ts';
 import { collectReleases, readCurrent, removeUnfinished } from './releases.ts';
 import { followMove, moveTo, untilMoved } from './rollout.ts';
 
@@ -47,26 +47,21 @@ export class Installer {
   async #install(handle: OperationHandle, request: InstallRequest, bundle: TakenBundle | null): Promise<string> {
     const { ports, knowledge, journal } = this.#options;
     this.#requireInputs();
-    const { configuration, inputs } = knowledge;
-    const lock = bundle?.lock ?? inputs.lock;
-    knowledge.desired = resolve({
-      config: configuration.config,
-      packs: inputs.packs,
-      lock,
-      gpus: knowledge.cards,
-      intents: knowledge.intents,
-      generation: configuration.generation,
-    });
+    const now = takeReading(knowledge);
+    const reading: Reading = bundle === null ? now : { ...now, inputs: { ...now.inputs, lock: bundle.lock } };
+    const { configuration, intents } = reading;
+    const { lock } = reading.inputs;
+    const desired = desiredBy(reading);
     // Not put into knowledge: the loop looks too, and may know better by now.
-    const observed = await observe(ports, knowledge, new Set(['installation']));
+    const observed = await observe(ports, { reading, desired }, { ...knowledge }, new Set(['installation']));
     const { release: previous } = await readCurrent(ports.files, configuration.layout);
-    if (request.locked || bundle !== null) requireLock(lock, knowledge.desired.installation);
-    if (request.moves !== null) requireKnownPacks(request.moves, knowledge.desired.installation);
+    if (request.locked || bundle !== null) requireLock(lock, desired.installation);
+    if (request.moves !== null) requireKnownPacks(request.moves, desired.installation);
     const need = request.fresh
       ? 'a new release was asked for'
       : request.moves !== null
         ? 'an update was asked for'
-        : (installationNeed({ desired: knowledge.desired, observed, intents: knowledge.intents }) ?? failedPacks(previous));
+        : (installationNeed({ desired, observed, intents }) ?? failedPacks(previous));
     // What an agent began that was killed goes even when there is nothing to build.
     if (need === null) {
       if (!request.dryRun) await removeUnfinished(ports.files, configuration.layout);
@@ -74,7 +69,7 @@ export class Installer {
     }
 
     if (!request.dryRun) {
-      const { specDigest, lockDigest } = knowledge.desired;
+      const { specDigest, lockDigest } = desired;
       const finished = await findFinished(ports.files, configuration.layout, {
         specDigest,
         lockDigest,
@@ -86,7 +81,14 @@ export class Installer {
     }
     if (request.clean) await ports.files.remove(configuration.layout.cache);
     const started = ports.clock.monotonic();
-    const context = installContext(this.#options, handle, { observed, previous, request, bundle, activate: (to) => this.#activate(to) });
+    const context = installContext(this.#options, handle, {
+      desired,
+      observed,
+      previous,
+      request,
+      bundle,
+      activate: (to) => this.#activate(to),
+    });
     if (request.dryRun) return this.#rehearse(context);
     journal.record({
       type: 'install.begin',

@@ -15,8 +15,10 @@ import type { XidEvent } from '../domain/xid.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
 import type { DirectorySection } from '../plan/directory-config.ts';
 import type { FailedInstallation } from '../plan/installation.ts';
+import type { Leaving } from '../plan/leaving.ts';
 import type { Exit } from '../plan/restart-policy.ts';
 import type { RolloutStep, Watch } from '../plan/rollout.ts';
+import type { Unwanted } from '../plan/unwanted.ts';
 import type { MemoryWatch } from './exit-evidence.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */
@@ -129,8 +131,11 @@ export interface Knowledge {
   readonly cpuLists: Map<string, string>;
   /** By how much the wall clock jumped since the documents were last made. */
   clockShiftMs: number;
-  /** By GPU: since when it takes no new jobs because it drains. Epoch ms. */
-  readonly drainingSince: Map<number, number>;
+  /** By GPU: instances that are about to leave, as the newest look decided, and since when everybody is told so. Epoch ms. */
+  leaving: ReadonlyMap<number, Leaving>;
+  readonly leavingSince: Map<number, number>;
+  /** By name: processes that no instance asks for, as the newest look found. */
+  unwanted: ReadonlyMap<string, Unwanted>;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
   stopping: boolean;
   installProgress: InstallProgress | null;
@@ -141,9 +146,8 @@ export interface Knowledge {
   rolloutTrouble: string | null;
   /** `current` is being switched just now. */
   switching: boolean;
-  /** By GPU: what was seen of a moved instance, and since when one takes no new jobs because it is next. */
+  /** By GPU: what was seen of a moved instance. */
   readonly watches: Map<number, Watch>;
-  readonly turnsSince: Map<number, number>;
   modelPathsFile: string;
   /** Tells contents of that file apart: an instance that read another one runs with earlier settings. */
   modelPathsDigest: string;
@@ -187,7 +191,9 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     cleaned: new Map(),
     cpuLists: new Map(),
     clockShiftMs: 0,
-    drainingSince: new Map(),
+    leaving: new Map(),
+    leavingSince: new Map(),
+    unwanted: new Map(),
     stopping: false,
     installProgress: null,
     failedInstallation: null,
@@ -195,7 +201,6 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     rolloutTrouble: null,
     switching: false,
     watches: new Map(),
-    turnsSince: new Map(),
     modelPathsFile: `${configuration.layout.instances}/extra_model_paths.yaml`,
     modelPathsDigest: '',
   };

@@ -1,10 +1,12 @@
 import type { Incarnation, PortHolder, ProcessState } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import { INSTANCE_MARK, type Leftover } from '../domain/ownership.ts';
+import type { DesiredState } from '../domain/state.ts';
 import type { Logger, Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { endAll, instanceClaim, requireEnded, rootNames, withTheirTrees } from './ownership.ts';
 import { probeHost } from './probe-targets.ts';
+import type { Reading } from './reading.ts';
 import { findUnhosted } from './unhosted.ts';
 
 type Outside = Pick<Ports, 'kernel' | 'clock' | 'comfy' | 'files' | 'hardware'>;
@@ -21,7 +23,15 @@ const IDLE_PERIOD_MS = 15_000;
  */
 export async function findLeftovers(
   ports: Outside,
-  knowledge: Knowledge,
+  {
+    reading,
+    desired,
+    knowledge,
+  }: {
+    readonly reading: Reading;
+    readonly desired: DesiredState;
+    readonly knowledge: Pick<Knowledge, 'leftovers' | 'leftoversAt'>;
+  },
   processes: Observed<readonly ProcessState[]>,
   holders: Observed<readonly PortHolder[]>,
   busy: ReadonlySet<string>,
@@ -29,9 +39,11 @@ export async function findLeftovers(
   const now = ports.clock.now();
   const hosted = (processes.known ? processes.value : []).filter((process) => !AT_REST.has(process.status));
   const names = new Set(hosted.map((process) => process.name));
-  const desired = knowledge.desired?.instances ?? [];
-  const isUrgent = desired.some((instance) => instance.desired === 'running' && instance.quarantined === null && !names.has(instance.name));
-  const isSettled = desired.length > 0 && desired.every((instance) => names.has(instance.name));
+  const { instances } = desired;
+  const isUrgent = instances.some(
+    (instance) => instance.desired === 'running' && instance.quarantined === null && !names.has(instance.name),
+  );
+  const isSettled = instances.length > 0 && instances.every((instance) => names.has(instance.name));
   const isDue = now - knowledge.leftoversAt >= IDLE_PERIOD_MS;
   if (!isUrgent && knowledge.leftovers.size === 0 && (isSettled || !isDue)) return knowledge.leftovers;
   knowledge.leftoversAt = now;
@@ -42,8 +54,8 @@ export async function findLeftovers(
       .filter(([gpu]) => isActedOn(gpu))
       .map(async ([gpu, left]): Promise<[number, Leftover]> => [gpu, { ...left, serving: await stillThere(ports, left.serving) }]),
   );
-  const found = (await findUnhosted(ports, knowledge.configuration.layout.root, hosted)).filter(({ gpu }) => !isActedOn(gpu));
-  const listen = knowledge.configuration.config.comfyui.listen;
+  const found = (await findUnhosted(ports, reading.configuration.layout.root, hosted)).filter(({ gpu }) => !isActedOn(gpu));
+  const { listen } = reading.configuration.config.comfyui;
   return new Map([
     ...kept,
     ...(await Promise.all(
@@ -68,7 +80,8 @@ async function stillThere({ kernel }: Pick<Ports, 'kernel'>, process: Incarnatio
   return now?.startTicks === process?.startTicks ? process : null;
 }
 
-const jobsAt = ({ comfy }: Pick<Ports, 'comfy'>, baseUrl: string): Promise<number | null> =>
+/** Jobs of what serves there; null when it does not tell. */
+export const jobsAt = ({ comfy }: Pick<Ports, 'comfy'>, baseUrl: string): Promise<number | null> =>
   comfy.queue(baseUrl, QUEUE_LIMIT_MS).then(
     ({ running, pending }) => running + pending,
     () => null,

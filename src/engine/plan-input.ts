@@ -1,10 +1,9 @@
-import type { InstanceDocument } from '../domain/instance.ts';
+import type { InstanceDocument, QueueReading } from '../domain/instance.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Documents } from './documents.ts';
-import { isQueueOld } from './draining.ts';
 import type { Knowledge } from './knowledge.ts';
 import { driverGoneOf, verdictFacts } from './verdict-facts.ts';
 
@@ -16,7 +15,7 @@ export function planInput(
   rollout: PlanInput['rollout'],
   now: number,
 ): PlanInput {
-  const { configuration, inputs, intents, launches, exits, freedFor, failedInstallation } = knowledge;
+  const { configuration, inputs, intents, launches, exits, freedFor, failedInstallation, leavingSince, unwanted } = knowledge;
   const facts = new Map(state.desired.instances.map((instance) => [instance.gpu, verdictFacts(knowledge, instance, now)]));
   return {
     config: configuration.config,
@@ -28,14 +27,15 @@ export function planInput(
         instance.gpu,
         {
           starting: instance.status === 'starting',
-          queue: isQueueOld(knowledge, instance.gpu) && isEmpty(instance.queue) ? null : instance.queue,
-          queueReadAt: knowledge.probes.get(instance.name)?.get('http')?.latest.at ?? null,
+          queue: queueReading(facts.get(instance.gpu)?.probes.get('http')),
+          leavingSince: leavingSince.get(instance.gpu) ?? null,
           hasServed: hasServed(facts.get(instance.gpu)?.probes.get('http')),
           proof: proofOf(instance),
         },
       ]),
     ),
     verdicts: new Map([...facts].map(([gpu, of]) => [gpu, instanceVerdicts(of)])),
+    unwanted,
     freedFor,
     exits,
     driverGone: driverGoneOf(knowledge),
@@ -48,8 +48,13 @@ export function planInput(
   };
 }
 
-/** Jobs that were there keep it from going anyhow; that there were none is believed only of now. */
-const isEmpty = (queue: InstanceDocument['queue']): boolean => queue !== null && queue.running + queue.pending === 0;
+/** By the process that runs now; a probe that got no answer has asked all the same. */
+function queueReading(http: ProbeRecord | undefined): QueueReading | null {
+  if (http === undefined) return null;
+  const { at, durationMs, facts } = http.latest;
+  const { running, pending } = facts ?? {};
+  return { askedAt: at - durationMs, jobs: typeof running === 'number' && typeof pending === 'number' ? running + pending : null };
+}
 
 /** One that never listened has not. One that does not answer may have, before this agent looked at it. */
 const hasServed = (http: ProbeRecord | undefined): boolean =>

@@ -3,26 +3,27 @@ import { asAgentError } from '../domain/errors.ts';
 import type { ProbeResult } from '../domain/health.ts';
 import { incarnationKey, type ProcessEvent } from '../domain/instance.ts';
 import { known, toTime } from '../domain/observed.ts';
-import type { DesiredState, ObservedState } from '../domain/state.ts';
+import type { ObservedState } from '../domain/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
 import { type Planned, plan } from '../plan/plan.ts';
 import { isToBeReplaced } from '../plan/pm2-holds.ts';
-import { resolve } from '../plan/resolve.ts';
+import { findUnwanted } from '../plan/unwanted.ts';
 import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
 import { buildDocuments, type Documents } from './documents.ts';
-import { noteDraining, queuesToRead } from './draining.ts';
 import { type Execution, execute } from './execute.ts';
 import { gatherExit, watchMemory } from './exit-evidence.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { launchesOf } from './launches.ts';
+import { LeavingQueues } from './leaving-queues.ts';
 import { observe } from './observe.ts';
 import { planInput } from './plan-input.ts';
 import { probeTargets } from './probe-targets.ts';
 import { recordProof } from './proofs.ts';
+import { desiredBy, isOutdated, takeReading } from './reading.ts';
 import { recordExit, recordHolds, recordProcessEvent, recordRemedy } from './records.ts';
 import { viewRollout } from './rollout-view.ts';
 import { watchStartingLogs } from './starting-logs.ts';
@@ -52,6 +53,7 @@ export interface ReconcilerOptions {
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #probes: ProbeScheduler;
+  readonly #queues: LeavingQueues;
   readonly #lanes = new Map<string, Promise<void>>();
   /** Targets with an action that ends the instance: it is not ready from its begin on. */
   readonly #ending = new Set<string>();
@@ -59,7 +61,7 @@ export class Reconciler {
   readonly #unseen = new Set<string>();
   readonly #abort = new AbortController();
   #documents: Documents;
-  #planned: Planned = { actions: [], holds: [] };
+  #planned: Planned = { actions: [], holds: [], leaving: new Map() };
   #turn: Promise<void> | null = null;
   #again = false;
   /** Incarnations that ended since the present look began: it may have seen them still. */
@@ -67,13 +69,19 @@ export class Reconciler {
   readonly #examinations = new Set<Promise<void>>();
   #connecting: Promise<void> | null = null;
   #acting = false;
-  #hastenedAt: number | null = null;
   #loop: Promise<void> = Promise.resolve();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     const { ports } = options;
     this.#probes = new ProbeScheduler(ports, (target, result) => this.#onProbe(target, result));
+    this.#queues = new LeavingQueues({
+      clock: ports.clock,
+      knowledge: options.knowledge,
+      hasten: (gpu) => this.#probes.hasten(`comfyui-gpu${gpu}`, 'http'),
+      lookAgain: () => void this.trigger(),
+      signal: this.#abort.signal,
+    });
     this.#documents = this.#build(null);
   }
 
@@ -113,7 +121,7 @@ export class Reconciler {
     await this.#probes.stop();
     await this.#loop;
     await this.#turn;
-    await Promise.allSettled([...this.#lanes.values(), this.#connecting, ...this.#examinations]);
+    await Promise.allSettled([...this.#lanes.values(), this.#connecting, this.#queues.ended(), ...this.#examinations]);
   }
 
   onProcessEvent(event: ProcessEvent): void {
@@ -188,37 +196,37 @@ export class Reconciler {
     const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
     // A jump of the clock is noticed when it is asked: before anything is made of what was noted by the old one.
     ports.clock.now();
-    knowledge.desired = this.#desired();
+    const reading = takeReading(knowledge);
+    const desired = desiredBy(reading);
     this.#ended.clear();
     const unseen = [...this.#unseen];
-    knowledge.observed = this.#withoutEnded(await observe(ports, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()])));
+    const seen = await observe(ports, { reading, desired }, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()]));
     for (const target of unseen) this.#unseen.delete(target);
-    if (!knowledge.observed.processes.known && this.#acting) this.#reconnect();
+    if (!seen.processes.known && this.#acting) this.#reconnect();
+    await watchStartingLogs(ports.files, { ...knowledge, desired, observed: seen }, ports.clock.now());
+    await watchMemory(ports, { ...knowledge, desired, observed: seen });
+    // From here on nothing is awaited: the plan is made and begun of what this look was about, or not at all.
+    if (isOutdated(reading, takeReading(knowledge))) {
+      this.#again = true;
+      return;
+    }
+    const observed = this.#withoutEnded(seen);
+    const { config } = reading.configuration;
+    knowledge.desired = desired;
+    knowledge.observed = observed;
+    knowledge.unwanted = findUnwanted({ config, desired, observed }, knowledge.unwanted, reading.gpusAskedAt);
     knowledge.launches = launchesOf(knowledge, inherited);
-    const rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
-    knowledge.rollout = rollout?.step ?? null;
-    if (rollout !== null) knowledge.desired = withTurns(knowledge.desired, rollout.step.next);
-    noteDraining(knowledge, ports.clock.now());
-    this.#hasten(queuesToRead(knowledge, rollout?.turns ?? new Map()));
-    const { desired, observed } = knowledge;
-    this.#planned = plan(planInput(knowledge, { desired, observed }, this.#documents, rollout, ports.clock.now()));
+    knowledge.rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
+    const input = planInput(knowledge, { desired, observed }, this.#documents, knowledge.rollout, ports.clock.now());
+    this.#planned = plan(input);
+    knowledge.leaving = this.#planned.leaving;
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
     recordHolds(this.#options.journal, knowledge.holds, holds);
     knowledge.holds = holds;
     this.#probes.setTargets(probeTargets(knowledge, canary));
-    await watchStartingLogs(ports.files, knowledge, ports.clock.now());
-    await watchMemory(ports, knowledge);
     this.refresh();
+    this.#queues.read(this.#planned.leaving, input.health);
     if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
-  }
-
-  /** What its queue says decides when it may go: nobody waits for the next regular look. */
-  #hasten(gpus: readonly number[]): void {
-    const now = this.#options.ports.clock.now();
-    // What a look brings makes another turn of the loop.
-    if (gpus.length === 0 || this.#hastenedAt === now) return;
-    this.#hastenedAt = now;
-    for (const gpu of gpus) this.#probes.hasten(`comfyui-gpu${gpu}`, 'http');
   }
 
   /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. Once a period. */
@@ -234,13 +242,6 @@ export class Reconciler {
       .finally(() => {
         this.#connecting = null;
       });
-  }
-
-  #desired(): DesiredState {
-    const { configuration, inputs, cards, intents, stopping } = this.#options.knowledge;
-    const { config, generation } = configuration;
-    const desired = resolve({ config, packs: inputs.packs, lock: inputs.lock, gpus: cards, intents, generation });
-    return stopping ? { ...desired, instances: desired.instances.map((instance) => ({ ...instance, draining: true })) } : desired;
   }
 
   #begin(action: Action): void {
@@ -293,6 +294,7 @@ export class Reconciler {
   refresh(): void {
     const before = this.#documents;
     this.#documents = this.#build(before);
+    this.#queues.noteTold();
     this.#options.knowledge.clockShiftMs = 0;
     this.#options.onDocuments(this.#documents, before);
   }
@@ -309,9 +311,3 @@ export class Reconciler {
     });
   }
 }
-
-/** Whose turn it is to leave its release takes no new jobs from now on. */
-const withTurns = (desired: DesiredState, next: readonly number[]): DesiredState => ({
-  ...desired,
-  instances: desired.instances.map((instance) => ({ ...instance, replacing: next.includes(instance.gpu) })),
-});

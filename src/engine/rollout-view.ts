@@ -1,26 +1,19 @@
-import { type Incarnation, incarnationKey } from '../domain/instance.ts';
+import type { Incarnation } from '../domain/instance.ts';
 import type { ObservedState } from '../domain/state.ts';
-import type { RolloutTurn } from '../plan/instance.ts';
 import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../plan/rollout.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
 
-export interface RolloutView {
-  readonly step: RolloutStep;
-  readonly turns: ReadonlyMap<number, RolloutTurn>;
-}
-
 /**
  * How far a rollout is, from what was just observed and the documents of a moment before. Keeps in `knowledge` what only
- * time can tell: since when an instance runs from the new release, since when it takes no new jobs.
+ * time can tell: since when an instance runs from the new release.
  * @returns null when there is none, or when it cannot be seen
  */
-export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<string>, now: number): RolloutView | null {
+export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<string>, now: number): RolloutStep | null {
   const { rollout } = knowledge.intents;
-  const { desired, observed, configuration, watches, turnsSince } = knowledge;
+  const { desired, observed, configuration, watches } = knowledge;
   if (rollout === null) {
     watches.clear();
-    turnsSince.clear();
     return null;
   }
   // While the agent leaves, its instances leave with it: that tells nothing of a release.
@@ -52,37 +45,17 @@ export function viewRollout(knowledge: Knowledge, documents: Documents, acting: 
       watch: watches.get(gpu) ?? null,
     };
   });
-  const step = planRollout({
+  return planRollout({
     rollout,
     current: observed.release.value?.id ?? null,
     members,
     noProgressMs: configuration.config.install.validateTimeoutMs,
     now,
   });
-  for (const gpu of turnsSince.keys()) if (!step.next.includes(gpu)) turnsSince.delete(gpu);
-  const turns = step.next.map((gpu): [number, RolloutTurn] => {
-    const since = turnsSince.get(gpu) ?? now;
-    turnsSince.set(gpu, since);
-    return [gpu, { since, looked: queueReadAfter(knowledge, gpu, since), up: members.find((member) => member.gpu === gpu)?.up ?? false }];
-  });
-  return { step, turns: new Map(turns) };
 }
 
 /** What cannot be seen proves nothing, neither that it serves nor that it does not. */
 function seenIncarnation(observed: ObservedState | null, name: string): Incarnation | null {
   const incarnation = observed?.incarnations.get(name);
   return incarnation?.known === true ? incarnation.value : null;
-}
-
-/** Jobs may have come in until the moment at which nobody was sent here any more. */
-function queueReadAfter(knowledge: Knowledge, gpu: number, since: number): boolean {
-  const name = `comfyui-gpu${gpu}`;
-  const incarnation = seenIncarnation(knowledge.observed, name);
-  const latest = knowledge.probes.get(name)?.get('http')?.latest;
-  return (
-    incarnation !== null &&
-    latest !== undefined &&
-    latest.incarnation === incarnationKey(incarnation) &&
-    latest.at - latest.durationMs > since
-  );
 }

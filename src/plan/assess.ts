@@ -11,7 +11,7 @@ import {
 } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { FaultKind, Verdict } from '../domain/verdict.ts';
-import { keepsWorkAway } from './remedy.ts';
+import type { Leaving } from './leaving.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
 /** What the scheduler keeps of one probe for one incarnation. */
@@ -47,6 +47,8 @@ export interface InstanceAssessment {
   /** One that ends it is: it takes no new work from now on. */
   readonly ending: boolean;
   readonly hold: string | null;
+  /** It is about to leave; null: it is not. */
+  readonly leaving: Leaving | null;
   /** Faults as judged now, the worst first. */
   readonly verdicts: readonly Verdict[];
   readonly warnings: readonly string[];
@@ -69,12 +71,10 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
   const ready =
     serving &&
     !instance.cordoned &&
-    !instance.draining &&
-    !instance.replacing &&
-    instance.desired === 'running' &&
+    input.leaving === null &&
     instance.quarantined === null &&
     !input.ending &&
-    !input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now));
+    !input.verdicts.some((verdict) => verdict.blocksReady);
   const host = tcpPort === null ? null : advertiseHost;
   const authority = host?.includes(':') ? `[${host}]` : host;
   const warnings = [...input.warnings, ...probeWarnings(input)];
@@ -212,10 +212,10 @@ function instanceStatus(
   const present = phase !== 'none';
   if (instance.desired === 'stopped') return present ? 'draining' : 'stopped';
   if (instance.draining) return present ? 'draining' : 'stopped';
-  if (instance.replacing && present) return 'draining';
+  if (input.leaving?.why === 'rollout' && present) return 'draining';
   if (input.installing && !present) return 'installing';
   if (phase === 'unknown') return 'unknown';
-  if (serving && (input.ending || input.verdicts.some((verdict) => keepsWorkAway(verdict, input.now)))) return 'draining';
+  if (serving && (input.ending || input.leaving !== null || input.verdicts.some((verdict) => verdict.blocksReady))) return 'draining';
   if (serving) return input.models.status === 'fail' || warnings.length > 0 || input.verdicts.length > 0 ? 'degraded' : 'healthy';
   if (phase === 'starting' || (phase === 'none' && input.hold === null)) return 'starting';
   if (phase === 'up' && functional.status === 'unknown') return 'starting';

@@ -12,14 +12,18 @@ export interface LeftoverStep {
 
 type Setting = Pick<Config, 'pm2' | 'health'>;
 
-/** What is done about the processes of an instance that nobody hosts: jobs that run there end first, within the limit of a drain. */
-export function judgeLeftover(leftover: Leftover, { pm2, health }: Setting, now: number): LeftoverStep {
+/**
+ * What is done about the processes of an instance that nobody hosts: jobs that run there end first, within the limit of a drain.
+ * @param isIdle its queue was read empty since everybody was told to send it no work
+ */
+export function judgeLeftover(leftover: Leftover, { pm2, health }: Setting, now: number, isIdle = leftover.jobs === 0): LeftoverStep {
   const what = `${pidsOf(leftover)} of ${leftover.name} ${leftover.processes.length === 1 ? 'was' : 'were'} left behind and no PM2 daemon hosts ${leftover.processes.length === 1 ? 'it' : 'them'}`;
   const end = (why: string): LeftoverStep => ({ waitsUntil: null, reason: `${what}; ${why}` });
   if (leftover.serving === null) return end('no jobs can be asked of it, so it is ended');
   if (pm2.leftovers === 'end') return end('it is ended, as pm2.leftovers says');
-  if (leftover.jobs === 0) return end('it has no jobs, so it is ended');
+  if (isIdle) return end('it has no jobs, so it is ended');
   const drained = leftover.since + health.drainTimeoutMs;
+  if (leftover.jobs === 0) return { waitsUntil: drained, reason: `${what}; it ends once its queue was read` };
   if (leftover.jobs !== null)
     return now >= drained
       ? end(`its jobs did not end within ${Math.round(health.drainTimeoutMs / 1_000)} s`)
@@ -43,10 +47,10 @@ export function planLeftover(
   gpu: number,
   setting: Setting,
   now: number,
-  /** Somebody asked for a restart that waits for no jobs. */
-  atOnce = false,
+  /** `isIdle` as above; `atOnce`: somebody asked for a restart that waits for no jobs. */
+  { isIdle, atOnce }: { readonly isIdle: boolean; readonly atOnce: boolean },
 ): { readonly actions: readonly Action[]; readonly holds: readonly NewHold[] } {
-  const { waitsUntil, reason } = judgeLeftover(leftover, setting, now);
+  const { waitsUntil, reason } = judgeLeftover(leftover, setting, now, isIdle);
   if (waitsUntil === null || atOnce) return { actions: [{ kind: 'end-leftovers', gpu, name: leftover.name, reason }], holds: [] };
   const help = `nothing to do: it is replaced by itself; \`agent restart ${gpu}\` or pm2.leftovers: end does it at once`;
   return { actions: [], holds: [hold(`instance ${gpu}`, 'DRAINING', reason, help)] };

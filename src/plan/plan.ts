@@ -1,20 +1,22 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
-import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
-import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
+import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from '../domain/instance.ts';
+import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { type DriverGone, driverHold, heldRemedies, trialHold } from './driver-hold.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
 import { type FailedInstallation, type InstallationInput, planInstallation } from './installation.ts';
-import { planInstance, type RolloutTurn } from './instance.ts';
+import { planInstance } from './instance.ts';
 import { launchDigest } from './launch.ts';
 import { planLeases } from './leases.ts';
+import { idleness, type Leaving, leavings } from './leaving.ts';
 import { planLeftover } from './leftovers.ts';
 import { pm2Holds } from './pm2-holds.ts';
 import { type Exit, judgeRestarts, restartPolicy } from './restart-policy.ts';
 import type { RolloutStep } from './rollout.ts';
+import { planUnwanted, type Unwanted } from './unwanted.ts';
 
 export interface PlanInput {
   readonly config: Config;
@@ -23,13 +25,16 @@ export interface PlanInput {
   readonly intents: Intents;
   /** What each instance should run, by GPU; absent while there is no release or no port. */
   readonly launches: ReadonlyMap<number, InstanceLaunch>;
-  /** Jobs of each instance as last probed, and whether it is on its way up, by GPU. */
+  /** What is known of each instance, by GPU. */
   readonly health: ReadonlyMap<
     number,
     {
+      /** It is on its way up. */
       readonly starting: boolean;
-      readonly queue: { readonly running: number; readonly pending: number } | null;
-      readonly queueReadAt?: number | null;
+      /** Jobs of its process as last probed; null: they were not asked for. */
+      readonly queue: QueueReading | null;
+      /** Since when it is told to take no work; null: it is not. Epoch ms. */
+      readonly leavingSince: number | null;
       readonly hasServed?: boolean;
       /** What runtime and functional layer say together. */
       readonly proof?: { readonly passed: boolean; readonly failure: string | null };
@@ -37,6 +42,8 @@ export interface PlanInput {
   >;
   /** Faults as judged now, by GPU, the worst first. */
   readonly verdicts: ReadonlyMap<number, readonly Verdict[]>;
+  /** Processes that no instance asks for, by name. */
+  readonly unwanted: ReadonlyMap<string, Unwanted>;
   /** `since` of the verdict whose memory was freed last, by GPU. */
   readonly freedFor: ReadonlyMap<number, string>;
   readonly exits: ReadonlyMap<string, readonly Exit[]>;
@@ -49,11 +56,19 @@ export interface PlanInput {
   /** A configuration edit that was refused; the last good configuration is in force. */
   readonly configurationProblem: string | null;
   /** Instances being moved to another release; null: none are, or it cannot be seen how far. */
-  readonly rollout: { readonly step: RolloutStep; readonly turns: ReadonlyMap<number, RolloutTurn> } | null;
+  readonly rollout: RolloutStep | null;
   readonly now: number;
 }
 
 export interface Planned {
+  readonly actions: readonly Action[];
+  readonly holds: readonly NewHold[];
+  /** Instances that are about to leave, by GPU: from now on they take no work. */
+  readonly leaving: ReadonlyMap<number, Leaving>;
+}
+
+/** Actions and holds of one part of the plan. */
+interface Steps {
   readonly actions: readonly Action[];
   readonly holds: readonly NewHold[];
 }
@@ -95,17 +110,17 @@ export function plan(input: PlanInput): Planned {
   });
   actions.push(...leases.actions);
 
-  const leftovers = planLeftovers(input);
+  const leaving = planLeavings(input);
+  const leftovers = planLeftovers(input, leaving);
   actions.push(...leftovers.actions);
   holds.push(...leftovers.holds, ...pm2Holds(observed.pm2, config.pm2));
   const foreign = foreignHolds(config.gpu, desired.instances, foreignProcesses(config.gpu, observed.gpus, observed.ownPids));
   const leasing = new Set(leases.actions.map((action) => ('gpu' in action ? action.gpu : -1)));
-  const away = new Set(desired.instances.filter((instance) => isAway(input, instance)).map((instance) => instance.gpu));
   for (const instance of desired.instances) {
     const target = `instance ${instance.gpu}`;
     if (observed.busy.has(target) || leasing.has(instance.gpu)) continue;
-    const seen = observed.processes.known ? (observed.processes.value.find((process) => process.name === instance.name) ?? null) : null;
-    const held = driverHold(driverGone, instance, seen, input.exits.get(instance.name) ?? []);
+    const process = processOf(observed, instance.name);
+    const held = driverHold(driverGone, instance, process.known ? process.value : null, input.exits.get(instance.name) ?? []);
     if (held !== null) {
       holds.push(held.hold);
       if (held.stop)
@@ -122,44 +137,70 @@ export function plan(input: PlanInput): Planned {
       null;
     const step = planInstance({
       instance,
-      process: observed.processes.known
-        ? known(observed.processes.value.find((process) => process.name === instance.name) ?? null)
-        : unknown(observed.processes.reason),
+      process,
       incarnation: observed.incarnations.get(instance.name) ?? known(null),
       launchDigest: launch === undefined ? null : launchDigest(launch),
       missing: missingReason(observed, blocked),
-      queue: input.health.get(instance.gpu)?.queue ?? null,
-      queueReadAt: input.health.get(instance.gpu)?.queueReadAt ?? null,
-      // What was not looked at may have.
-      hasServed: input.health.get(instance.gpu)?.hasServed ?? true,
+      leaving: leaving.get(instance.gpu) ?? null,
       verdicts: heldRemedies(driverGone, instance, input.verdicts.get(instance.gpu) ?? []),
       freedFor: input.freedFor.get(instance.gpu) ?? null,
       restarts: judgeRestarts(input.exits.get(instance.name) ?? [], restartPolicy(config), input.now),
-      rolling: [...away].some((gpu) => gpu !== instance.gpu),
       move: moveOf(input, instance),
       blocked,
       proof: input.health.get(instance.gpu)?.proof ?? { passed: false, failure: null },
       quarantine: config.health.quarantine,
-      drainTimeoutMs: config.health.drainTimeoutMs,
       now: input.now,
     });
     if (step.action !== null) actions.push(step.action);
-    if (step.action?.kind === 'restart-instance') away.add(instance.gpu);
     if (step.hold !== null) holds.push(step.hold);
     else if (blocked !== null && !running.has(instance.gpu) && instance.desired === 'running') holds.push(blocked);
   }
-  actions.push(...strayProcesses(desired, observed));
-  return { actions, holds };
+  const unwanted = planUnwanted(input, input.unwanted);
+  return { actions: [...actions, ...unwanted.actions], holds: [...holds, ...unwanted.holds], leaving };
 }
 
+/** Who is about to leave: told to everybody before it is acted on. */
+function planLeavings(input: PlanInput): ReadonlyMap<number, Leaving> {
+  const { config, desired, observed, launches, health, now } = input;
+  const away = new Set(desired.instances.filter((instance) => isAway(input, instance)).map((instance) => instance.gpu));
+  const facts = desired.instances.map((instance) => {
+    const { gpu, name } = instance;
+    const launch = launches.get(gpu);
+    return {
+      instance,
+      process: processOf(observed, name),
+      incarnation: observed.incarnations.get(name) ?? known(null),
+      launchDigest: launch === undefined ? null : launchDigest(launch),
+      verdicts: heldRemedies(input.driverGone ?? null, instance, input.verdicts.get(gpu) ?? []),
+      move: moveOf(input, instance),
+      unhosted: observed.processes.known && (observed.leftovers.get(gpu)?.serving ?? null) !== null,
+      since: health.get(gpu)?.leavingSince ?? null,
+      queue: health.get(gpu)?.queue ?? null,
+      // What was not looked at may have.
+      hasServed: health.get(gpu)?.hasServed ?? true,
+      drainTimeoutMs: config.health.drainTimeoutMs,
+      now,
+    };
+  });
+  return leavings(facts, away);
+}
+
+const processOf = (observed: ObservedState, name: string): Observed<ProcessState | null> =>
+  observed.processes.known
+    ? known(observed.processes.value.find((process) => process.name === name) ?? null)
+    : unknown(observed.processes.reason);
+
 /** Of each GPU, wanted or not. With PM2 out of reach nobody knows what it hosts. */
-function planLeftovers({ config, observed, desired, now }: PlanInput): Planned {
+function planLeftovers({ config, observed, desired, now, health }: PlanInput, leaving: ReadonlyMap<number, Leaving>): Steps {
   const steps = [...(observed.processes.known ? observed.leftovers : [])]
     .filter(([gpu]) => !observed.busy.has(`instance ${gpu}`))
     .map(([gpu, leftover]) => {
       const instance = desired.instances.find((candidate) => candidate.gpu === gpu);
       const atOnce = instance !== undefined && instance.restartRequestedAt !== null && !instance.drainBeforeRestart;
-      return planLeftover(leftover, gpu, config, now, atOnce);
+      // Of one that no instance stands for nobody is told.
+      const since = instance === undefined ? leftover.since : leaving.has(gpu) ? (health.get(gpu)?.leavingSince ?? null) : null;
+      const isIdle = idleness({ askedAt: observed.at, jobs: leftover.jobs }, since) === 'yes';
+      return planLeftover(leftover, gpu, config, now, { isIdle, atOnce });
     });
   return { actions: steps.flatMap((step) => step.actions), holds: steps.flatMap((step) => step.holds) };
 }
@@ -168,20 +209,19 @@ function planLeftovers({ config, observed, desired, now }: PlanInput): Planned {
 function rolloutActions({ intents, observed, rollout }: PlanInput): Action[] {
   if (intents.rollout === null || rollout === null || observed.busy.has('rollout')) return [];
   const { to: release, reason } = intents.rollout;
-  const { step } = rollout;
-  if (step.verdict === 'switch') return [{ kind: 'switch-release', release, reason }];
-  if (step.verdict === 'done') return [{ kind: 'end-rollout', release, reason: step.message, trouble: step.reason }];
-  return step.verdict === 'failed' ? [{ kind: 'take-back-release', release, reason: step.reason ?? step.message }] : [];
+  if (rollout.verdict === 'switch') return [{ kind: 'switch-release', release, reason }];
+  if (rollout.verdict === 'done') return [{ kind: 'end-rollout', release, reason: rollout.message, trouble: rollout.reason }];
+  return rollout.verdict === 'failed' ? [{ kind: 'take-back-release', release, reason: rollout.reason ?? rollout.message }] : [];
 }
 
 /** While a rollout is on, only it decides when an instance leaves its release. */
-function moveOf({ intents, observed, rollout }: PlanInput, instance: DesiredInstance): 'wait' | RolloutTurn | null {
+function moveOf({ intents, observed, rollout }: PlanInput, instance: DesiredInstance): 'wait' | 'turn' | null {
   if (intents.rollout === null) return null;
   const process = observed.processes.known ? observed.processes.value.find(({ name }) => name === instance.name) : undefined;
   const isSwitched = observed.release.known && observed.release.value?.id === intents.rollout.to;
   // Until then launches are made for the release that is left: whoever is on the other one already differs by that alone.
   if (process?.release === intents.rollout.to) return isSwitched ? null : 'wait';
-  return rollout?.turns.get(instance.gpu) ?? 'wait';
+  return rollout?.next.includes(instance.gpu) === true ? 'turn' : 'wait';
 }
 
 const hasProcess = (observed: ObservedState, name: string): boolean =>
@@ -215,17 +255,4 @@ function gpuHolds(config: Config, desired: DesiredState, gpus: ObservedState['gp
   }
   const reason = gpus.value.present ? 'the driver lists no GPU' : 'this machine has no NVIDIA driver';
   return [hold('machine', 'NO_GPU', reason, 'install the driver, or run on the CPU with COMFYUI_CPU_ONLY=1 (gpu.mode: cpu)')];
-}
-
-/** Entries of ours whose GPU is no longer wanted. Without a reading of the cards nothing is taken for superfluous. */
-function strayProcesses(desired: DesiredState, observed: ObservedState): Action[] {
-  if (!observed.processes.known || (desired.enabled && !observed.gpus.known && desired.instances.length === 0)) return [];
-  const wanted = new Set(desired.instances.map((instance) => instance.name));
-  return observed.processes.value
-    .filter((process) => !wanted.has(process.name) && !observed.busy.has(`process ${process.name}`))
-    .map((process) => ({
-      kind: 'remove-process',
-      name: process.name,
-      reason: desired.enabled ? 'its GPU is no longer wanted' : 'ComfyUI is disabled',
-    }));
 }

@@ -4,7 +4,7 @@ import type { DesiredInstance } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
-import { dueSince } from './remedy.ts';
+import { dueSince } from './leaving.ts';
 import type { RestartVerdict } from './restart-policy.ts';
 
 /** A quarantine soon after the one before counts on, and lasts twice as long. */

@@ -31,6 +31,7 @@ export function resolve({ config, packs, lock, gpus, intents, generation }: Reso
     specDigest,
     lockDigest: lock?.specDigest === specDigest ? digestOf(lock) : null,
     instances: config.comfyui.enabled ? cards.cards.map((card) => desiredInstance(card, config.gpu.pin, intents)) : [],
+    unused: config.comfyui.enabled ? cards.unused : [],
     wanted: config.comfyui.enabled ? cards.wanted : 0,
     warnings: cards.warnings,
   };
@@ -67,6 +68,7 @@ interface Card {
 
 interface CardChoice {
   readonly cards: readonly Card[];
+  readonly unused: DesiredState['unused'];
   readonly wanted: number;
   readonly warnings: string[];
 }
@@ -75,9 +77,9 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
   if (setting.mode !== 'actual') {
     const count = (setting.mode === 'mock' ? setting.mockCount : null) ?? setting.count ?? 1;
     const label = setting.mode === 'mock' ? 'mock GPU' : 'CPU';
-    return { cards: Array.from({ length: count }, (_, index) => ({ index, gpu: null, label })), wanted: count, warnings: [] };
+    return { cards: Array.from({ length: count }, (_, index) => ({ index, gpu: null, label })), unused: [], wanted: count, warnings: [] };
   }
-  if (!gpus.known) return { cards: [], wanted: setting.count ?? 1, warnings: [] };
+  if (!gpus.known) return { cards: [], unused: [], wanted: setting.count ?? 1, warnings: [] };
   const found = [...gpus.value.gpus].sort((a, b) => a.index - b.index);
   const used = found.slice(0, setting.count ?? found.length);
   const warnings: string[] = [];
@@ -95,7 +97,9 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
     if (gpu.computeMode === 'Prohibited') warnings.push(`GPU ${gpu.index} is in compute mode Prohibited: CUDA refuses it`);
   }
   const cards = used.map((gpu) => ({ index: gpu.index, gpu, label: gpu.name }));
-  return { cards, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
+  const reason = `${setting.count} of ${found.length} cards are asked for (NUM_GPUS, gpu.count)`;
+  const unused = found.slice(used.length).map(({ index, uuid }) => ({ gpu: index, uuid, reason }));
+  return { cards, unused, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
 }
 
 function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents): DesiredInstance {
@@ -108,7 +112,6 @@ function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents
     mode: card.gpu === null ? 'cpu' : 'gpu',
     visibleDevices: card.gpu === null ? '' : visibleDevices(card.gpu, pin),
     ...intent,
-    replacing: false,
   };
 }
 

@@ -111,6 +111,11 @@ describe('an agent that is killed', () => {
         return machine.core.reconciler.trigger();
       },
       ready: [0],
+      // The next agent knows of no such card, and believes that once the cards were read again.
+      check: async (successor) => {
+        await successor.core.surveys.gpus();
+        await successor.advance(5_000);
+      },
     },
     {
       kind: 'quarantine-instance',

@@ -9,6 +9,7 @@ import type { Release } from '../../src/domain/release.ts';
 import { type DesiredState, Intents, type ObservedState } from '../../src/domain/state.ts';
 import type { Verdict } from '../../src/domain/verdict.ts';
 import { launchDigest } from '../../src/plan/launch.ts';
+import type { Leaving } from '../../src/plan/leaving.ts';
 import type { PlanInput, Planned } from '../../src/plan/plan.ts';
 import { installationSpec } from '../../src/plan/resolve.ts';
 import type { RestartVerdict } from '../../src/plan/restart-policy.ts';
@@ -60,7 +61,6 @@ export const anInstance = (gpu: number, change: Partial<DesiredInstance> = {}): 
   drainBeforeRestart: false,
   quarantined: null,
   quarantine: null,
-  replacing: false,
   ...change,
 });
 
@@ -176,6 +176,25 @@ export const aVerdict = (change: Partial<Verdict> = {}): Verdict => ({
   ...change,
 });
 
+export const aLeaving = (why: Leaving['why'], change: Partial<Leaving> = {}): Leaving => ({
+  why,
+  since: NOW - 10_000,
+  until: null,
+  takesWork: false,
+  idle: 'unknown',
+  jobs: null,
+  ...change,
+});
+
+/** Its queue as read now, long after it was told to take no work (which counts only while it is about to leave). */
+export const withJobs = (jobs: number | null, change: Partial<HealthInput> = {}): HealthInput => ({
+  starting: false,
+  queue: { askedAt: NOW, jobs },
+  leavingSince: NOW - 10_000,
+  ...change,
+});
+type HealthInput = PlanInput['health'] extends ReadonlyMap<number, infer Value> ? Value : never;
+
 /** A machine in order: two mock instances with release, leases and processes, as the planner sees it. */
 export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInput {
   const config = aConfig(input);
@@ -187,6 +206,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     specDigest: digestOf(installationSpec(config, [])),
     lockDigest: null,
     instances: gpus.map((gpu) => anInstance(gpu)),
+    unused: [],
     wanted: gpus.length,
     warnings: [],
   };
@@ -213,6 +233,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     ownPids: new Set(gpus.map((gpu) => 1_000 + gpu)),
     models: known([]),
     leftovers: new Map(),
+    unwantedQueues: new Map(),
     pm2: { state: 'answers', since: 0, reason: null },
     busy: new Set(),
   };
@@ -222,7 +243,8 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     observed,
     intents: Intents.parse({}),
     launches,
-    health: new Map(gpus.map((gpu) => [gpu, { starting: false, queue: { running: 0, pending: 0 }, queueReadAt: NOW }])),
+    health: new Map(gpus.map((gpu) => [gpu, withJobs(0)])),
+    unwanted: new Map(),
     verdicts: new Map(),
     freedFor: new Map(),
     exits: new Map(),

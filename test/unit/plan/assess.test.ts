@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ProbeResult } from '../../../src/domain/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { assessInstance, currentRecords, type InstanceAssessment, type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
-import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW, noRestarts } from '../../support/builders.ts';
+import { aConfig, aLeaving, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW, noRestarts } from '../../support/builders.ts';
 
 const passed = { status: 'pass' as const, reason: null, checkedAt: at(0) };
 const records = (...results: ProbeResult[]): ReadonlyMap<string, ProbeRecord> => {
@@ -31,6 +31,7 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
   acting: false,
   ending: false,
   hold: null,
+  leaving: null,
   verdicts: [],
   warnings: [],
   now: NOW,
@@ -181,7 +182,8 @@ describe('assessInstance', () => {
       { status: 'degraded', ready: true },
     ],
     ['cordoned', { instance: anInstance(0, { cordoned: true }) }, { status: 'healthy', ready: false }],
-    ['draining', { instance: anInstance(0, { draining: true }) }, { status: 'draining', ready: false }],
+    ['draining', { instance: anInstance(0, { draining: true }), leaving: aLeaving('drain') }, { status: 'draining', ready: false }],
+    ['about to be restarted', { leaving: aLeaving('restart') }, { status: 'draining', ready: false }],
     [
       'asked to stop and still there',
       { instance: anInstance(0, { desired: 'stopped' }), process: known(aProcess(0, { status: 'stopping' })) },

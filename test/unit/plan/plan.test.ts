@@ -17,6 +17,7 @@ import {
   at,
   holdsOf,
   NOW,
+  withJobs,
 } from '../../support/builders.ts';
 import { aPackStatus } from '../../support/documents.ts';
 
@@ -38,7 +39,7 @@ const running = (gpu: number, change = {}) => aProcess(gpu, { entryDigest: launc
 describe('plan', () => {
   it('does nothing on a machine that is as it should be', () => {
     const planned = plan(machine());
-    expect(planned).toEqual({ actions: [], holds: [] });
+    expect(planned).toEqual({ actions: [], holds: [], leaving: new Map() });
   });
 
   describe('installation', () => {
@@ -186,14 +187,14 @@ describe('plan', () => {
 
     it('lets a draining instance finish its jobs', () => {
       const draining = withInstance(machine(), 0, { draining: true });
-      const busy = { ...draining, health: new Map([[0, { starting: false, queue: { running: 1, pending: 2 } }]]) };
+      const busy = { ...draining, health: new Map([[0, withJobs(3)]]) };
       expect(plan(busy).actions).toEqual([]);
       expect(plan(busy).holds[0]?.reason).toBe('draining: 3 jobs left');
       expect(actionsOf(plan(draining))).toEqual(['stop-instance 0']);
     });
 
     it('does not stop a draining instance whose queue cannot be read', () => {
-      const draining = { ...withInstance(machine(), 0, { draining: true }), health: new Map([[0, { starting: false, queue: null }]]) };
+      const draining = { ...withInstance(machine(), 0, { draining: true }), health: new Map([[0, withJobs(null)]]) };
       expect(plan(draining).actions).toEqual([]);
       expect(holdsOf(plan(draining))).toEqual(['instance 0: DRAINING']);
     });
@@ -212,16 +213,16 @@ describe('plan', () => {
       const busy: PlanInput = {
         ...changed,
         health: new Map([
-          [0, { starting: false, queue: { running: 1, pending: 0 } }],
-          [1, { starting: false, queue: { running: 0, pending: 0 } }],
+          [0, withJobs(1)],
+          [1, withJobs(0)],
         ]),
       };
-      expect(actionsOf(plan(busy))).toEqual(['restart-instance 1']);
+      expect([...actionsOf(plan(busy)), ...holdsOf(plan(busy))]).toEqual(['instance 0: DRAINING', 'instance 1: ROLLING']);
       const starting: PlanInput = {
         ...changed,
         health: new Map([
-          [0, { starting: true, queue: null }],
-          [1, { starting: false, queue: { running: 0, pending: 0 } }],
+          [0, withJobs(null, { starting: true, hasServed: false })],
+          [1, withJobs(0)],
         ]),
       };
       expect(actionsOf(plan(starting))).toEqual(['restart-instance 0']);
@@ -247,7 +248,7 @@ describe('plan', () => {
       };
       // Neither before the rollout is seen nor while its first step is the switch.
       const step = { verdict: 'switch', reason: null, next: [], moved: 1, total: 2, message: '' } as const;
-      for (const rollout of [null, { step, turns: new Map() }]) {
+      for (const rollout of [null, step]) {
         const planned = plan({ ...switching, rollout });
         expect(actionsOf(planned).filter((action) => action !== 'switch-release')).toEqual([]);
         expect(holdsOf(planned)).toEqual(['instance 0: ROLLING', 'instance 1: ROLLING']);
@@ -268,18 +269,6 @@ describe('plan', () => {
       const still = withObserved(quarantined, { processes: processes(running(1)) });
       expect(plan(still).actions).toEqual([]);
       expect(holdsOf(plan(still))).toEqual(['instance 0: QUARANTINED']);
-    });
-
-    it('removes processes whose GPU is no longer wanted', () => {
-      const input = machine();
-      const fewer = { ...input, desired: { ...input.desired, instances: [anInstance(0)] } };
-      expect(actionsOf(plan(fewer))).toEqual(['remove-process comfyui-gpu1']);
-    });
-
-    it('removes everything when ComfyUI is disabled', () => {
-      const input = machine();
-      const off = { ...input, desired: { ...input.desired, enabled: false, instances: [], wanted: 0 } };
-      expect(actionsOf(plan(off))).toEqual(['remove-process comfyui-gpu0', 'remove-process comfyui-gpu1']);
     });
   });
 
@@ -329,7 +318,7 @@ describe('plan', () => {
 
     it('says nothing of cards it has not asked for yet', () => {
       const input = withObserved(machine({ gpu: { mode: 'actual' } }), { gpus: unknown(NOT_LOOKED_YET) });
-      expect(plan(input)).toEqual({ actions: [], holds: [] });
+      expect(plan(input)).toEqual({ actions: [], holds: [], leaving: new Map() });
     });
 
     it('says so when there is no card at all', () => {

@@ -1,49 +1,50 @@
 import { describe, expect, it } from 'vitest';
 import type { Verdict } from '../../../src/domain/verdict.ts';
 import { assessInstance, recordResult } from '../../../src/plan/assess.ts';
+import type { Leaving } from '../../../src/plan/leaving.ts';
 import { plan } from '../../../src/plan/plan.ts';
-import { actionsOf, aHealthyMachine, aProbeResult, at, aVerdict, holdsOf, NOW, noRestarts } from '../../support/builders.ts';
+import {
+  actionsOf,
+  aHealthyMachine,
+  aLeaving,
+  aProbeResult,
+  at,
+  aVerdict,
+  holdsOf,
+  NOW,
+  noRestarts,
+  withJobs,
+} from '../../support/builders.ts';
 
-const machine = (verdicts: readonly Verdict[], queue: { running: number; pending: number } | null = { running: 0, pending: 0 }) => {
+const machine = (verdicts: readonly Verdict[], jobs: number | null = 0) => {
   const input = aHealthyMachine();
   return {
     ...input,
     verdicts: new Map([[0, verdicts]]),
     health: new Map([
-      [0, { starting: false, queue, queueReadAt: NOW }],
-      [1, { starting: false, queue, queueReadAt: NOW }],
+      [0, withJobs(jobs)],
+      [1, withJobs(jobs)],
     ]),
   };
 };
-const doneFor = (change: Partial<Verdict>, queue?: { running: number; pending: number } | null) => {
-  const planned = plan(machine([aVerdict(change)], queue));
+const doneFor = (change: Partial<Verdict>, jobs?: number | null) => {
+  const planned = plan(machine([aVerdict(change)], jobs));
   return [...actionsOf(planned), ...holdsOf(planned)];
 };
 
 describe('what is done about a verdict', () => {
-  it.each<[string, Partial<Verdict>, { running: number; pending: number } | null, string[]]>([
+  it.each<[string, Partial<Verdict>, number | null, string[]]>([
     ['nothing', { remedy: 'none' }, null, []],
-    ['a restart at once', { remedy: 'restart' }, { running: 1, pending: 0 }, ['restart-instance 0']],
+    ['a restart at once', { remedy: 'restart' }, 1, ['restart-instance 0']],
     ['a restart that is not due', { remedy: 'restart', dueAt: at(1) }, null, []],
     ['a restart that is due', { remedy: 'restart', dueAt: at(0) }, null, ['restart-instance 0']],
     ['quarantine', { remedy: 'quarantine' }, null, ['quarantine-instance 0']],
-    ['memory freed, whatever runs', { remedy: 'free-memory' }, { running: 1, pending: 3 }, ['free-memory 0']],
-    ['a recycle of an idle instance', { remedy: 'restart-when-idle' }, { running: 0, pending: 0 }, ['restart-instance 0']],
-    ['a recycle that waits for a job', { remedy: 'restart-when-idle' }, { running: 1, pending: 0 }, ['instance 0: DRAINING']],
+    ['memory freed, whatever runs', { remedy: 'free-memory' }, 4, ['free-memory 0']],
+    ['a recycle of an idle instance', { remedy: 'restart-when-idle' }, 0, ['restart-instance 0']],
+    ['a recycle that waits for a job', { remedy: 'restart-when-idle' }, 1, ['instance 0: DRAINING']],
     ['a recycle that cannot see the queue', { remedy: 'restart-when-idle' }, null, ['instance 0: DRAINING']],
-    [
-      'a recycle whose queue was read before it took no new jobs',
-      { remedy: 'restart-when-idle', since: at(0) },
-      { running: 0, pending: 0 },
-      ['instance 0: DRAINING'],
-    ],
-    [
-      'a recycle that waited for too long',
-      { remedy: 'restart-when-idle', since: at(-600_000) },
-      { running: 1, pending: 0 },
-      ['restart-instance 0'],
-    ],
-  ])('%s', (_, change, queue, expected) => expect(doneFor(change, queue)).toEqual(expected));
+    ['a recycle that waited for too long', { remedy: 'restart-when-idle', since: at(-600_000) }, 1, ['restart-instance 0']],
+  ])('%s', (_, change, jobs, expected) => expect(doneFor(change, jobs)).toEqual(expected));
 
   it('names the fault with the restart, so that it counts', () => {
     const { actions } = plan(machine([aVerdict({ remedy: 'restart', fault: 'cuda-error', reason: 'CUDA is broken' })]));
@@ -70,7 +71,7 @@ describe('what is done about a verdict', () => {
 });
 
 describe('a verdict in the instance document', () => {
-  const document = (verdicts: readonly Verdict[]) => {
+  const document = (verdicts: readonly Verdict[], leaving: Leaving | null) => {
     const { config, desired, observed } = aHealthyMachine();
     const [instance] = desired.instances;
     if (instance === undefined || !observed.processes.known) throw new Error('no instance');
@@ -93,6 +94,7 @@ describe('a verdict in the instance document', () => {
       acting: false,
       ending: false,
       hold: null,
+      leaving,
       verdicts,
       warnings: [],
       now: NOW,
@@ -118,24 +120,25 @@ describe('a verdict in the instance document', () => {
     ],
   ])('%s', (_, change, expected) => {
     const verdict = aVerdict(change);
-    expect(document([verdict])).toMatchObject({ ...expected, verdicts: [verdict] });
+    const leaving = verdict.remedy === 'restart-when-idle' ? aLeaving('recycle') : null;
+    expect(document([verdict], leaving)).toMatchObject({ ...expected, verdicts: [verdict] });
   });
 });
 
 describe('a drain', () => {
-  const drained = (verdicts: readonly Verdict[], queue: { running: number; pending: number } | null, hasServed: boolean) => {
-    const input = machine(verdicts, queue);
+  const drained = (verdicts: readonly Verdict[], jobs: number | null, hasServed: boolean) => {
+    const input = machine(verdicts, jobs);
     const [first, ...others] = input.desired.instances;
     if (first === undefined) throw new Error('there is no instance');
     const desired = { ...input.desired, instances: [{ ...first, draining: true }, ...others] };
-    const planned = plan({ ...input, desired, health: new Map([[0, { starting: false, queue, queueReadAt: NOW, hasServed }]]) });
+    const planned = plan({ ...input, desired, health: new Map([[0, withJobs(jobs, { hasServed })]]) });
     return [...actionsOf(planned), ...holdsOf(planned)];
   };
-  it.each<[string, readonly Verdict[], { running: number; pending: number } | null, boolean, string[]]>([
-    ['waits for a job', [], { running: 1, pending: 0 }, true, ['instance 0: DRAINING']],
+  it.each<[string, readonly Verdict[], number | null, boolean, string[]]>([
+    ['waits for a job', [], 1, true, ['instance 0: DRAINING']],
     ['waits for a queue that cannot be read', [], null, true, ['instance 0: DRAINING']],
     ['does not wait for one that never listened', [], null, false, ['stop-instance 0']],
     ['does not wait for one that would be ended anyway', [aVerdict({ remedy: 'restart' })], null, true, ['stop-instance 0']],
     ['waits while it would be given time', [aVerdict({ remedy: 'restart', dueAt: at(1) })], null, true, ['instance 0: DRAINING']],
-  ])('%s', (_, verdicts, queue, hasServed, expected) => expect(drained(verdicts, queue, hasServed)).toEqual(expected));
+  ])('%s', (_, verdicts, jobs, hasServed, expected) => expect(drained(verdicts, jobs, hasServed)).toEqual(expected));
 });
