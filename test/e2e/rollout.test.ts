@@ -6,9 +6,11 @@ import type { DiscoveryDocument } from '../../src/domain/discovery.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { overSocket } from '../support/agent-socket.ts';
+import { type CardKind, cardsOf } from '../support/cards.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Origin } from '../support/git-origin.ts';
 import { createPack, loads, nodesFile, packOf } from '../support/pack-origins.ts';
+import { sendPrompts } from '../support/prompts.ts';
 import { healthOf, pidsOf, untilHealthy, untilHeld } from '../support/scene.ts';
 
 /** Updates of a machine with two instances: workers always have one to go to, and what does not work goes back. */
@@ -26,8 +28,12 @@ beforeEach(async () => {
 });
 afterEach(stopAgents);
 
-async function start(): Promise<TestAgent> {
-  const agent = await startAgent({ gpus: 2, files: { 'shared/config_nodes.json': nodesFile({ name: 'Pack', url: pack.url }) } });
+async function start(kind: CardKind = 'fake driver'): Promise<TestAgent> {
+  const agent = await startAgent({
+    cards: await cardsOf(kind),
+    environment: { SIM_JOB_HANG_SECONDS: '0.3' },
+    files: { 'shared/config_nodes.json': nodesFile({ name: 'Pack', url: pack.url }) },
+  });
   await agent.untilReady([0, 1]);
   return agent;
 }
@@ -49,6 +55,9 @@ const untilBothRun = (agent: TestAgent, release: string): Promise<boolean> =>
     },
     60_000,
   );
+
+const offeredBy = async (agent: TestAgent): Promise<readonly string[]> =>
+  ((await agent.get('/v1/discovery')).body as DiscoveryDocument).instances.flatMap(({ ready, url }) => (ready ? [url] : []));
 
 /** Asks meanwhile as a load balancer and as a worker does, and goes to the instances that it is sent to. */
 async function watched<T>(agent: TestAgent, work: () => Promise<T>): Promise<T> {
@@ -87,26 +96,33 @@ async function watched<T>(agent: TestAgent, work: () => Promise<T>): Promise<T> 
 }
 
 describe('an update of a node pack', () => {
-  it('moves both instances, one after the other, and one of them answers at every moment', async () => {
-    const agent = await start();
-    const first = await current(agent);
-    const pids = await pidsOf(agent);
-    const commit = await pack.commit({ 'which.txt': '2' });
-    expect(await watched(agent, () => agent.cli('update', '--all'))).toMatchObject({ code: 0 });
-    const second = await current(agent);
-    expect(second).not.toBe(first);
-    await untilBothRun(agent, second);
-    expect(await packOf(agent, 'Pack')).toMatchObject({ commit, state: 'loaded' });
-    for (const pid of await pidsOf(agent)) expect(pids).not.toContain(pid);
-    expect(await releasesOf(agent)).toMatchObject({
-      current: second,
-      releases: [
-        { id: first, proved: true, failed: null },
-        { id: second, proved: true, failed: null },
-      ],
-    });
-    await untilHealthy(agent);
-  });
+  it.each(['mock', 'fake driver'] as const)(
+    'with %s cards moves both instances, one after the other: one answers at every moment, and what they take is done',
+    async (kind) => {
+      const agent = await start(kind);
+      const first = await current(agent);
+      const pids = await pidsOf(agent);
+      const commit = await pack.commit({ 'which.txt': '2' });
+      const prompts = sendPrompts(agent.root, () => offeredBy(agent));
+      expect(await watched(agent, () => agent.cli('update', '--all'))).toMatchObject({ code: 0 });
+      const { taken, lost, repeated } = await prompts.end();
+      expect({ lost, repeated }).toEqual({ lost: [], repeated: [] });
+      expect(taken).toBeGreaterThan(4);
+      const second = await current(agent);
+      expect(second).not.toBe(first);
+      await untilBothRun(agent, second);
+      expect(await packOf(agent, 'Pack')).toMatchObject({ commit, state: 'loaded' });
+      for (const pid of await pidsOf(agent)) expect(pids).not.toContain(pid);
+      expect(await releasesOf(agent)).toMatchObject({
+        current: second,
+        releases: [
+          { id: first, proved: true, failed: null },
+          { id: second, proved: true, failed: null },
+        ],
+      });
+      await untilHealthy(agent);
+    },
+  );
 
   it('whose instances do not come up goes back by itself, and both serve the old release', async () => {
     const agent = await start();
@@ -114,7 +130,9 @@ describe('an update of a node pack', () => {
     const lock = await lockOf(agent);
     const [, second] = await pidsOf(agent);
     await pack.commit({ '__init__.py': ENDS_INSTANCES });
+    const prompts = sendPrompts(agent.root, () => offeredBy(agent));
     const result = await watched(agent, () => agent.cli('update', '--all'));
+    expect(await prompts.end()).toMatchObject({ lost: [], repeated: [] });
     expect(result.code).not.toBe(0);
     expect(result.stderr).toMatch(/was taken back: gpu 0 ended \d+ times/);
     expect(await current(agent)).toBe(first);
