@@ -34,6 +34,7 @@ describe('a storm of faults', () => {
     console.log(JSON.stringify(report, null, 2));
     expect(report.problems).toEqual([]);
     expect(report.serving).toBe(4);
+    expect(report.removed).toEqual([]);
     expect(report.leftOver).toEqual([]);
     expect(report.oversized).toEqual([]);
     expect(report.witness.health.errors).toBe(0);

@@ -32,7 +32,7 @@ export const agentRows: readonly FaultRow[] = [
     id: 'agent-killed',
     source: 'issue, peers-serving F14',
     fault: 'the agent is killed while a job runs; another is started',
-    stage: 'owned',
+    stage: 'cards',
     inject: async (scene) => {
       await scene.switches(0, { job_hang_seconds: 2 });
       await pause(150);
@@ -103,7 +103,7 @@ export const agentRows: readonly FaultRow[] = [
     id: 'agent-killed-with-dead-instance',
     source: 'issue',
     fault: 'while no agent runs, an instance dies',
-    stage: 'owned',
+    stage: 'cards',
     inject: async (scene) => {
       const pid = await scene.pid(0);
       await scene.killAgent();
@@ -125,7 +125,7 @@ export const agentRows: readonly FaultRow[] = [
     id: 'agent-frozen',
     source: 'issue',
     fault: 'the agent is stopped with SIGSTOP for 2 s, and an instance dies meanwhile',
-    stage: 'owned',
+    stage: 'cards',
     inject: async (scene) => {
       const [agentPid, pid] = [scene.agent.pid, await scene.pid(0)];
       scene.freeze(agentPid);

@@ -20,8 +20,8 @@ export const SHORT = {
 
 const owned: SceneOptions = { gpus: 2, config: { health: SHORT, pm2: { killTimeoutMs: 2_000 } } };
 
-async function withCards(): Promise<SceneOptions> {
-  return { cards: await driverCards(), config: { health: SHORT, gpu: { periodMs: 1_000 } } };
+async function withCards(): Promise<Required<Pick<SceneOptions, 'cards' | 'config'>>> {
+  return { cards: await driverCards(), config: { ...owned.config, gpu: { periodMs: 1_000 } } };
 }
 
 const SECRETS = {
@@ -61,12 +61,11 @@ const stages = {
   owned: async () => owned,
   /** Timers as the configuration's defaults have them. */
   patient: async (): Promise<SceneOptions> => ({ gpus: 2 }),
-  /** PM2's daemon is another unit. */
-  external: async (): Promise<SceneOptions> => ({
-    ...owned,
-    external: true,
-    config: { ...owned.config, pm2: { mode: 'external', killTimeoutMs: 2_000 } },
-  }),
+  /** PM2's daemon is another unit; two cards by a recorded nvidia-smi. */
+  external: async (): Promise<SceneOptions> => {
+    const { cards, config } = await withCards();
+    return { cards, external: true, config: { ...config, pm2: { mode: 'external', killTimeoutMs: 2_000 } } };
+  },
   /** Two cards by a recorded nvidia-smi. */
   cards: withCards,
   /** The same, and the kernel log of this machine. */

@@ -7,6 +7,7 @@ import { eventually } from '../eventually.ts';
 import { seededRandom } from '../kill-round.ts';
 import { processesKnowing } from '../processes.ts';
 import { jobEnd, submitJob } from './jobs.ts';
+import { readJournal } from './journal.ts';
 import { openScene, type Scene } from './scene.ts';
 import { drawFault, type StormScene, stormFaults } from './storm-faults.ts';
 import { type StreamReport, startStream } from './stream.ts';
@@ -34,6 +35,8 @@ export interface StormReport {
   readonly settledMs: number;
   /** Instances that ran a job afterwards. */
   readonly serving: number;
+  /** Processes of instances that the agent took for superfluous: every card is there all the time. */
+  readonly removed: readonly string[];
   /** Files below the logs directory that are larger than their bound. */
   readonly oversized: readonly string[];
   /** Processes that knew the root after the agent had ended. */
@@ -75,6 +78,7 @@ export async function runStorm({ durationMs, seed, cards, onFault = () => undefi
     const streamed = await within('the stream ends', stream.stop());
     const serving = settled === undefined ? 0 : await within('a last job on each instance', serve(scene));
     const seen = await within('the witness reports', stopWatching(witness));
+    const removed = readJournal(scene.root).flatMap(({ type, target }) => (type === 'action.remove-process' ? [target] : []));
     const oversized = await largeFiles(join(scene.root, 'logs'));
     const leftOver = await within('the agent ends', endAndLook(scene));
     return {
@@ -87,6 +91,7 @@ export async function runStorm({ durationMs, seed, cards, onFault = () => undefi
       witness: seen,
       settledMs,
       serving,
+      removed,
       oversized,
       leftOver,
     };
