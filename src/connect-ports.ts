@@ -47,16 +47,17 @@ export async function connectPorts({
   current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
-  const disk = createFiles();
+  // Where another user may write, only links of root are followed.
+  const isDivided = config.users.comfyui !== null && !readOnly;
+  const disk = createFiles({ trust: isDivided ? new Set([0]) : null });
   // Only the owner of a root marks what it starts: the next owner ends what is left of it.
   const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(disk, layout.root) };
   const path = environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
   // With a user of its own for ComfyUI, whatever packs have a hand in runs as that one: uv, which builds them, their scripts,
   // the trial start, every Python of a release. What only looks stays with the agent, without its rights.
   const { comfyui } = config.users;
-  const isDivided = comfyui !== null && !readOnly;
   const own = createShell({ path, mark, ...(isDivided ? { prefix: WITHOUT_RIGHTS } : {}) });
-  const shell = isDivided ? createShell({ path, mark, prefix: await commandAs(createShell({ path }), comfyui) }) : own;
+  const shell = isDivided && comfyui !== null ? createShell({ path, mark, prefix: await commandAs(createShell({ path }), comfyui) }) : own;
   const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
   const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets(layout.cache);

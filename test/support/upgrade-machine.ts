@@ -14,8 +14,6 @@ const FLAG = '/root/stream';
 export const TARGET = '/usr/local/bin/agent';
 /** Of root, while an upgrade is under way; the next start of the agent takes away that of one which has proved itself. */
 export const PENDING = '/var/lib/comfy-agent-upgrade/upgrade.json';
-/** The agent's word for it. */
-export const PROOF = '/var/lib/comfy-agent/upgrade-proof.json';
 
 export interface UpgradeMachineOptions {
   /** Executables by what they call themselves, with more arguments for the bundle; the first one is installed. */
