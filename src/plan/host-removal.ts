@@ -43,6 +43,7 @@ const belongings = ({
   shared,
   instances,
   cache,
+  closed,
   state,
   run,
   logs,
@@ -51,7 +52,21 @@ const belongings = ({
   installPath,
 }: Layout): string[] =>
   [
-    ...new Set([installPath, current, releases, shared, instances, cache, state, run, logs, lockFile, rootLock, `${root}/agent.yaml`]),
+    ...new Set([
+      installPath,
+      current,
+      releases,
+      shared,
+      instances,
+      cache,
+      closed,
+      state,
+      run,
+      logs,
+      lockFile,
+      rootLock,
+      `${root}/agent.yaml`,
+    ]),
     ...Array.from({ length: MOST_GPUS }, (_, gpu) => `${root}/comfyui_gpu${gpu}`),
   ].filter((path) => path.startsWith(`${root}/`));
 

@@ -55,7 +55,15 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
     }
   }
   const installed = new Set(pack.generated.map(withoutSlash));
-  const written = (await untrackedPaths(context.ports, directory)).map(withoutSlash).filter((path) => !installed.has(path));
+  const added = await untrackedPaths(context.ports, { directory, byGit: pack.source === null || pack.source.kind === 'git' });
+  if (added === null) {
+    context.tracker.packWarning(
+      pack.name,
+      `what it wrote into ${directory} is not kept: it is not known any more what was installed there`,
+    );
+    return;
+  }
+  const written = added.map(withoutSlash).filter((path) => !installed.has(path));
   for (const path of written) {
     const from = `${directory}/${path}`;
     const to = `${layout.packState}/${pack.name}/${path}`;
