@@ -24,7 +24,7 @@ function start() {
   path = require('node:path');
   sea = executable();
   if (Number(process.versions.node.split('.')[0]) < NEEDED) useOwnNode();
-  else if (argv[0] === '__upgrade-guard' && isWatched(argv[1])) process.exitCode = 0;
+  else if (argv[0] === '__upgrade-guard' && isWatched()) process.exitCode = 0;
   else if (argv[0] === '__pm2-daemon') become(SMALLEST, runPm2);
   else if (argv[0] === 'run') become(SMALL, runMain);
   else runMain();
@@ -48,10 +48,10 @@ function read(name) {
  * The command that upgrades lives and minds this start of the agent, so the guard has nothing to do: known without the rest of
  * the program, since the agent is away meanwhile.
  */
-function isWatched(state) {
+function isWatched() {
   try {
     const fs = require('node:fs');
-    const { by } = JSON.parse(fs.readFileSync(path.join(state, 'upgrade.json'), 'utf8'));
+    const { by } = JSON.parse(fs.readFileSync('/var/lib/comfy-agent-upgrade/upgrade.json', 'utf8'));
     const stat = fs.readFileSync(`/proc/${by.pid}/stat`, 'utf8');
     // The name before may hold anything; its start is the 22nd field.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === by.startTicks;

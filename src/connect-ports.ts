@@ -1,5 +1,6 @@
 import { createArchives } from './adapters/archives.ts';
 import { createAssets } from './adapters/assets.ts';
+import { BESIDE } from './adapters/building.ts';
 import { createClock } from './adapters/clock.ts';
 import { createComfy } from './adapters/comfyui.ts';
 import { createEntryTemplate } from './adapters/entry-template.ts';
@@ -9,7 +10,7 @@ import { createHardware } from './adapters/hardware.ts';
 import { createJournalStore } from './adapters/journal.ts';
 import { createKernel } from './adapters/kernel.ts';
 import { createKernelLog } from './adapters/kernel-log.ts';
-import { commandAs, programWithoutRights, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
+import { commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
 import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
@@ -47,23 +48,35 @@ export async function connectPorts({
   current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
-  const disk = createFiles();
+  // Where another user may write, only links of root are followed.
+  const isDivided = config.users.comfyui !== null && !readOnly;
+  const disk = createFiles({ trust: isDivided ? new Set([0]) : null });
   // Only the owner of a root marks what it starts: the next owner ends what is left of it.
   const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(disk, layout.root) };
   const path = environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
   // With a user of its own for ComfyUI, whatever packs have a hand in runs as that one: uv, which builds them, their scripts,
   // the trial start, every Python of a release. What only looks stays with the agent, without its rights.
   const { comfyui } = config.users;
-  const isDivided = comfyui !== null && !readOnly;
   const own = createShell({ path, mark, ...(isDivided ? { prefix: WITHOUT_RIGHTS } : {}) });
-  const shell = isDivided ? createShell({ path, mark, prefix: await commandAs(createShell({ path }), comfyui) }) : own;
+  const asOther = isDivided && comfyui !== null ? await commandAs(createShell({ path }), comfyui) : null;
+  const shell = createShell({ path, mark, endsDaemons: !readOnly, ...(asOther === null ? {} : { prefix: asOther }) });
   const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
   const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets(layout.cache);
   const gitProgram = isDivided ? await own.which('git') : null;
   const git = createGit({
-    ...(gitProgram === null ? {} : { gitPath: await programWithoutRights(disk, `${layout.state}/git-without-rights`, gitProgram) }),
-    cacheDirectory: `${layout.cache}/git`,
+    ...(gitProgram === null
+      ? {}
+      : { gitPath: await programBehind(disk, `${layout.state}/git-without-rights`, WITHOUT_RIGHTS, gitProgram) }),
+    divided:
+      asOther === null
+        ? null
+        : {
+            lookPath: await programBehind(disk, `${layout.state}/git-that-looks`, asOther, gitProgram ?? 'git'),
+            closed: layout.closed,
+            files,
+          },
+    cacheDirectory: isDivided ? `${layout.closed}/git` : `${layout.cache}/git`,
     stateDirectory: `${layout.state}/git`,
     environment,
     ssh: {
@@ -78,8 +91,6 @@ export async function connectPorts({
     },
     gitMirror: () => current().install.gitMirror,
     timeoutMs: config.install.gitTimeoutMs,
-    // Packs can put a repository of theirs where one of ours was.
-    trustsOwners: !isDivided,
     mark,
     log: log.child({ part: 'git' }),
   });
@@ -103,6 +114,8 @@ export async function connectPorts({
     kernelLog: createKernelLog({ shell: own }),
     git,
     sources: createSources({
+      recordsDirectory: `${layout.state}/trees`,
+      building: isDivided ? { directory: `${layout.closed}/trees`, files } : BESIDE,
       cacheDirectory: `${layout.cache}/archives`,
       environment,
       timeoutMs: config.install.gitTimeoutMs,

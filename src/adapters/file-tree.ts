@@ -3,6 +3,7 @@ import { constants, type Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errorCode, isAbsent } from './file-errors.ts';
+import { type LinkTrust, within } from './trusted-path.ts';
 
 const factsOf = (path: string): Promise<Stats | null> =>
   fs.lstat(path).catch((error: unknown) => {
@@ -14,12 +15,16 @@ const factsOf = (path: string): Promise<Stats | null> =>
  * Copies a tree, or one file, links as they are. Each file is whole or not there; a cut copy can be repeated. Sockets,
  * pipes and devices are left out.
  */
-export async function copyTree(from: string, to: string, overwrite: boolean): Promise<void> {
+export async function copyTree(from: string, to: string, overwrite: boolean, trust: LinkTrust = null): Promise<void> {
   const source = await fs.lstat(from);
   if (source.isDirectory()) {
+    if (!(await makeLike(source, to, overwrite))) return;
     // One directory after the other: a big tree must not take all the file handles.
-    if (await makeLike(source, to, overwrite))
-      for (const name of await fs.readdir(from)) await copyTree(join(from, name), join(to, name), overwrite);
+    await within(trust, from, (left) =>
+      within(trust, to, async (right) => {
+        for (const name of await fs.readdir(left)) await copyTree(join(left, name), join(right, name), overwrite, trust);
+      }),
+    );
     return;
   }
   if (!source.isFile() && !source.isSymbolicLink()) return;
@@ -27,11 +32,23 @@ export async function copyTree(from: string, to: string, overwrite: boolean): Pr
   const temporary = join(dirname(to), `.${basename(to).slice(0, 200)}.${randomUUID()}`);
   try {
     if (source.isSymbolicLink()) await fs.symlink(await fs.readlink(from), temporary);
-    else await fs.copyFile(from, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    else if (!(await copyFile(from, temporary))) return;
     await fs.rename(temporary, to);
   } catch (error) {
     await fs.rm(temporary, { force: true });
     throw error;
+  }
+}
+
+/** What was a file when it was looked at: never what a link in its place leads to. */
+async function copyFile(from: string, to: string): Promise<boolean> {
+  const file = await fs.open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    if (!(await file.stat()).isFile()) return false;
+    await fs.copyFile(`/proc/self/fd/${file.fd}`, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    return true;
+  } finally {
+    await file.close();
   }
 }
 

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
@@ -10,6 +10,7 @@ import { moveTree } from './file-move.ts';
 import { tailFile } from './file-tail.ts';
 import { copyTree, syncDirectory, treeStamp, treeUsage } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
+import { type LinkTrust, removeTree, wayTo, within } from './trusted-path.ts';
 
 const NO_USAGE = { bytes: 0, ownBytes: 0 };
 const DIGEST_CHUNK_BYTES = 1024 * 1024;
@@ -37,25 +38,30 @@ const stat = (path: string) => reading(path, () => fs.stat(path), null);
 /**
  * The disk. Every write is whole or not there: temporary name, fsync, rename. What cannot be written is ROOT_NOT_WRITABLE
  * or DISK_FULL, what is there and cannot be read FILE_UNREADABLE, each with the path.
+ * @param options.trust of whom links are followed on the way to what is written or removed; null, which is the default: of everybody
  */
-export function createFiles(): Files {
+export function createFiles({ trust = null }: { readonly trust?: LinkTrust } = {}): Files {
+  const at = wayTo(trust);
+  const making = wayTo(trust, true);
   return {
     readText: (path) => reading(path, () => fs.readFile(path, 'utf8'), null),
-    writeText: (path, content, mode) => writing(path, () => replaceFile(path, content, mode)),
+    writeText: (path, content, mode) => writing(path, () => at(path, (place) => replaceFile(place, content, mode))),
     exists: async (path) => (await stat(path)) !== null,
     isDirectory: async (path) => (await stat(path))?.isDirectory() ?? false,
     size: async (path) => (await stat(path))?.size ?? null,
     modifiedAt: async (path) => (await stat(path))?.mtimeMs ?? null,
     list: (directory) => reading(directory, () => fs.readdir(directory), []),
-    ensureDirectory: (path, mode) => writing(path, () => ensureDirectory(path, mode)),
-    remove: (path) => writing(path, () => fs.rm(path, { recursive: true, force: true, maxRetries: 3 })),
-    move: (from, to) => writing(to, () => moveTree(from, to)),
+    ensureDirectory: (path, mode) => writing(path, () => making(path, (place) => ensureDirectory(place, mode, trust))),
+    remove: (path) => writing(path, () => orAbsent(at(path, (place) => removeTree(place, trust)))),
+    move: (from, to) => writing(to, () => at(from, (source) => at(to, (place) => moveTree(source, place, trust)))),
     copyTree: (from, to, options) =>
       writing(to, async () => {
-        await fs.mkdir(dirname(to), { recursive: true });
-        await copyTree(from, to, options?.overwrite ?? true);
+        await making(to, async (place) => {
+          if (trust === null) await fs.mkdir(dirname(place), { recursive: true });
+          await at(from, (source) => copyTree(source, place, options?.overwrite ?? true, trust));
+        });
       }),
-    link: (target, path) => writing(path, () => replaceLink(target, path)),
+    link: (target, path) => writing(path, () => at(path, (place) => replaceLink(target, place))),
     readLink: async (path) => {
       try {
         return await fs.readlink(path);
@@ -84,7 +90,7 @@ export function createFiles(): Files {
     treeUsage: (path) => reading(path, () => treeUsage(path), NO_USAGE),
     treeStamp: (path) => reading(path, () => treeStamp(path), ''),
     lock: takeLock,
-    appendLine: (path, line) => writing(path, () => fs.appendFile(path, `${line}\n`)),
+    appendLine: (path, line) => writing(path, () => at(path, (place) => appendLine(place, `${line}\n`))),
     tail: tailFile,
     readPart: (path, offset, limit) =>
       reading(
@@ -126,11 +132,26 @@ async function replaceFile(path: string, content: string, mode: number | undefin
   await syncDirectory(dirname(path));
 }
 
+/** Never through a link in place of the file. */
+async function appendLine(path: string, line: string): Promise<void> {
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+  const handle = await fs.open(path, O_APPEND | O_CREAT | O_NOFOLLOW | O_WRONLY, 0o666);
+  try {
+    await handle.writeFile(line);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What is in no directory is gone already. */
+const orAbsent = (work: Promise<void>): Promise<void> =>
+  work.catch((error: unknown) => (isAbsent(error) ? undefined : Promise.reject(error)));
+
 const temporaryBeside = (path: string): string => join(dirname(path), `.${basename(path).slice(0, 200)}.${randomUUID()}`);
 
 /** Only the last directory gets the mode: a private directory must not make private those on the way to it. */
-async function ensureDirectory(path: string, mode: number | undefined): Promise<void> {
-  await fs.mkdir(dirname(path), { recursive: true });
+async function ensureDirectory(path: string, mode: number | undefined, trust: LinkTrust): Promise<void> {
+  if (trust === null) await fs.mkdir(dirname(path), { recursive: true });
   const isMade = await fs.mkdir(path, mode === undefined ? {} : { mode }).then(
     () => true,
     (error: unknown) => {
@@ -138,11 +159,14 @@ async function ensureDirectory(path: string, mode: number | undefined): Promise<
       throw error;
     },
   );
-  const facts = await fs.stat(path);
-  if (!facts.isDirectory()) throw Object.assign(new Error(`${path} is not a directory`), { code: 'EEXIST' });
-  if (mode === undefined) return;
-  // One that was there keeps its mode, unless it is more open than asked.
-  if (isMade ? (facts.mode & 0o777) !== mode : (facts.mode & 0o777 & ~mode) !== 0) await fs.chmod(path, mode);
+  // Gone into, so that it stays the one that was looked at.
+  await within(trust, path, async (place) => {
+    const facts = await fs.stat(place);
+    if (!facts.isDirectory()) throw Object.assign(new Error(`${path} is not a directory`), { code: 'EEXIST' });
+    if (mode === undefined) return;
+    // One that was there keeps its mode, unless it is more open than asked.
+    if (isMade ? (facts.mode & 0o777) !== mode : (facts.mode & 0o777 & ~mode) !== 0) await fs.chmod(place, mode);
+  });
 }
 
 /** A directory that this user may not write to answers EACCES. */

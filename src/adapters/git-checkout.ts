@@ -2,12 +2,13 @@
  * Work trees of releases. Objects come from the mirror by `git clone` of a path, which hard-links them: a work tree costs
  * no second copy and yet stays whole when the cache is deleted (as it would not with alternates: --shared, --reference).
  */
-import { lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { lstat, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { both } from '../domain/both.ts';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
+import { type Building, beginTree, finishTree } from './building.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { fetchLfs, findLfsPointers, mayUseLfs } from './git-lfs.ts';
 import type { SubmoduleFacts } from './git-submodules.ts';
@@ -21,10 +22,11 @@ export interface CheckoutRequest {
   readonly submodules: ((directory: string) => Promise<SubmoduleFacts>) | null;
   /** Git LFS pointers are replaced by what they stand for. */
   readonly lfs: boolean;
+  readonly building: Building;
 }
 
 /**
- * Writes a work tree beside its place and renames it there when it is complete.
+ * Writes a work tree where nobody else can write meanwhile, and puts it in its place when it is complete.
  * @param cloneObjects makes the repository without its files (cloneFromMirror, under the mirror's lock) and tells the commit
  */
 export async function checkoutTree(
@@ -36,10 +38,7 @@ export async function checkoutTree(
   const { remote, directory, lfs } = request;
   if (await exists(directory))
     throw new AgentError('COMMAND_FAILED', `${directory} is already there`, { help: 'remove it or choose another place' });
-  const unfinished = join(dirname(directory), `.${basename(directory)}.partial`);
-  await mkdir(dirname(directory), { recursive: true });
-  // Left by an agent that was killed.
-  await rm(unfinished, { recursive: true, force: true });
+  const unfinished = await beginTree(request.building, directory);
   try {
     const commit = await cloneObjects(unfinished);
     const call: GitCall = { cwd: unfinished, doing: 'checking out', remote, ...options };
@@ -54,7 +53,7 @@ export async function checkoutTree(
     const below = (await request.submodules?.(unfinished)) ?? { submodules: [], lfsPointers: [], warnings: [] };
     const own = lfs ? await fetchLfs(runner, unfinished, remote, facts.lfsPointers, options) : { ...facts, warnings: [] };
     if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `checking out ${redactUrl(remote.url)} was interrupted`);
-    await rename(unfinished, directory);
+    await finishTree(request.building, unfinished, directory);
     return {
       ...facts,
       branch: request.branch,
@@ -102,6 +101,7 @@ export async function nameOrigin(directory: string, remote: GitUrl): Promise<voi
  * HEAD, its date, and the LFS pointers of a work tree; submodules are another matter. `show` reads the tree of HEAD too, which
  * a checkout does not notice to be something else.
  * @param usesLfs false: it is known to have no pointers
+ * @param repository where it is not in the work tree
  */
 export async function describeTree(
   runner: GitRunner,
@@ -109,11 +109,13 @@ export async function describeTree(
   remote: GitUrl,
   options: GitOptions,
   usesLfs = true,
+  repository?: string,
 ): Promise<Omit<GitCheckout, 'branch'>> {
   const call: GitCall = {
     cwd: directory,
     doing: 'reading the work tree of',
     remote,
+    ...(repository === undefined ? {} : { repository }),
     ...(options.signal ? { signal: options.signal } : {}),
   };
   const [shown, pointers] = await both(

@@ -5,10 +5,10 @@ import { AgentError } from '../domain/errors.ts';
 import type { GitUrl } from '../domain/git-url.ts';
 import { redactUrl } from '../domain/git-url.ts';
 import type { GitOptions, Logger } from '../ports.ts';
-import { type GitEnvironmentFiles, gitEnvironment, secretsOf } from './git-environment.ts';
+import { type GitEnvironmentFiles, gitEnvironment, markerName, secretsOf } from './git-environment.ts';
 import { gitError } from './git-errors.ts';
-import { endMarked } from './git-processes.ts';
 import { progressReader } from './git-progress.ts';
+import { endMarked } from './marked-processes.ts';
 
 /** Output kept of one call; a server that sends more is cut off. */
 const maxOutputBytes = 64 * 1024 * 1024;
@@ -29,6 +29,8 @@ const allowed = {
 
 export interface GitCall extends GitOptions {
   readonly cwd: string;
+  /** The repository of the work tree `cwd`, where it is not in it: nothing that lies in the work tree configures git then. */
+  readonly repository?: string;
   /** What is being done, "fetching": for messages. */
   readonly doing: string;
   /** The remote that is spoken to or whose work tree this is. */
@@ -66,6 +68,8 @@ export interface GitRunnerOptions {
   readonly lfsDirectory: string;
   /** Put into the environment of every call. */
   readonly mark?: Readonly<Record<string, string>>;
+  /** Looks into repositories of other users too: only for a git that has no more rights than they. */
+  readonly trustsOwners?: boolean;
   readonly log: Logger;
 }
 
@@ -86,6 +90,8 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
         marker,
         ...(remote ? { remote } : {}),
         ...(call.lfsOf ? { lfsOf: call.lfsOf } : {}),
+        ...(call.repository ? { repository: call.repository } : {}),
+        trustsOwners: options.trustsOwners ?? false,
       }),
       ...options.mark,
     };
@@ -95,7 +101,7 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
     let ending: Promise<void> | null = null;
     const stop = (why: 'aborted' | 'silent' | 'flooded'): void => {
       stopped ??= why;
-      ending ??= endMarked(marker);
+      ending ??= endMarked(markerName, marker);
     };
     const onAbort = (): void => stop('aborted');
     signal?.addEventListener('abort', onAbort, { once: true });
@@ -135,7 +141,7 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
           report?.(chunk.toString('utf8'));
         });
         // Stopped while the process was being made: there is something to end only now.
-        if (stopped !== null) ending = endMarked(marker);
+        if (stopped !== null) ending = endMarked(markerName, marker);
       });
     let stdout = '';
     try {

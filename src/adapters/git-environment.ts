@@ -58,6 +58,10 @@ export interface GitCallContext {
   readonly lfsOf?: GitUrl;
   /** Names this call's processes. */
   readonly marker: string;
+  /** Where the repository of `cwd` is, when it is not in it. */
+  readonly repository?: string;
+  /** Whom a repository belongs to says nothing. */
+  readonly trustsOwners?: boolean;
 }
 
 export const markerName = 'COMFY_AGENT_GIT_CALL';
@@ -103,8 +107,13 @@ export function gitEnvironment(
     environment['COMFY_AGENT_GIT_USER'] = credentials.user;
     environment['COMFY_AGENT_GIT_PASSWORD'] = credentials.password;
   }
+  if (call.repository !== undefined) {
+    environment['GIT_DIR'] = call.repository;
+    environment['GIT_WORK_TREE'] = call.cwd;
+  }
   const entries = [
     ...configuration,
+    ...(call.trustsOwners === true ? [['safe.directory', '*'] as const] : []),
     ...(credentials != null && scope != null ? [[`credential.${scope}.helper`, credentialHelper] as const] : []),
     ...lfsConfiguration(call),
   ];

@@ -3,12 +3,14 @@
  * never touched, local work is never lost: what would be is found before anything is changed.
  */
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitOptions } from '../ports.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
+import { isFullCommit } from './git-refs.ts';
 import { compareWithDisk, parseIndex, parseTree, type TreeEntry } from './git-tree.ts';
+import { readPlain } from './root-owned.ts';
 
 /** git's name for the tree without files. */
 const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
@@ -20,6 +22,8 @@ export interface SharedUpdate {
   /** Full name of the branch that the folder follows; null leaves HEAD detached. */
   readonly branch: string | null;
   readonly directory: string;
+  /** `.git` in the folder, or elsewhere: then nothing that lies in the folder decides what git does. */
+  readonly repository: string;
   readonly mirror: string;
 }
 
@@ -27,19 +31,20 @@ export interface SharedUpdate {
  * @throws AgentError SHARED_REPOSITORY_DIRTY with up to ten paths; HELD when another git command is at work there
  */
 export async function updateSharedFolder(runner: GitRunner, update: SharedUpdate, options: GitOptions): Promise<void> {
-  const { directory, commit, remote, mirror } = update;
+  const { directory, commit, remote, mirror, repository } = update;
   await mkdir(directory, { recursive: true });
-  const call: GitCall = { cwd: directory, doing: 'updating the shared folder from', remote, ...options };
-  const own = join(directory, '.git', 'comfy-agent-update');
+  const call: GitCall = { cwd: directory, repository, doing: 'updating the shared folder from', remote, ...options };
+  if (!(await exists(repository))) await adoptFormer(runner, update, call);
+  const own = join(repository, 'comfy-agent-update');
   const cut = (await readFile(own, 'utf8').catch(() => null)) !== null;
   const fresh = !(await hasHead(runner, call));
-  await refuseLocked(directory, cut);
+  await refuseLocked(update, cut);
 
-  const target = parseTree((await runner.run(['ls-tree', '-r', '-z', '-l', '--full-tree', commit], { ...call, cwd: mirror })).stdout);
+  const target = parseTree((await runner.run(['ls-tree', '-r', '-z', '-l', '--full-tree', commit], inMirror(call, mirror))).stdout);
   const index = fresh ? new Map<string, string>() : parseIndex((await runner.run(['ls-files', '--stage', '-z'], call)).stdout);
   const adopted = await findConflicts(runner, { directory, target, index, fresh, cut }, call);
 
-  if (!(await exists(join(directory, '.git')))) await runner.run(['init', '--quiet'], call);
+  if (!(await exists(repository))) await init(runner, call);
   // Objects only: the folder's own branches are not touched before it is known that nothing is lost.
   await runner.run(
     ['fetch', '--progress', '--no-tags', '--no-write-fetch-head', '--recurse-submodules=no', '--', mirror, commit],
@@ -77,14 +82,43 @@ const localCall = (call: GitCall): GitCall => {
   return local;
 };
 
+/** A call that reads the mirror. */
+const inMirror = ({ repository: _repository, ...call }: GitCall, mirror: string): GitCall => ({ ...call, cwd: mirror });
+
+async function init(runner: GitRunner, call: GitCall): Promise<void> {
+  if (call.repository !== undefined) await mkdir(dirname(call.repository), { recursive: true });
+  await runner.run(['init', '--quiet'], call);
+}
+
+/**
+ * An agent of before kept the repository in the folder. Of that only the commit it stood at is taken, and only if the mirror has it:
+ * what the commit holds is known then, whatever was done to the folder.
+ */
+async function adoptFormer(runner: GitRunner, { directory, repository, mirror, branch }: SharedUpdate, call: GitCall): Promise<void> {
+  const former = join(directory, '.git');
+  if (former === repository) return;
+  const head = (await readPlain(join(former, 'HEAD'), 256))?.trim() ?? '';
+  const ref = /^ref: (refs\/heads\/[\w./-]+)$/.exec(head)?.[1];
+  const named = ref === undefined || ref.includes('..') ? head : ((await readPlain(join(former, ref), 256))?.trim() ?? '');
+  if (!isFullCommit(named)) return;
+  const known = await runner.run(['cat-file', '-e', `${named}^{commit}`], { ...inMirror(call, mirror), answers: [0, 1, 128] });
+  if (known.exitCode !== 0) return;
+  await init(runner, call);
+  const fetch = ['fetch', '--no-tags', '--no-write-fetch-head', '--recurse-submodules=no', '--', mirror, named];
+  await runner.run(fetch, localCall(call));
+  await runner.run(['update-ref', '--no-deref', 'HEAD', named], call);
+  if (branch !== null) await runner.run(['update-ref', branch, named], call);
+  await runner.run(['read-tree', named], call);
+}
+
 async function hasHead(runner: GitRunner, call: GitCall): Promise<boolean> {
-  if (!(await exists(join(call.cwd, '.git')))) return false;
+  if (call.repository === undefined || !(await exists(call.repository))) return false;
   return (await runner.run(['rev-parse', '--verify', '--quiet', 'HEAD^{commit}'], { ...call, answers: [0, 1] })).exitCode === 0;
 }
 
 /** @param cut an update of ours was cut off, so that the lock is its leftover */
-async function refuseLocked(directory: string, cut: boolean): Promise<void> {
-  const lock = join(directory, '.git', 'index.lock');
+async function refuseLocked({ directory, repository }: SharedUpdate, cut: boolean): Promise<void> {
+  const lock = join(repository, 'index.lock');
   if (!(await exists(lock))) return;
   if (!cut)
     throw new AgentError('HELD', `another git command is at work in ${directory}, or was cut off: ${lock} is there`, {

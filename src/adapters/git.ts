@@ -3,13 +3,14 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, parseGitUrl, redactUrl, rewriteGitUrl } from '../domain/git-url.ts';
-import type { Git, GitOptions, GitSource, Logger } from '../ports.ts';
+import type { Files, Git, GitOptions, GitSource, Logger } from '../ports.ts';
+import { BESIDE, type Building } from './building.ts';
 import { createGitBundle, importGitBundle } from './git-bundle.ts';
 import { checkoutTree, cloneFromMirror, describeTree, exists, fileError } from './git-checkout.ts';
 import { createGitRunner } from './git-command.ts';
 import type { GitEnvironmentFiles } from './git-environment.ts';
 import { isDamage } from './git-errors.ts';
-import { createMirrors } from './git-mirror.ts';
+import { createMirrors, mirrorName } from './git-mirror.ts';
 import { branchNotFound, isCommitPrefix, isFullCommit, isRefName, parseRemoteRefs } from './git-refs.ts';
 import { updateSharedFolder } from './git-shared.ts';
 import { createSshSetup, type SshOptions, writePrivate } from './git-ssh.ts';
@@ -28,8 +29,14 @@ export interface GitAdapterOptions {
   /** A transfer without any output for this long is given up (install.gitTimeoutMs). */
   readonly timeoutMs: number;
   readonly gitPath?: string;
-  /** False: only repositories of this user are looked into, and nobody else may write into those that are made. */
-  readonly trustsOwners?: boolean;
+  /** With another user who may write to work trees; null: there is none, and a work tree is as good as the agent's own. */
+  readonly divided?: {
+    /** A git with no more rights than that user: work trees in place are looked at by it alone. */
+    readonly lookPath: string;
+    /** Below it trees are made, and the repository of the shared folder is kept. Only the agent may enter. */
+    readonly closed: string;
+    readonly files: Pick<Files, 'ensureDirectory' | 'move'>;
+  } | null;
   /** Put into the environment of every git, so that those which outlive this process can be found. */
   readonly mark?: Readonly<Record<string, string>>;
   readonly log: Logger;
@@ -39,6 +46,9 @@ export interface GitAdapter extends Git {
   /** Removes the SSH key that was written from text. */
   close(): Promise<void>;
 }
+
+/** For a git that may not read what is the agent's. */
+const NO_FILES: GitEnvironmentFiles = { home: '/', globalConfig: '/dev/null', sshConfig: '/dev/null' };
 
 /** Where GIT_CONFIG_GLOBAL and the rest of what is used here came to git. */
 const oldestVersion = [2, 32] as const;
@@ -51,6 +61,8 @@ interface Resolved {
 }
 
 export function createGit(options: GitAdapterOptions): GitAdapter {
+  const { divided = null } = options;
+  const building: Building = divided === null ? BESIDE : { directory: join(divided.closed, 'trees'), files: divided.files };
   const ssh = createSshSetup(join(options.stateDirectory, 'ssh'), options.ssh);
   const files = async (): Promise<GitEnvironmentFiles> => {
     const home = join(options.stateDirectory, 'home');
@@ -59,20 +71,22 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     await mkdir(home, { recursive: true, mode: 0o700 });
     // Every directory that git is sent to was named by the operator; whom it belongs to says nothing on network volumes.
     // With another user who can write there it says everything: its configuration could name programs to run.
-    const content = options.trustsOwners === false ? '[core]\n\tsharedRepository = 0644\n' : '[safe]\n\tdirectory = *\n';
+    const content = divided !== null ? '[core]\n\tsharedRepository = 0644\n' : '[safe]\n\tdirectory = *\n';
     if ((await readFile(globalConfig, 'utf8').catch(() => null)) !== content) await writePrivate(globalConfig, content);
     return { home, globalConfig, sshConfig: (await ssh.prepare()).configFile };
   };
-  const runner = createGitRunner({
+  const common = {
     environment: options.environment,
-    files,
     timeoutMs: options.timeoutMs,
-    gitPath: options.gitPath ?? 'git',
-    route: (remote) => rewriteGitUrl(remote, options.gitMirror?.() ?? {}),
+    route: (remote: GitUrl) => rewriteGitUrl(remote, options.gitMirror?.() ?? {}),
     lfsDirectory: join(options.cacheDirectory, 'lfs'),
     ...(options.mark === undefined ? {} : { mark: options.mark }),
     log: options.log,
-  });
+  };
+  const runner = createGitRunner({ ...common, files, gitPath: options.gitPath ?? 'git' });
+  // What lies in a tree that is in place may be of a pack, and names programs that git runs: by the rights of that pack.
+  const looker =
+    divided === null ? runner : createGitRunner({ ...common, files: async () => NO_FILES, gitPath: divided.lookPath, trustsOwners: true });
   const mirrors = createMirrors(options.cacheDirectory, runner);
 
   let version: Promise<string> | null = null;
@@ -97,6 +111,10 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
   };
   /** A directory that is in no repository. */
   const quietPlace = async (): Promise<string> => (await files()).home;
+
+  /** Of a folder that another user may write to: elsewhere, so that nothing in the folder decides what git does. */
+  const repositoryOf = (directory: string): string =>
+    divided === null ? join(directory, '.git') : join(divided.closed, 'folders', mirrorName(directory));
 
   const open = async (url: string): Promise<GitUrl> => {
     const remote = parseGitUrl(url);
@@ -199,7 +217,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
         const submodules = recursive
           ? (place: string) => fetchSubmodules({ runner, mirrors, repaired }, { remote, directory: place, lfs }, call)
           : null;
-        return checkoutTree(runner, { remote, branch: found.branch, directory, submodules, lfs }, call, (place) =>
+        return checkoutTree(runner, { remote, branch: found.branch, directory, submodules, lfs, building }, call, (place) =>
           mirrors.withCommit(remote, found, call, async (mirror, commit) => {
             await cloneFromMirror(runner, mirror, place, remote, call);
             return commit;
@@ -214,9 +232,9 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
         const found = await locate(source, remote, call);
         const branch = source.commit === null && found.ref?.startsWith('refs/heads/') ? found.ref : null;
         await mirrors.withCommit(remote, found, call, (mirror, commit) =>
-          updateSharedFolder(runner, { remote, commit, branch, directory, mirror }, call),
+          updateSharedFolder(runner, { remote, commit, branch, directory, repository: repositoryOf(directory), mirror }, call),
         );
-        return { ...(await describeTree(runner, directory, remote, call)), branch: found.branch };
+        return { ...(await describeTree(runner, directory, remote, call, true, repositoryOf(directory))), branch: found.branch };
       });
     },
 
@@ -234,7 +252,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     inspect: async (directory) => {
       if (!(await exists(join(directory, '.git')))) return null;
       await checkedVersion();
-      const { exitCode, stdout } = await runner.run(
+      const { exitCode, stdout } = await looker.run(
         ['status', '--porcelain=v2', '--branch', '--untracked-files=no', '--no-renames', '-z'],
         {
           cwd: directory,
@@ -253,7 +271,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     untracked: async (directory) => {
       if (!(await exists(join(directory, '.git')))) return [];
       await checkedVersion();
-      const { stdout } = await runner.run(['ls-files', '--others', '--directory', '-z'], { cwd: directory, doing: 'reading' });
+      const { stdout } = await looker.run(['ls-files', '--others', '--directory', '-z'], { cwd: directory, doing: 'reading' });
       return stdout.split('\0').filter((path) => path !== '' && !path.split('/').includes('__pycache__'));
     },
   };

@@ -29,9 +29,14 @@ export async function commandAs(shell: Pick<Shell, 'run'>, user: string): Promis
   return before;
 }
 
-/** The same as a program at `path`, for who can name only one. @returns its path */
-export async function programWithoutRights(files: Pick<Files, 'writeText'>, path: string, program: string): Promise<string> {
-  const words = [...WITHOUT_RIGHTS, program].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+/** A command with what stands before it, as a program at `path`, for who can name only one. @returns its path */
+export async function programBehind(
+  files: Pick<Files, 'writeText'>,
+  path: string,
+  before: readonly string[],
+  program: string,
+): Promise<string> {
+  const words = [...before, program].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
   await files.writeText(path, `#!/bin/sh\nexec ${words.join(' ')} "$@"\n`, 0o700);
   return path;
 }

@@ -1,16 +1,25 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, chmod, chown, constants, copyFile, link, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, constants, copyFile, link, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VersionDocument } from '../domain/agent.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import { STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
-import { PENDING_UPGRADE, PendingUpgrade, type Programs } from '../domain/upgrade.ts';
+import {
+  PENDING_UPGRADE,
+  PendingUpgrade,
+  type Programs,
+  previousOf,
+  UPGRADE_PROOF,
+  UPGRADE_RECORDS,
+  UpgradeProof,
+} from '../domain/upgrade.ts';
 import type { Shell } from '../ports.ts';
 import { createDownloader, type Downloader } from './download.ts';
 import { errorCode, isAbsent, writeFault } from './file-errors.ts';
 import { readStat } from './kernel-proc.ts';
+import { openRootOwned, readPlain, requireRootOwned, type Trust } from './root-owned.ts';
 import { createShell } from './shell.ts';
 import { silentLog } from './silent-log.ts';
 
@@ -30,11 +39,21 @@ export interface ProgramsOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly pid: number;
   readonly shell?: Shell;
+  /** Where root keeps its records. */
+  readonly records?: string;
+  readonly trust?: Trust;
 }
 
 const isUrl = (source: string): boolean => /^https?:\/\//i.test(source);
 
-export function createPrograms({ environment, pid, shell = createShell({ path: '/usr/bin:/bin' }) }: ProgramsOptions): Programs {
+export function createPrograms({
+  environment,
+  pid,
+  shell = createShell({ path: '/usr/bin:/bin' }),
+  records = UPGRADE_RECORDS,
+  trust = { uid: 0 },
+}: ProgramsOptions): Programs {
+  const record = join(records, PENDING_UPGRADE);
   const known = Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined));
   const downloader: Downloader = createDownloader({ environment: known, timeoutMs: SILENCE_MS, log: silentLog });
 
@@ -134,7 +153,9 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
         throw wordsOf(error, target);
       }
     },
-    goBack: async (target, previous) => {
+    goBack: async (target, sha256) => {
+      const previous = previousOf(target);
+      await requireProgramOfRoot(previous, sha256, trust);
       const fresh = besides(target, 'back.');
       try {
         // The old one stays where it was kept until this is done, whatever happens.
@@ -148,34 +169,60 @@ export function createPrograms({ environment, pid, shell = createShell({ path: '
       }
     },
     remove: (file) => rm(file, { force: true }),
-    pending: async (stateDirectory) => {
-      const text = await readFile(join(stateDirectory, PENDING_UPGRADE), 'utf8').catch(() => '');
-      const parsed = PendingUpgrade.safeParse(jsonOf(text));
-      return parsed.success ? parsed.data : null;
+    requireSafe: async (target) => {
+      await requireRootOwned(dirname(target), trust);
+      await (await openRootOwned(target, trust))?.close();
     },
-    savePending: async (stateDirectory, pending) => {
-      const file = join(stateDirectory, PENDING_UPGRADE);
-      // What a killed command has begun goes too.
-      if (pending === null) return void (await Promise.all([file, `${file}.new`].map((path) => rm(path, { force: true }))));
+    pending: async () => {
+      const file = await openRootOwned(record, trust);
+      if (file === null) return null;
       try {
-        const { uid, gid } = await stat(stateDirectory);
-        await writeFile(`${file}.new`, `${JSON.stringify(pending, null, 2)}\n`, { mode: 0o600 });
-        await chown(`${file}.new`, uid, gid);
-        await flush(`${file}.new`);
-        await rename(`${file}.new`, file);
-      } catch (error) {
-        await rm(`${file}.new`, { force: true });
-        throw wordsOf(error, file);
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(MAX_SMALL_BYTES));
+        const parsed = PendingUpgrade.safeParse(jsonOf(buffer.toString('utf8', 0, bytesRead)));
+        if (parsed.success) return parsed.data;
+        throw new AgentError('UPGRADE_REFUSED', `${record} says nothing that this agent understands`, { help: 'remove it' });
+      } finally {
+        await file.close();
       }
     },
+    savePending: async (pending) => {
+      // What a killed command has begun goes too.
+      if (pending === null) return void (await Promise.all([record, `${record}.new`].map((path) => rm(path, { force: true }))));
+      try {
+        // Open to all: the agent reads it, which has no rights of root.
+        await mkdir(records, { recursive: true, mode: 0o755 });
+        await requireRootOwned(records, trust);
+        await chmod(records, 0o755);
+        await rm(`${record}.new`, { force: true });
+        await writeFile(`${record}.new`, `${JSON.stringify(pending, null, 2)}\n`, { mode: 0o644, flag: 'wx' });
+        await chmod(`${record}.new`, 0o644);
+        await flush(`${record}.new`);
+        await rename(`${record}.new`, record);
+      } catch (error) {
+        await rm(`${record}.new`, { force: true });
+        throw wordsOf(error, record);
+      }
+    },
+    proof: async (stateDirectory) => {
+      const parsed = UpgradeProof.safeParse(jsonOf((await readPlain(join(stateDirectory, UPGRADE_PROOF), MAX_SMALL_BYTES)) ?? ''));
+      return parsed.success ? parsed.data : null;
+    },
     stateVersion: async (stateDirectory) => {
-      const text = await readFile(join(stateDirectory, STATE_VERSION_FILE), 'utf8').catch(() => '');
-      const parsed = StateVersion.safeParse(jsonOf(text));
+      const parsed = StateVersion.safeParse(jsonOf((await readPlain(join(stateDirectory, STATE_VERSION_FILE), MAX_SMALL_BYTES)) ?? ''));
       return parsed.success ? parsed.data : null;
     },
     own: () => ({ pid, startTicks: readStat('/proc', pid)?.startTicks ?? '' }),
     lives: (process) => readStat('/proc', process.pid)?.startTicks === process.startTicks,
   };
+}
+
+/** @throws AgentError UPGRADE_REFUSED */
+async function requireProgramOfRoot(path: string, sha256: string, trust: Trust): Promise<void> {
+  const file = await openRootOwned(path, trust);
+  if (file === null) throw new AgentError('UPGRADE_REFUSED', `${path} is not there`);
+  await file.close();
+  if ((await sha256Of(path)) !== sha256)
+    throw new AgentError('UPGRADE_REFUSED', `${path} is not the program that was in place before the upgrade`);
 }
 
 /** What commands that were killed have brought. */

@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { access, constants, stat } from 'node:fs/promises';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import type { CommandOptions, CommandResult, RunningCommand, Shell } from '../ports.ts';
+import { endMarked } from './marked-processes.ts';
 import { Head, LineSplitter, Tail } from './shell-output.ts';
 
 const DEFAULT_OUTPUT_BYTES = 4 * 1024 * 1024;
@@ -17,14 +19,19 @@ export interface ShellOptions {
   readonly mark?: Readonly<Record<string, string>>;
   /** Stands before every command: a program that becomes it (other-user.ts). */
   readonly prefix?: readonly string[];
+  /** What a command has started in sessions of its own (daemons) ends with it: for what packs have a hand in. */
+  readonly endsDaemons?: boolean;
 }
+
+/** Tells the processes of one command, wherever they have gone. */
+const CALL_MARK = 'COMFY_AGENT_CALL';
 
 /**
  * Programs without a shell, each in a process group of its own, so that a limit ends all it started; what a program
  * leaves behind in its group ends with it. An abort is a value with the signal, unless it came before the start
  * (INTERRUPTED); a program that cannot be started is COMMAND_FAILED. A child's `pid` is 0 until it has started.
  */
-export function createShell({ path, mark = {}, prefix = [] }: ShellOptions): Shell {
+export function createShell({ path, mark = {}, prefix = [], endsDaemons = false }: ShellOptions): Shell {
   const directories = path.split(delimiter).filter(isAbsolute);
   const which = async (file: string): Promise<string | null> => {
     const candidates = file.includes('/') ? [resolve(file)] : directories.map((directory) => join(directory, file));
@@ -38,7 +45,10 @@ export function createShell({ path, mark = {}, prefix = [] }: ShellOptions): She
   });
   const begin = (file: string, args: readonly string[], options: CommandOptions): RunningCommand => {
     const [first = file, ...rest] = [...prefix, file, ...args];
-    return start(first, rest, marked(options));
+    const own = marked(options);
+    if (!endsDaemons) return start(first, rest, own);
+    const call = randomUUID();
+    return start(first, rest, { ...own, environment: { ...own.environment, [CALL_MARK]: call } }, () => endMarked(CALL_MARK, call));
   };
   return {
     which,
@@ -56,13 +66,18 @@ async function isProgram(path: string): Promise<boolean> {
   }
 }
 
-function start(file: string, args: readonly string[], options: CommandOptions): RunningCommand {
+function start(
+  file: string,
+  args: readonly string[],
+  options: CommandOptions,
+  afterwards: () => Promise<void> = async () => undefined,
+): RunningCommand {
   const group = new ProcessGroup();
   const spawned = launch(file, args, options).then((child) => {
     group.pid = child.subprocess.pid ?? 0;
     return child;
   });
-  const finished = spawned.then(({ subprocess }) => follow(file, subprocess, group, options));
+  const finished = spawned.then(({ subprocess }) => follow(file, subprocess, group, options)).finally(afterwards);
   // Whoever only calls `end` must not meet an unhandled rejection.
   finished.catch(() => undefined);
   return {

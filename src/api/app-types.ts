@@ -5,9 +5,10 @@ import { ErrorDocument } from '../domain/error-document.ts';
 
 /**
  * Who may call a route over TCP. `open`: everybody. `read`: everybody on loopback, with the token from elsewhere.
- * `change`: with the token only, loopback included. The unix socket needs none of it: its file mode decides.
+ * `work`: what only looks, but makes the agent start programs and read much; with the token only, loopback included, since packs
+ * ask there too. `change`: the same. The unix socket needs none of it: its file mode decides.
  */
-export type Access = 'open' | 'read' | 'change';
+export type Access = 'open' | 'read' | 'work' | 'change';
 
 export type Transport = 'tcp' | 'socket';
 
@@ -36,11 +37,13 @@ const bearer = [{ token: [] }] as const;
 export const refusals = {
   open: { 403: ErrorDocument },
   read: { 401: ErrorDocument, 403: ErrorDocument },
+  work: { 401: ErrorDocument, 403: ErrorDocument },
   change: { 400: ErrorDocument, 401: ErrorDocument, 403: ErrorDocument },
 } as const;
 
 export const secured = {
   /** The token is needed from other machines only. */
   read: { security: [{}, ...bearer] },
+  work: { security: [...bearer] },
   change: { security: [...bearer] },
 };

@@ -39,6 +39,11 @@ export interface RequestFacts {
 
 const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '::1']);
 const HOST = /^(\[[0-9a-f:.]+\]|[^:[\]/@\s]+)(?::(\d{1,5}))?$/i;
+const WANTED = {
+  read: 'reading this from another machine',
+  work: 'what makes the agent look at everything, over TCP,',
+  change: 'a change over TCP',
+} as const;
 const TOKEN_NAMES = new Set(['token', 'access_token', 'auth', 'authorization', 'api_key', 'apikey']);
 
 export const isLoopbackAddress = (address: string): boolean => /^(::ffff:)?127\./i.test(address) || address === '::1';
@@ -118,7 +123,7 @@ const isSameOrigin = (origin: string, host: string | undefined): boolean =>
 function refusedToken(facts: RequestFacts, options: GuardOptions): AgentError | null {
   if (facts.access === 'open') return null;
   if (facts.access === 'read' && isLoopbackAddress(facts.remoteAddress) && !facts.forwarded) return null;
-  const what = facts.access === 'change' ? 'a change over TCP' : 'reading this from another machine';
+  const what = WANTED[facts.access];
   if (options.token === null) {
     return new AgentError('UNAUTHORIZED', `${what} needs a token, and this agent has none`, {
       help: 'set AGENT_TOKEN or AGENT_TOKEN_FILE and start the agent again, or use the `agent` command on the machine itself',

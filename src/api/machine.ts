@@ -25,6 +25,7 @@ const MAX_BACKLOG = 1_000;
 /** The loop as the agent sees it: for the CLI and for people who look into it. */
 export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
   const read = { access: 'read' } as const;
+  const work = { access: 'work' } as const;
   const says = (operationId: string, summary: string) => ({ ...about(TAG, operationId, summary), ...secured.read });
 
   app.get(
@@ -80,10 +81,11 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
   app.get(
     '/v1/drift',
     {
-      config: read,
+      config: work,
       schema: {
-        ...says('getDrift', 'What is not as agent.lock.json has it'),
-        response: { 200: DriftDocument, 409: ErrorDocument, ...refusals.read },
+        ...about(TAG, 'getDrift', 'What is not as agent.lock.json has it'),
+        ...secured.work,
+        response: { 200: DriftDocument, 409: ErrorDocument, ...refusals.work },
       },
     },
     () => agent.drift(),
@@ -91,10 +93,11 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
   app.get(
     '/v1/doctor',
     {
-      config: read,
+      config: work,
       schema: {
-        ...says('getDoctor', 'What would keep it from working, each with a remedy'),
-        response: { 200: DoctorDocument, ...refusals.read },
+        ...about(TAG, 'getDoctor', 'What would keep it from working, each with a remedy'),
+        ...secured.work,
+        response: { 200: DoctorDocument, ...refusals.work },
       },
     },
     () => agent.doctor(),

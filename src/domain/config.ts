@@ -287,6 +287,8 @@ export interface Layout {
   readonly staticModels: string;
   readonly instances: string;
   readonly cache: string;
+  /** With two users: what programs of the agent work on and packs may not even see (mirrors, trees that are being made). */
+  readonly closed: string;
   /** What Python compiled, by release. */
   readonly bytecode: string;
   readonly state: string;

@@ -174,6 +174,18 @@ export const errorRegistry = {
     500,
     1,
   ),
+  FOREIGN_LINK: kind(
+    'another user put a link where the agent was to write or remove something',
+    'find out who put it there, and remove it; the agent follows links of root and of its own user',
+    500,
+    1,
+  ),
+  UPGRADE_REFUSED: kind(
+    'what root would act on in an upgrade is not of root, or is not what it should be',
+    'find out who wrote there; programs, their directories and /var/lib/comfy-agent-upgrade belong to root, and nobody else may write to them',
+    500,
+    1,
+  ),
   HASH_MISMATCH: kind(
     'a package is not the one that was locked',
     'the index or its mirror serves another file under that name: find out why; `agent update` locks what it serves now',

@@ -8,18 +8,25 @@ import type { StateVersion } from './state-version.ts';
 const ProgramFacts = z.object({ agent: z.string(), commit: z.string().nullable(), node: z.string(), pm2: z.string(), sha256: z.string() });
 export type ProgramFacts = z.infer<typeof ProgramFacts>;
 
-/** File below the state directory while the new program has not proved itself. */
+/** Of root, on every machine: what root acts on lies where nobody else can write. The unit and the launcher name it too. */
+export const UPGRADE_RECORDS = '/var/lib/comfy-agent-upgrade';
 export const PENDING_UPGRADE = 'upgrade.json';
+/** Below the state directory: the agent's word that a new program has proved itself. It can close an upgrade, and nothing else. */
+export const UPGRADE_PROOF = 'upgrade-proof.json';
+/** Where agents of version 0.1 kept the record: below the state directory, and their guards believe it. */
+export const FORMER_PENDING_UPGRADE = 'upgrade.json';
+
+/** The program before, kept beside the one in place. */
+export const previousOf = (target: string): string => `${target}.previous`;
 
 /**
- * What whoever finds a new program in place must know: where the old one is, and who watches over it. Written before the
- * program is replaced, removed by the new agent when it has proved itself.
+ * What whoever finds a new program in place must know: which one was there before, and who watches over it. Written by root
+ * before the program is replaced.
  */
 export const PendingUpgrade = z.object({
   schema: z.literal(1),
   startedAt: Time,
   target: z.string(),
-  previous: z.string(),
   from: ProgramFacts,
   to: ProgramFacts,
   /** The command that does it; while it lives, going back is its task. */
@@ -28,6 +35,15 @@ export const PendingUpgrade = z.object({
   starts: z.int(),
 });
 export type PendingUpgrade = z.infer<typeof PendingUpgrade>;
+
+/** Names the upgrade that it is the proof of. */
+export const UpgradeProof = z.object({ schema: z.literal(1), startedAt: Time, sha256: z.string() });
+export type UpgradeProof = z.infer<typeof UpgradeProof>;
+
+export const proofOf = ({ startedAt, to }: PendingUpgrade): UpgradeProof => ({ schema: 1, startedAt, sha256: to.sha256 });
+
+export const isProofOf = (proof: UpgradeProof | null, pending: PendingUpgrade): boolean =>
+  proof !== null && proof.startedAt === pending.startedAt && proof.sha256 === pending.to.sha256;
 
 /** `agent upgrade --json`. */
 export const UpgradeDocument = z.object({
@@ -72,12 +88,20 @@ export interface Programs {
   inspect(file: string): Promise<VersionDocument>;
   /** `previous` becomes the program in place, then `fresh` takes its place. At every instant `target` is one of them, whole. */
   replace(target: string, fresh: string, previous: string): Promise<void>;
-  /** `previous` takes the place of `target`. */
-  goBack(target: string, previous: string): Promise<void>;
+  /**
+   * What was kept beside `target` takes its place, if it is the program of that digest.
+   * @throws AgentError UPGRADE_REFUSED when it is another one, or somebody else than root could have put it there
+   */
+  goBack(target: string, sha256: string): Promise<void>;
   remove(file: string): Promise<void>;
-  pending(stateDirectory: string): Promise<PendingUpgrade | null>;
-  /** null removes it. The directory's owner owns the file. */
-  savePending(stateDirectory: string, pending: PendingUpgrade | null): Promise<void>;
+  /** @throws AgentError UPGRADE_REFUSED when anybody but root can replace the program, or a directory on the way to it */
+  requireSafe(target: string): Promise<void>;
+  /** @throws AgentError UPGRADE_REFUSED when the record is not of root, or says nothing that can be understood */
+  pending(): Promise<PendingUpgrade | null>;
+  /** null removes it. @throws AgentError UPGRADE_REFUSED when anybody but root could write there */
+  savePending(pending: PendingUpgrade | null): Promise<void>;
+  /** What the agent that owns that directory says of an upgrade. */
+  proof(stateDirectory: string): Promise<UpgradeProof | null>;
   /** Of the state there; null: nothing was written yet. */
   stateVersion(stateDirectory: string): Promise<StateVersion | null>;
   /** Which process that is, and whether it lives. */

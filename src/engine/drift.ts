@@ -10,7 +10,7 @@ import type { Knowledge } from './knowledge.ts';
 import { readCurrent, releaseDirectory } from './releases.ts';
 
 /**
- * Looks at the release in place, file by file where git can, and changes nothing.
+ * Looks at the release in place, file by file, and changes nothing.
  * @throws AgentError HELD when nothing is installed or the release is older than locks
  */
 export async function examineDrift(ports: Ports, { configuration, models }: Knowledge): Promise<DriftDocument> {

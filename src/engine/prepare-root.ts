@@ -28,9 +28,10 @@ export async function prepareRoot(files: Files, layout: Layout, users: Config['u
   ]) {
     await files.ensureDirectory(directory);
   }
-  // Where another user runs ComfyUI that one puts nothing in the place of a log or a mirror. New logs have the group of the root.
+  // Where another user runs ComfyUI that one puts nothing in the place of a log. New logs have the group of the root.
   await files.ensureDirectory(layout.logs, users.comfyui === null ? undefined : 0o2755);
-  if (users.comfyui !== null) await files.ensureDirectory(`${layout.cache}/git`, 0o700);
+  // At the top of the root, where that user moves nothing: a directory below the cache could be exchanged for another one.
+  if (users.comfyui !== null) await files.ensureDirectory(layout.closed, 0o700);
   // A models directory outside the root belongs to somebody else: it is used, not made.
   if (layout.models.startsWith(`${layout.root}/`)) await files.ensureDirectory(layout.models);
 }

@@ -1,7 +1,7 @@
 import { ExitCode } from '../domain/error-registry.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
-import { PENDING_UPGRADE } from '../domain/upgrade.ts';
 import type { Clock, Files, ServiceManager } from '../ports.ts';
+import { openUpgrade } from './upgrade-proof.ts';
 
 /** Edits come in batches: whoever writes one file may be about to write the next. */
 const SETTLE_MS = 2_000;
@@ -9,7 +9,7 @@ const SETTLE_MS = 2_000;
 export interface RefusedStartOptions {
   /** Null: nobody but a person started the agent, and sees why it ends. */
   readonly manager: Pick<ServiceManager, 'notify'> | null;
-  readonly files: Pick<Files, 'modifiedAt' | 'exists'>;
+  readonly files: Pick<Files, 'modifiedAt' | 'readText'>;
   readonly clock: Pick<Clock, 'sleep'>;
   /** Files whose edit may mend it. */
   readonly watched: readonly string[];
@@ -42,7 +42,7 @@ export async function orRefuse(options: RefusedStartOptions, work: () => Promise
     if ((await stampOf(files, watched)) !== before)
       throw new AgentError('HELD', 'the configuration was edited meanwhile', { help: 'nothing to do: it is read again', cause: error });
     // The program before comes back after some starts; it may well take this configuration.
-    if (stateDirectory !== null && (await files.exists(`${stateDirectory}/${PENDING_UPGRADE}`)))
+    if (stateDirectory !== null && (await openUpgrade(files, stateDirectory).catch(() => null)) !== null)
       throw new AgentError('HELD', error.message, { help: 'the program before the upgrade comes back after three starts', cause: error });
     throw error;
   }

@@ -24,7 +24,8 @@ export async function readRelease(files: Files, layout: Layout, id: string): Pro
   const text = await files.readText(`${releaseDirectory(layout, id)}/release.json`);
   if (text === null) return null;
   const parsed = Release.safeParse(parseJson(text));
-  return parsed.success ? parsed.data : null;
+  // Packs can write there: what it says of itself names no other place.
+  return parsed.success && parsed.data.id === id ? parsed.data : null;
 }
 
 /** What a release is made of; null when it has no lock, or one that is damaged: going back matters more. */

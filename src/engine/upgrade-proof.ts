@@ -1,6 +1,15 @@
 import type { HealthDocument } from '../domain/health.ts';
-import { PENDING_UPGRADE, PendingUpgrade } from '../domain/upgrade.ts';
-import type { Ports } from '../ports.ts';
+import {
+  FORMER_PENDING_UPGRADE,
+  isProofOf,
+  PENDING_UPGRADE,
+  PendingUpgrade,
+  proofOf,
+  UPGRADE_PROOF,
+  UPGRADE_RECORDS,
+  UpgradeProof,
+} from '../domain/upgrade.ts';
+import type { Files, Ports } from '../ports.ts';
 import type { Journal } from './journal.ts';
 import { parseJson } from './state-files.ts';
 import type { VersionedState } from './state-version.ts';
@@ -37,11 +46,14 @@ export async function awaitProof(
     if (signal.aborted) return;
   }
   await state.prove();
-  const file = `${stateDirectory}/${PENDING_UPGRADE}`;
-  const pending = PendingUpgrade.safeParse(parseJson((await files.readText(file)) ?? ''));
-  if (!pending.success || pending.data.to.agent !== version) return;
-  await files.remove(file);
-  const { from, to } = pending.data;
+  // By a command of version 0.1, whose guard would go back: it wrote into the state directory.
+  const former = `${stateDirectory}/${FORMER_PENDING_UPGRADE}`;
+  if (((await readJson(files, former)) as { to?: { agent?: unknown } } | undefined)?.to?.agent === version) await files.remove(former);
+  const pending = await openUpgrade(files, stateDirectory);
+  if (pending?.to.agent !== version) return;
+  // The record is of root, whose guard takes this as the end of it.
+  await files.writeText(`${stateDirectory}/${UPGRADE_PROOF}`, `${JSON.stringify(proofOf(pending))}\n`, 0o600);
+  const { from, to } = pending;
   journal.record({
     type: 'agent.upgraded',
     target: 'agent',
@@ -50,3 +62,13 @@ export async function awaitProof(
     data: { from: from.agent, to: to.agent, sha256: to.sha256 },
   });
 }
+
+/** The upgrade of this machine that has not proved itself; null: there is none. */
+export async function openUpgrade(files: Pick<Files, 'readText'>, stateDirectory: string): Promise<PendingUpgrade | null> {
+  const pending = PendingUpgrade.safeParse(await readJson(files, `${UPGRADE_RECORDS}/${PENDING_UPGRADE}`));
+  if (!pending.success) return null;
+  const proof = UpgradeProof.safeParse(await readJson(files, `${stateDirectory}/${UPGRADE_PROOF}`));
+  return isProofOf(proof.success ? proof.data : null, pending.data) ? null : pending.data;
+}
+
+const readJson = async (files: Pick<Files, 'readText'>, path: string): Promise<unknown> => parseJson((await files.readText(path)) ?? '');

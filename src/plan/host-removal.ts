@@ -1,6 +1,7 @@
 import { AGENT_USER } from '../domain/access.ts';
 import type { Layout } from '../domain/config.ts';
 import type { HostFacts, HostQuestion, HostStep } from '../domain/host.ts';
+import { UPGRADE_RECORDS } from '../domain/upgrade.ts';
 import {
   AGENT_UNIT,
   binaryOf,
@@ -42,6 +43,7 @@ const belongings = ({
   shared,
   instances,
   cache,
+  closed,
   state,
   run,
   logs,
@@ -50,7 +52,21 @@ const belongings = ({
   installPath,
 }: Layout): string[] =>
   [
-    ...new Set([installPath, current, releases, shared, instances, cache, state, run, logs, lockFile, rootLock, `${root}/agent.yaml`]),
+    ...new Set([
+      installPath,
+      current,
+      releases,
+      shared,
+      instances,
+      cache,
+      closed,
+      state,
+      run,
+      logs,
+      lockFile,
+      rootLock,
+      `${root}/agent.yaml`,
+    ]),
     ...Array.from({ length: MOST_GPUS }, (_, gpu) => `${root}/comfyui_gpu${gpu}`),
   ].filter((path) => path.startsWith(`${root}/`));
 
@@ -65,6 +81,7 @@ export const removalQuestion = ({ layout, prefix }: Pick<RemovalWish, 'layout' |
       INIT_SCRIPT,
       CONFIGURATION,
       STATE,
+      UPGRADE_RECORDS,
       COMFYUI_HOME,
       layout.root,
       layout.shared,
@@ -89,7 +106,7 @@ export function planRemoval({ layout, prefix, purge }: RemovalWish, facts: HostF
   const program = binaryOf(prefix);
   const isOurProgram = isThere(program) && (ourUnits.includes(AGENT_UNIT) || isOurs(paths[program]?.head ?? null));
   const made = [AGENT_USER, COMFYUI_USER].filter((name) => users[name]?.comment === USER_COMMENT);
-  const data = purge ? [...belongings(layout), CONFIGURATION, STATE, COMFYUI_HOME].filter(isThere) : [];
+  const data = purge ? [...belongings(layout), CONFIGURATION, STATE, UPGRADE_RECORDS, COMFYUI_HOME].filter(isThere) : [];
   const steps: HostStep[] = [
     ...(running.length === 0
       ? []

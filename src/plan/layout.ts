@@ -36,6 +36,7 @@ export function layoutOf(config: Config): Layout {
     staticModels: `${shared}/static-models.json`,
     instances: `${root}/instances`,
     cache: `${root}/cache`,
+    closed: `${root}/agent-only`,
     bytecode: `${root}/cache/pycache`,
     state,
     run,

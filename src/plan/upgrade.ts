@@ -1,6 +1,6 @@
 import type { VersionDocument } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
-import type { PendingUpgrade } from '../domain/upgrade.ts';
+import { type PendingUpgrade, previousOf } from '../domain/upgrade.ts';
 
 /** Starts without a proof before the old program comes back, when nobody watches. */
 const MAX_STARTS = 3;
@@ -42,18 +42,37 @@ export function judgeCandidate(
 
 /**
  * What is done before an agent starts whose program has not proved itself: nothing while somebody watches it or while it has
- * tries left, else back to the old one. A command that was killed before it had replaced the program has left nothing to prove,
- * and `previous` is of an earlier upgrade then.
+ * tries left, else back to the old one. One that has proved itself is forgotten: the agent cannot remove what root wrote. A command that was killed before it had replaced the program has left nothing to prove,
+ * and what is kept beside it is of an earlier upgrade then.
  * @param facts.inPlace sha256 of the program; null: there is none, or somebody watches
  */
 export function judgePending(
   pending: PendingUpgrade,
-  facts: { readonly isWatched: boolean; readonly inPlace: string | null; readonly now: number },
+  facts: { readonly isWatched: boolean; readonly isProved: boolean; readonly inPlace: string | null; readonly now: number },
 ): 'start' | 'go-back' | 'forget' {
   if (facts.isWatched) return 'start';
+  if (facts.isProved) return 'forget';
   if (facts.inPlace !== null && facts.inPlace !== pending.to.sha256) return 'forget';
   const isLate = facts.now - Date.parse(pending.startedAt) > PROOF_LIMIT_MS && pending.starts > 0;
   return pending.starts >= MAX_STARTS || isLate ? 'go-back' : 'start';
+}
+
+/**
+ * The program that a guard minds: the one beside itself. systemd runs it from a fixed place, so that nothing which is read decides
+ * what root replaces.
+ * @param file this program
+ * @throws AgentError UPGRADE_REFUSED
+ */
+export function guardedBy(file: string): string {
+  const suffix = previousOf('');
+  if (file.endsWith(`/agent${suffix}`)) return file.slice(0, -suffix.length);
+  throw new AgentError('UPGRADE_REFUSED', `${file} is not the program that an upgrade has kept, so it guards nothing`);
+}
+
+/** @throws AgentError UPGRADE_REFUSED when the record is about another program than the guarded one */
+export function requireAbout(pending: PendingUpgrade, target: string): void {
+  if (pending.target !== target)
+    throw new AgentError('UPGRADE_REFUSED', `the record of an upgrade names ${pending.target}, and this guard minds ${target}`);
 }
 
 /** Which instances have the process that they had. */

@@ -17,14 +17,15 @@ const fake = async (): Promise<Harness> => {
   await files.ensureDirectory('/root');
   return { files, root: '/root', close: async () => undefined };
 };
-const real = async (): Promise<Harness> => {
+const real = async (trust: ReadonlySet<number> | null = null): Promise<Harness> => {
   const { path, remove } = await tempRoot();
-  return { files: createFiles(), root: path, close: remove };
+  return { files: createFiles({ trust }), root: path, close: remove };
 };
 
 describe.each([
   ['fake', fake],
-  ['disk', real],
+  ['disk', () => real()],
+  ['disk where others may write', () => real(new Set([0]))],
 ] as const)('Files, %s', (_name, open) => {
   let harness: Harness;
   let files: Files;

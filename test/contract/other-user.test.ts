@@ -1,7 +1,7 @@
 import { chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFiles } from '../../src/adapters/files.ts';
-import { commandAs, programWithoutRights, shareWithGroup, WITHOUT_RIGHTS } from '../../src/adapters/other-user.ts';
+import { commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from '../../src/adapters/other-user.ts';
 import { createShell } from '../../src/adapters/shell.ts';
 import { eventually } from '../support/eventually.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
@@ -60,7 +60,7 @@ describe.skipIf(!isRoot)('a shell of another user', () => {
   });
 
   it('a program without rights passes its arguments on', async () => {
-    const program = await programWithoutRights(createFiles(), root.at("it's"), '/usr/bin/printf');
+    const program = await programBehind(createFiles(), root.at("it's"), WITHOUT_RIGHTS, '/usr/bin/printf');
     expect((await shell.run(program, ['%s|', 'a b', '$c'])).stdout).toBe('a b|$c|');
     expect(WITHOUT_RIGHTS[0]).toMatch(/^\//);
   });

@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, lchown, mkdir, readdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -20,7 +20,12 @@ beforeEach(async () => {
   target = root.at('bin/agent');
   await mkdir(root.at('bin'));
   await writeFile(target, 'old', { mode: 0o755 });
-  programs = createPrograms({ environment: {}, pid: process.pid });
+  programs = createPrograms({
+    environment: {},
+    pid: process.pid,
+    records: root.at('records'),
+    trust: { uid: process.getuid?.() ?? 0 },
+  });
   server = null;
 });
 afterEach(async () => {
@@ -78,11 +83,11 @@ describe('a new program', () => {
       expect((await stat(target)).mode & 0o777).toBe(0o755);
       expect(await inBin()).toEqual(['agent', 'agent.previous']);
       expect(running.exitCode).toBeNull();
-      await programs.goBack(target, `${target}.previous`);
+      await programs.goBack(target, await programs.sha256(`${target}.previous`));
       expect(await readFile(target)).toEqual(await readFile('/bin/sleep'));
       // It stays, for whoever has to go back again.
       expect(await inBin()).toEqual(['agent', 'agent.previous']);
-      await programs.goBack(target, `${target}.previous`);
+      await programs.goBack(target, await programs.sha256(`${target}.previous`));
       expect(await inBin()).toEqual(['agent', 'agent.previous']);
       await writeFile(root.at('bin/fresh'), 'newer', { mode: 0o700 });
       await programs.replace(target, root.at('bin/fresh'), `${target}.previous`);
@@ -118,43 +123,119 @@ describe('a new program', () => {
   });
 });
 
-describe('an upgrade that is under way', () => {
-  const facts = { agent: '1', commit: null, node: '24', pm2: '7', sha256: 'x' };
-  const pending = (): PendingUpgrade => ({
-    schema: 1,
-    startedAt: new Date().toISOString(),
-    target,
-    previous: `${target}.previous`,
-    from: facts,
-    to: facts,
-    by: programs.own(),
-    starts: 0,
-  });
+const facts = { agent: '1', commit: null, node: '24', pm2: '7', sha256: 'x' };
+const pending = (): PendingUpgrade => ({
+  schema: 1,
+  startedAt: new Date().toISOString(),
+  target,
+  from: facts,
+  to: { ...facts, sha256: 'y' },
+  by: programs.own(),
+  starts: 0,
+});
 
-  it('is kept for its owner only, whole or not at all', async () => {
-    expect(await programs.pending(root.path)).toBeNull();
-    await programs.savePending(root.path, pending());
-    expect(await programs.pending(root.path)).toMatchObject({ starts: 0, target });
-    expect((await stat(root.at('upgrade.json'))).mode & 0o777).toBe(0o600);
-    await programs.savePending(root.path, null);
-    expect(await programs.pending(root.path)).toBeNull();
-    await writeFile(root.at('upgrade.json'), '{"schema":1');
-    expect(await programs.pending(root.path)).toBeNull();
+describe('an upgrade that is under way', () => {
+  it('is written by root alone, whole or not at all, and for all to read', async () => {
+    expect(await programs.pending()).toBeNull();
+    await programs.savePending(pending());
+    expect(await programs.pending()).toMatchObject({ starts: 0, target });
+    expect((await stat(root.at('records/upgrade.json'))).mode & 0o777).toBe(0o644);
+    expect((await stat(root.at('records'))).mode & 0o777).toBe(0o755);
+    await programs.savePending(null);
+    expect(await programs.pending()).toBeNull();
+    await writeFile(root.at('records/upgrade.json'), '{"schema":1');
+    await expect(programs.pending()).rejects.toMatchObject({ code: 'UPGRADE_REFUSED' });
   });
 
   it('leaves nothing of what could not be written, or was begun by a command that was killed', async () => {
-    await mkdir(root.at('upgrade.json/in-the-way'), { recursive: true });
-    await expect(programs.savePending(root.path, pending())).rejects.toBeInstanceOf(Error);
-    expect((await readdir(root.path)).sort()).toEqual(['bin', 'upgrade.json']);
-    await rm(root.at('upgrade.json'), { recursive: true });
-    await writeFile(root.at('upgrade.json.new'), '{');
-    await programs.savePending(root.path, null);
-    expect(await readdir(root.path)).toEqual(['bin']);
+    await mkdir(root.at('records/upgrade.json/in-the-way'), { recursive: true });
+    await expect(programs.savePending(pending())).rejects.toBeInstanceOf(Error);
+    expect(await readdir(root.at('records'))).toEqual(['upgrade.json']);
+    await rm(root.at('records/upgrade.json'), { recursive: true });
+    await writeFile(root.at('records/upgrade.json.new'), '{');
+    await programs.savePending(null);
+    expect(await readdir(root.at('records'))).toEqual([]);
   });
 
   it('knows whether its command lives: the same pid with another start does not', () => {
     const own = programs.own();
     expect(programs.lives(own)).toBe(true);
     expect(programs.lives({ ...own, startTicks: '1' })).toBe(false);
+  });
+
+  it('is proved by what the agent wrote, if that is a plain file', async () => {
+    const proof = { schema: 1, startedAt: new Date().toISOString(), sha256: 'y' };
+    expect(await programs.proof(root.path)).toBeNull();
+    await writeFile(root.at('upgrade-proof.json'), JSON.stringify(proof));
+    expect(await programs.proof(root.path)).toEqual(proof);
+    await rename(root.at('upgrade-proof.json'), root.at('elsewhere'));
+    await symlink(root.at('elsewhere'), root.at('upgrade-proof.json'));
+    expect(await programs.proof(root.path)).toBeNull();
+    await rm(root.at('upgrade-proof.json'));
+    execFileSync('mkfifo', [root.at('upgrade-proof.json')]);
+    expect(await programs.proof(root.path)).toBeNull();
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)('what root acts on', () => {
+  const NOBODY = 65_534;
+  const text = (change: Partial<PendingUpgrade> = {}): string => JSON.stringify({ ...pending(), ...change });
+  const refused = { code: 'UPGRADE_REFUSED' };
+  beforeEach(async () => {
+    await mkdir(root.at('records'), { mode: 0o755 });
+    await writeFile(root.at('records/upgrade.json'), text());
+  });
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['a record of somebody else', () => chown(root.at('records/upgrade.json'), NOBODY, NOBODY)],
+    ['a record that others may write', () => chmod(root.at('records/upgrade.json'), 0o666)],
+    ['a directory of somebody else', () => chown(root.at('records'), NOBODY, NOBODY)],
+    ['a directory that a group may write', () => chmod(root.at('records'), 0o775)],
+    ["a directory above that is somebody else's", () => chown(root.path, NOBODY, NOBODY)],
+    [
+      'a link of somebody else in place of the directory',
+      async () => {
+        await rename(root.at('records'), root.at('others'));
+        await symlink(root.at('others'), root.at('records'));
+        await lchown(root.at('records'), NOBODY, NOBODY);
+      },
+    ],
+    [
+      'a pipe',
+      async () => {
+        await rm(root.at('records/upgrade.json'));
+        execFileSync('mkfifo', [root.at('records/upgrade.json')]);
+      },
+    ],
+  ])('is not %s', async (_, spoil) => {
+    expect(await programs.pending()).toMatchObject({ starts: 0 });
+    await spoil();
+    await expect(programs.pending()).rejects.toMatchObject(refused);
+  });
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['another program than the one before', () => writeFile(`${target}.previous`, 'evil')],
+    ['a program of somebody else', () => chown(`${target}.previous`, NOBODY, NOBODY)],
+    ['a program that others may write', () => chmod(`${target}.previous`, 0o777)],
+    ['a program where others may put one', () => chmod(root.at('bin'), 0o777)],
+    [
+      'a link',
+      async () => {
+        await rename(`${target}.previous`, root.at('elsewhere'));
+        await symlink(root.at('elsewhere'), `${target}.previous`);
+      },
+    ],
+  ])('on the way back is not %s', async (_, spoil) => {
+    await copyFile(target, `${target}.previous`);
+    const { sha256 } = { sha256: await programs.sha256(target) };
+    await spoil();
+    await expect(programs.goBack(target, sha256)).rejects.toMatchObject(refused);
+    expect(await readFile(target, 'utf8')).toBe('old');
+  });
+
+  it('is refused before anything is begun where others could replace the program', async () => {
+    await programs.requireSafe(target);
+    await chmod(root.at('bin'), 0o775);
+    await expect(programs.requireSafe(target)).rejects.toMatchObject(refused);
   });
 });

@@ -244,3 +244,24 @@ describe('what goes in at standard input, real', () => {
     await root.remove();
   });
 });
+
+it('what a command has put into a session of its own ends with it, forked twice', async () => {
+  const daemons = createShell({ path: PATH, endsDaemons: true });
+  const script = `
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    pid = os.fork()
+    if pid == 0:
+        os.closerange(0, 64)
+        time.sleep(1000)
+    print(pid, flush=True)
+    os._exit(0)
+os.wait()
+`;
+  const { stdout } = await daemons.run('python3', ['-c', script]);
+  expect(Number(stdout)).toBeGreaterThan(1);
+  // Gone, or waiting to be reaped by whoever is the parent of orphans here.
+  const state = await readFile(`/proc/${Number(stdout)}/stat`, 'utf8').catch(() => ') Z');
+  expect(state.slice(state.lastIndexOf(')') + 2, state.lastIndexOf(')') + 3)).toBe('Z');
+});

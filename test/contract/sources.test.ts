@@ -52,7 +52,14 @@ const stop = async (server: Server): Promise<void> => {
 };
 
 const real = (root: string, change: Partial<Parameters<typeof createSources>[0]> = {}): Sources =>
-  createSources({ cacheDirectory: join(root, 'cache'), environment: {}, timeoutMs: 10_000, log, ...change });
+  createSources({
+    cacheDirectory: join(root, 'cache'),
+    recordsDirectory: join(root, 'records'),
+    environment: {},
+    timeoutMs: 10_000,
+    log,
+    ...change,
+  });
 
 async function realHarness(): Promise<Harness> {
   const root = await mkdtemp(join(tmpdir(), 'agent-sources-'));
@@ -334,7 +341,7 @@ describe('sources of strangers', () => {
       { name: 'pack-1.0/umlaut-ü.txt', data: 'ü' },
       { name: 'pack-1.0/empty/', mode: 0o040755 },
     ]);
-    expect((await readdir(place)).sort()).toEqual(['.comfy-agent-files.json', '__init__.py', 'bin', 'empty', 'lib', 'umlaut-ü.txt']);
+    expect((await readdir(place)).sort()).toEqual(['__init__.py', 'bin', 'empty', 'lib', 'umlaut-ü.txt']);
     expect((await stat(join(place, 'bin/run'))).mode & 0o777).toBe(0o755);
     expect(await readFile(join(place, 'lib/l.py'), 'utf8')).toBe('1');
     expect(await real(root).changed(place)).toEqual([]);

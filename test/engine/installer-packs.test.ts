@@ -144,6 +144,19 @@ describe('packs', () => {
     });
   });
 
+  it('cannot have a place outside of their folder linked: the list of what is kept is theirs to write', async () => {
+    await lab({ packs: { 'ComfyUI-One': null } });
+    await install();
+    const { files } = machine.world;
+    files.put('/workspace/shared/pack-state/kept', 'x');
+    files.put('/workspace/shared/pack-state/ComfyUI-One/fine', 'x');
+    files.put('/workspace/shared/pack-state/ComfyUI-One/.kept', '../kept\n/kept\na/../../kept\nfine\n');
+    expect((await install('reinstall')).state).toBe('succeeded');
+    const release = (await files.readLink('/workspace/current')) ?? '';
+    expect(await files.readLink(`${release}/ComfyUI/custom_nodes/kept`)).toBeNull();
+    expect(await files.readLink(`${release}/ComfyUI/custom_nodes/ComfyUI-One/fine`)).toBe('/workspace/shared/pack-state/ComfyUI-One/fine');
+  });
+
   it('keep what they wrote into their own folder: it is moved out once and linked into every release', async () => {
     await lab({ packs: { 'ComfyUI-One': null } });
     await install();

@@ -6,6 +6,16 @@ import { createFakeServiceManager } from '../fakes/service-manager.ts';
 
 const FILE = '/etc/comfy-agent/agent.yaml';
 const SECRETS = '/etc/comfy-agent/agent.env';
+const FACTS = { agent: '0.2.0', commit: null, node: '24', pm2: '7', sha256: 'x' };
+const PENDING = JSON.stringify({
+  schema: 1,
+  startedAt: '2026-11-21T00:00:00.000Z',
+  target: '/usr/local/bin/agent',
+  from: FACTS,
+  to: FACTS,
+  by: { pid: 7, startTicks: '1' },
+  starts: 0,
+});
 const invalid = () => new AgentError('CONFIG_INVALID', `${FILE}:3: gpu.pin: found "sideways"; allowed: uuid, index`);
 
 /** Tries to start, and fails with the error; while it settles, `meanwhile` may happen to the files. */
@@ -29,7 +39,7 @@ async function start(
       manager: managed ? manager : null,
       files: {
         modifiedAt: async (path) => times.get(path) ?? null,
-        exists: async (path) => pending && path === '/var/lib/comfy-agent/upgrade.json',
+        readText: async (path) => (pending && path === '/var/lib/comfy-agent-upgrade/upgrade.json' ? PENDING : null),
       },
       clock: {
         sleep: async (ms) => {

@@ -1,7 +1,7 @@
 import type { VersionDocument } from '../../src/domain/agent.ts';
 import { AgentError } from '../../src/domain/errors.ts';
 import type { StateVersion } from '../../src/domain/state-version.ts';
-import type { PendingUpgrade, Programs } from '../../src/domain/upgrade.ts';
+import { type PendingUpgrade, type Programs, previousOf, type UpgradeProof } from '../../src/domain/upgrade.ts';
 
 export interface FakeProgram {
   readonly sha256: string;
@@ -16,6 +16,7 @@ export interface FakePrograms extends Programs {
   readonly done: string[];
   readonly alive: Set<number>;
   saved: PendingUpgrade | null;
+  proved: UpgradeProof | null;
   state: StateVersion | null;
   /** The call of this name fails from now on, as one that is cut off does. */
   cutAt: string | null;
@@ -31,6 +32,7 @@ export function createFakePrograms(): FakePrograms {
     done: [],
     alive: new Set(),
     saved: null,
+    proved: null,
     state: null,
     cutAt: null,
     bring: async (source, target, { onProgress }) => {
@@ -58,13 +60,17 @@ export function createFakePrograms(): FakePrograms {
       files.set(target, need(fresh));
       files.delete(fresh);
     },
-    goBack: async (target, previous) => {
+    goBack: async (target, sha256) => {
       step('goBack');
-      files.set(target, need(previous));
+      const previous = need(previousOf(target));
+      if (previous.sha256 !== sha256) throw new AgentError('UPGRADE_REFUSED', 'it is not the program that was in place before');
+      files.set(target, previous);
     },
     remove: async (file) => void files.delete(file),
     pending: async () => fake.saved,
-    savePending: async (_, pending) => {
+    requireSafe: async () => undefined,
+    proof: async () => fake.proved,
+    savePending: async (pending) => {
       step('savePending');
       fake.saved = pending;
     },

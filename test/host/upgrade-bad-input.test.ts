@@ -1,5 +1,6 @@
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type CommandResult, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
 import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/upgrade-machine.ts';
@@ -10,7 +11,6 @@ const why = whyNoSystemd();
 if (why !== null) console.log(`skipped: no systemd can be booted here: ${why}`);
 
 const BIN = '/usr/local/bin';
-const STATE = '/var/lib/comfy-agent';
 const { publicKey, privateKey } = generateKeyPairSync('ed25519');
 
 let lab: UpgradeMachine;
@@ -29,7 +29,8 @@ const upgrade = (name: string, ...args: readonly string[]): Promise<CommandResul
 const sh = (script: string): Promise<string> => machine.must('sh', '-c', script);
 // Seen from inside, where the mounts are.
 const identity = (): Promise<string> => machine.must('stat', '-c', '%d %i %s %a %U', TARGET);
-const left = (): Promise<string> => machine.must('find', BIN, STATE, '-name', '.agent*', '-o', '-name', '*.new', '-o', '-path', PENDING);
+const left = (): Promise<string> =>
+  sh(`find ${BIN} ${dirname(PENDING)} -name '.agent*' -o -name '*.new' -o -path ${PENDING} 2>/dev/null || true`);
 
 describe.skipIf(why !== null)('an upgrade that cannot be', { timeout: 120_000 }, () => {
   beforeAll(async () => {
@@ -163,16 +164,25 @@ describe.skipIf(why !== null)('an upgrade that cannot be', { timeout: 120_000 },
     });
   });
 
-  it('because the state directory is full: the program stays, and the agent goes on', async () => {
-    await sh(
-      `systemctl stop comfy-agent && mkdir /root/state && cp -a ${STATE}/. /root/state && mount -t tmpfs -o size=16m,mode=0750,uid=64890,gid=64890 tmpfs ${STATE} && cp -a /root/state/. ${STATE} && systemctl start comfy-agent`,
-    );
-    await lab.pids();
-    agent = await machine.mainPid('comfy-agent');
-    await machine.run(['sh', '-c', `dd if=/dev/zero of=${STATE}/filler bs=64k; dd if=/dev/zero of=${STATE}/last bs=1`]);
+  it('because the record of it has no place: the program stays, and the agent goes on', async () => {
+    const records = dirname(PENDING);
+    await sh(`mkdir -p ${records} && mount -t tmpfs -o size=64k,mode=0755 tmpfs ${records}`);
+    await machine.run(['sh', '-c', `dd if=/dev/zero of=${records}/filler bs=4k`]);
     const { code, stderr } = await machine.run(lab.upgradeTo('0.2.0'));
     expect([code, stderr]).toEqual([1, expect.stringMatching(/error\[DISK_FULL\].*upgrade\.json[\s\S]*help: /)]);
-    await sh(`rm ${STATE}/filler ${STATE}/last`);
+    await sh(`umount ${records}`);
+    await nothingHappened();
+  });
+
+  it.each([
+    ['its directory', `chmod 0777 ${BIN}`, `chmod 0755 ${BIN}`],
+    ['the program', `chown comfyui ${TARGET}`, `chown root ${TARGET}`],
+    ['the record', `mkdir -p ${dirname(PENDING)} && chown comfyui ${dirname(PENDING)}`, `rmdir ${dirname(PENDING)}`],
+  ])('because somebody else than root could change %s', async (_, spoil, mend) => {
+    await sh(spoil);
+    const { code, stderr } = await machine.run(lab.upgradeTo('0.2.0'));
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/error\[UPGRADE_REFUSED\][\s\S]*help: /)]);
+    await sh(mend);
     await nothingHappened();
   });
 

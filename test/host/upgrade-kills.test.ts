@@ -1,5 +1,5 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
@@ -14,7 +14,7 @@ const why = whyNoSystemd() ?? (process.arch === 'x64' ? null : 'calls are traced
 if (why !== null) console.log(`skipped: ${why}`);
 
 const repository = resolve(import.meta.dirname, '../..');
-const FILES = String.raw`(/usr/local/bin/\.?agent|/var/lib/comfy-agent/upgrade\.json)`;
+const FILES = String.raw`(/usr/local/bin/\.?agent|/var/lib/comfy-agent-upgrade/upgrade\.json)`;
 const LIMIT_MS = 60_000;
 const BROKEN = '0.9.0';
 
@@ -132,6 +132,6 @@ describe.skipIf(why !== null)('an upgrade that is killed', { timeout: 560_000 },
     expect([await inPlace(), await lab.serving()]).toEqual([to, to]);
     expect(await lab.pids()).toEqual(pids);
     expect(leftovers()).toEqual([]);
-    expect(readdirSync(machine.at('/var/lib/comfy-agent')).filter((name) => name.startsWith('upgrade'))).toEqual([]);
+    expect(readdirSync(machine.at(dirname(PENDING)))).toEqual([]);
   });
 });

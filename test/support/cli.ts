@@ -31,6 +31,8 @@ export interface TestHostOptions {
   readonly assets?: Readonly<Record<string, string | null>>;
   readonly machine?: FakeHost;
   readonly programs?: FakePrograms;
+  /** The file that this program is. */
+  readonly program?: string;
   /** What `deploy` comes to. */
   readonly deployed?: readonly DeployHost[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -115,7 +117,7 @@ export function testHost(options: TestHostOptions): TestHost {
       calls.push({ call: 'doctor', argument: others ?? selection });
       return options.doctor ?? aDoctorDocument();
     },
-    program: { file: '/media/usb/agent' },
+    program: { file: options.program ?? '/media/usb/agent' },
     system: async () => machine,
     programs: async () => options.programs ?? createFakePrograms(),
     asset: async (name) => {

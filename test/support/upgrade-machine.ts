@@ -13,7 +13,8 @@ import { tempRoot } from './temp-root.ts';
 const REPOSITORY = resolve(import.meta.dirname, '../..');
 const FLAG = '/root/stream';
 export const TARGET = '/usr/local/bin/agent';
-export const PENDING = '/var/lib/comfy-agent/upgrade.json';
+/** Of root, while an upgrade is under way; the next start of the agent takes away that of one which has proved itself. */
+export const PENDING = '/var/lib/comfy-agent-upgrade/upgrade.json';
 
 export interface UpgradeMachineOptions {
   /** Executables by what they call themselves, with more arguments for the bundle; the first one is installed. */

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { redactUrl } from '../../domain/git-url.ts';
 import type { GitOptions, Logger, Sources } from '../../ports.ts';
+import { BESIDE, type Building, beginTree, finishTree } from '../building.ts';
 import { createDownloader } from '../download.ts';
 import { fetchError } from './fetch-error.ts';
 import { findRegistryVersion } from './registry.ts';
@@ -18,6 +19,10 @@ export interface SourcesOptions {
   readonly cacheDirectory: string;
   /** Proxies and certificates are taken from here. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Where it is noted what was put in which place. Only the agent may write there. */
+  readonly recordsDirectory: string;
+  /** Where trees are made. */
+  readonly building?: Building;
   /** A connection that is silent for this long is given up. */
   readonly timeoutMs: number;
   readonly maxArchiveBytes?: number;
@@ -30,7 +35,15 @@ const MAX_ARCHIVE_BYTES = 2 * 1024 ** 3;
 const PROGRESS_BYTES = 1024 * 1024;
 
 export function createSources(options: SourcesOptions): Sources {
-  const { cacheDirectory, environment, timeoutMs, log, limits = ZIP_LIMITS, maxArchiveBytes = MAX_ARCHIVE_BYTES } = options;
+  const {
+    cacheDirectory,
+    environment,
+    timeoutMs,
+    log,
+    limits = ZIP_LIMITS,
+    maxArchiveBytes = MAX_ARCHIVE_BYTES,
+    building = BESIDE,
+  } = options;
   const download = createDownloader({ environment, timeoutMs, log });
   const cached = (sha256: string): string => join(cacheDirectory, `${sha256}.zip`);
 
@@ -75,18 +88,15 @@ export function createSources(options: SourcesOptions): Sources {
     }
   };
 
-  /** Written beside its place and renamed there when it is complete. */
+  /** Put in its place when it is complete. */
   const build = async (directory: string, call: GitOptions, write: (unfinished: string) => Promise<FileRecords>): Promise<FileRecords> => {
-    const unfinished = join(dirname(directory), `.${basename(directory)}.partial`);
-    await mkdir(dirname(directory), { recursive: true });
-    // Left by an agent that was killed.
-    await rm(unfinished, { recursive: true, force: true });
+    const unfinished = await beginTree(building, directory);
     try {
       await mkdir(unfinished);
       const records = await write(unfinished);
-      await writeRecords(unfinished, records);
       call.signal?.throwIfAborted();
-      await rename(unfinished, directory);
+      await finishTree(building, unfinished, directory);
+      await writeRecords(options.recordsDirectory, directory, records);
       return records;
     } catch (error) {
       await rm(unfinished, { recursive: true, force: true, maxRetries: 3 });
@@ -125,8 +135,8 @@ export function createSources(options: SourcesOptions): Sources {
         throw new AgentError('SOURCE_REFUSED', `the directory ${from} holds the place it would be copied to`);
       return { sha256: treeDigest(await build(directory, call, (unfinished) => copyDirectory(from, unfinished, call.signal))) };
     },
-    changed: changedFiles,
-    untracked: addedFiles,
+    changed: (directory) => changedFiles(options.recordsDirectory, directory),
+    untracked: (directory) => addedFiles(options.recordsDirectory, directory),
   };
 }
 

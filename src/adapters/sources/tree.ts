@@ -1,10 +1,11 @@
-/** What a source other than git wrote into a pack's folder: recorded there, so that changes and additions are seen later. */
+/** What a source other than git wrote into a pack's folder: recorded, so that changes and additions are seen later. */
 import { createHash } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
-import { copyFile, lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { copyFile, lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError } from '../../domain/errors.ts';
+import { readPlain } from '../root-owned.ts';
 
 /** By path: `644 <sha256>`, `755 <sha256>` or `link <target>`. */
 export type FileRecords = Readonly<Record<string, string>>;
@@ -17,9 +18,11 @@ export const isInnerLink = (path: string, target: string): boolean =>
   /^(\.\.\/)*(?!\.{1,2}(\/|$))[^/\0]+(\/(?!\.{1,2}(\/|$))[^/\0]+)*\/?$/.test(target) &&
   !posix.join(posix.dirname(path), target).startsWith('..');
 
-const RECORD_FILE = '.comfy-agent-files.json';
+const FORMER_RECORDS = '.comfy-agent-files.json';
+const MAX_PATH_BYTES = 16 * 1024;
+const MAX_FORMER_BYTES = 32 * 1024 * 1024;
 /** What tools leave behind; no part of a pack. */
-const LEFT_OUT = new Set(['.git', '__pycache__', RECORD_FILE]);
+const LEFT_OUT = new Set(['.git', '__pycache__', FORMER_RECORDS]);
 const MAX_FILES = 50_000;
 
 /** One digest of all paths, modes and contents. */
@@ -34,11 +37,30 @@ export const treeDigest = (records: FileRecords): string =>
     )
     .digest('hex');
 
-export const writeRecords = (directory: string, records: FileRecords): Promise<void> =>
-  writeFile(join(directory, RECORD_FILE), `${JSON.stringify({ schema: 1, files: records })}\n`);
+/** What was put where, in a directory of the agent: packs could write into a list that lies in their own folder. */
+const recordFile = (records: string, directory: string): string =>
+  join(records, `${createHash('sha256').update(directory).digest('hex').slice(0, 32)}.json`);
 
-async function readRecords(directory: string): Promise<FileRecords | null> {
-  const text = await readFile(join(directory, RECORD_FILE), 'utf8').catch(() => null);
+/** Notes what a place gets, and forgets places that are gone. */
+export async function writeRecords(records: string, directory: string, files: FileRecords): Promise<void> {
+  await mkdir(records, { recursive: true, mode: 0o700 });
+  for (const name of await readdir(records)) {
+    const [, place] =
+      /^\{"schema":1,"directory":("(?:[^"\\]|\\.)*")/.exec((await readPlain(join(records, name), MAX_PATH_BYTES)) ?? '') ?? [];
+    const isGone = place === undefined || (await lstat(JSON.parse(place) as string).catch(() => null)) === null;
+    if (isGone) await rm(join(records, name), { force: true });
+  }
+  await writeFile(recordFile(records, directory), `${JSON.stringify({ schema: 1, directory, files })}\n`, { mode: 0o600 });
+}
+
+const readRecords = async (records: string, directory: string): Promise<FileRecords | null> =>
+  parseRecords(await readFile(recordFile(records, directory), 'utf8').catch(() => null));
+
+/** By an agent of before, in the folder itself: names only are taken from it. */
+const readFormer = async (directory: string): Promise<FileRecords | null> =>
+  parseRecords(await readPlain(join(directory, FORMER_RECORDS), MAX_FORMER_BYTES));
+
+function parseRecords(text: string | null): FileRecords | null {
   if (text === null) return null;
   try {
     const { files } = JSON.parse(text) as { readonly files?: unknown };
@@ -80,17 +102,24 @@ export async function copyDirectory(from: string, to: string, signal: AbortSigna
 
 const refused = (from: string, why: string): AgentError => new AgentError('SOURCE_REFUSED', `the directory ${from} is refused: ${why}`);
 
+/** Never waits for a pipe, and never reads what a link leads to. */
 async function recordOf(path: string): Promise<string> {
   const facts = await lstat(path);
   if (facts.isSymbolicLink()) return linkRecord(await readlink(path));
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return plainRecord((facts.mode & 0o100) !== 0, hash.digest('hex'));
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    if (!(await file.stat()).isFile()) return 'no plain file';
+    const hash = createHash('sha256');
+    await pipeline(file.createReadStream({ autoClose: false }), hash);
+    return plainRecord((facts.mode & 0o100) !== 0, hash.digest('hex'));
+  } finally {
+    await file.close();
+  }
 }
 
 /** Recorded files that are gone or differ; null when nothing was recorded there. */
-export async function changedFiles(directory: string): Promise<readonly string[] | null> {
-  const records = await readRecords(directory);
+export async function changedFiles(place: string, directory: string): Promise<readonly string[] | null> {
+  const records = await readRecords(place, directory);
   if (records === null) return null;
   const changed: string[] = [];
   for (const [path, record] of Object.entries(records))
@@ -99,8 +128,8 @@ export async function changedFiles(directory: string): Promise<readonly string[]
 }
 
 /** Paths that are not recorded, directories collapsed with a slash, without __pycache__; null when nothing was recorded there. */
-export async function addedFiles(directory: string): Promise<readonly string[] | null> {
-  const records = await readRecords(directory);
+export async function addedFiles(place: string, directory: string): Promise<readonly string[] | null> {
+  const records = (await readRecords(place, directory)) ?? (await readFormer(directory));
   if (records === null) return null;
   const known = new Set<string>();
   for (const path of Object.keys(records)) {

@@ -1,7 +1,14 @@
 import { ExitCode } from '../../domain/error-registry.ts';
 import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { NOTHING_NAMED } from '../../domain/host.ts';
-import type { PendingUpgrade, Pm2MoveDocument, ProgramFacts, Programs, UpgradeDocument } from '../../domain/upgrade.ts';
+import {
+  type PendingUpgrade,
+  type Pm2MoveDocument,
+  type ProgramFacts,
+  type Programs,
+  previousOf,
+  type UpgradeDocument,
+} from '../../domain/upgrade.ts';
 import { AGENT_UNIT } from '../../plan/host-layout.ts';
 import { requireRoot } from '../../plan/host-refusals.ts';
 import { compareInstances, judgeCandidate } from '../../plan/upgrade.ts';
@@ -47,7 +54,6 @@ export const upgrade: Command = async (context, [source = ''], options) => {
       system,
       programs,
       target,
-      state,
       from: factsOf(from),
       to: factsOf({ ...candidate.version, sha256: candidate.sha256 }),
     };
@@ -86,7 +92,6 @@ interface Job {
   readonly system: CliSystem;
   readonly programs: Programs;
   readonly target: string;
-  readonly state: string;
   readonly from: ProgramFacts;
   readonly to: ProgramFacts;
 }
@@ -98,9 +103,9 @@ interface Outcome {
 }
 
 async function carryOut(job: Job, candidate: Candidate, notes: readonly string[], timeoutMs: number): Promise<void> {
-  const { context, system, programs, target, state } = job;
-  const previous = `${target}.previous`;
-  await requireAlone(programs, state);
+  const { context, system, programs, target } = job;
+  const previous = previousOf(target);
+  await requireAlone(programs);
   const before = await lookAt(context);
   const { units } = await system.facts({ ...NOTHING_NAMED, units: [AGENT_UNIT] });
   const isOurs = units[AGENT_UNIT]?.isActive === true;
@@ -108,16 +113,18 @@ async function carryOut(job: Job, candidate: Candidate, notes: readonly string[]
     schema: 1,
     startedAt: new Date().toISOString(),
     target,
-    previous,
     from: job.from,
     to: job.to,
     by: programs.own(),
     starts: 0,
   };
   // Only a unit counts starts and goes back; without one there is nobody to read it.
-  if (isOurs) await programs.savePending(state, pending);
+  if (isOurs) {
+    await programs.requireSafe(target);
+    await programs.savePending(pending);
+  }
   await programs.replace(target, candidate.file, previous).catch(async (error: unknown) => {
-    if (isOurs) await programs.savePending(state, null);
+    if (isOurs) await programs.savePending(null);
     throw error;
   });
   context.note(`${target} is agent ${job.to.agent} now; the one before is ${previous}`);
@@ -134,27 +141,27 @@ async function carryOut(job: Job, candidate: Candidate, notes: readonly string[]
     }
     context.note('the agent starts again; instances go on');
     const { look, awayMs } = await untilProved(context, { before, version: job.to.agent, timeoutMs, restart });
-    await programs.savePending(state, null);
+    await programs.savePending(null);
     return finish(job, notes, { before, after: look, awayMs }, true);
   } catch (error) {
-    await goBack(job, previous, restart);
+    await goBack(job, restart);
     const { message, code, details } = asAgentError(error);
     throw new AgentError('UPGRADE_FAILED', `${message}; agent ${job.from.agent} is back`, { details: { ...details, code }, cause: error });
   }
 }
 
 /** @throws AgentError HELD while another command does the same */
-async function requireAlone(programs: Programs, state: string): Promise<void> {
-  const other = await programs.pending(state);
+async function requireAlone(programs: Programs): Promise<void> {
+  const other = await programs.pending();
   if (other !== null && programs.lives(other.by))
     throw new AgentError('HELD', `an upgrade to agent ${other.to.agent} runs (pid ${other.by.pid})`, { help: 'wait until it has ended' });
 }
 
-async function goBack({ context, programs, target, state, from }: Job, previous: string, restart: () => Promise<void>): Promise<void> {
+async function goBack({ context, programs, target, from }: Job, restart: () => Promise<void>): Promise<void> {
   context.warn(`going back to agent ${from.agent}`);
-  await programs.goBack(target, previous);
+  await programs.goBack(target, from.sha256);
   await restart();
-  await programs.savePending(state, null);
+  await programs.savePending(null);
 }
 
 function finish({ context, target, from, to }: Job, notes: readonly string[], outcome: Outcome | null, done = false): void {

@@ -78,7 +78,8 @@ export const AGENT_VERBS: readonly Verb[] = [
     group: GROUP,
     about: 'what systemd runs before an agent that has not proved itself',
     hidden: true,
-    arguments: [{ name: '<state>', about: 'the state directory' }],
+    // Units of earlier versions name the state directory, which decides nothing any more.
+    arguments: [{ name: '[state]', about: 'not used' }],
     load: async () => (await import('../commands/upgrade-guard.ts')).upgradeGuard,
   },
   {

@@ -1,17 +1,31 @@
 import type { PackStatus } from '../../domain/release.ts';
+import { isInnerPath } from '../../plan/inner-path.ts';
 import type { Ports } from '../../ports.ts';
 
-/** Paths in a pack's folder that its source did not bring, whichever source that was. */
-export const untrackedPaths = async ({ sources, git }: Pick<Ports, 'sources' | 'git'>, directory: string): Promise<readonly string[]> =>
-  (await sources.untracked(directory)) ?? git.untracked(directory);
+/** Which source brought a pack's folder. What is not noted of it stays unknown: git is asked about what came by git alone. */
+export interface Brought {
+  readonly directory: string;
+  readonly byGit: boolean;
+}
+
+/** Paths in a pack's folder that its source did not bring; null: what it brought is not noted any more. */
+export const untrackedPaths = async (
+  { sources, git }: Pick<Ports, 'sources' | 'git'>,
+  { directory, byGit }: Brought,
+): Promise<readonly string[] | null> => {
+  const found = byGit ? await git.untracked(directory) : await sources.untracked(directory);
+  // Told by programs of packs, where they can.
+  return found?.filter((path) => isInnerPath(path.replace(/\/$/, ''))) ?? null;
+};
 
 /** Files of its source that are not as it brought them. */
 export async function alteredFiles(
   { sources, git, files }: Pick<Ports, 'sources' | 'git' | 'files'>,
-  directory: string,
+  { directory, byGit }: Brought,
 ): Promise<PackStatus['altered']> {
-  const changed = (await sources.changed(directory)) ?? (await git.inspect(directory))?.changed ?? [];
-  return Promise.all(changed.map(async (path) => ({ path, sha256: await digestOrNull(files, `${directory}/${path}`) })));
+  const changed = byGit ? (await git.inspect(directory))?.changed : await sources.changed(directory);
+  const inner = (changed ?? []).filter(isInnerPath);
+  return Promise.all(inner.map(async (path) => ({ path, sha256: await digestOrNull(files, `${directory}/${path}`) })));
 }
 
 /** What was altered by hand since: everything but what is still as the installation left it. */

@@ -1,5 +1,7 @@
 import type { Layout } from '../../domain/config.ts';
+import { isAgentError } from '../../domain/errors.ts';
 import type { PackStatus } from '../../domain/release.ts';
+import { isInnerName, isInnerPath } from '../../plan/inner-path.ts';
 import { releaseDirectory } from '../releases.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
 import { untrackedPaths } from './pack-files.ts';
@@ -10,18 +12,33 @@ import { untrackedPaths } from './pack-files.ts';
  */
 export async function keepPackState(context: InstallContext): Promise<void> {
   const { previous, layout, ports, spec, config } = context;
-  const written = (previous?.packs ?? []).filter((pack) => pack.state !== 'failed');
-  await forEachLimited(written, config.install.concurrency, (pack) => moveOut(context, layout, previous?.id ?? '', pack));
+  // What is read of a release may be written by packs.
+  const written = (previous?.packs ?? []).filter((pack) => pack.state !== 'failed' && isInnerName(pack.name));
+  await forEachLimited(written, config.install.concurrency, (pack) =>
+    orTold(context, pack.name, () => moveOut(context, layout, previous?.id ?? '', pack)),
+  );
   for (const pack of spec.packs) {
     if (stateOf(context, pack.name) === 'failed') continue;
     const kept = `${layout.packState}/${pack.name}`;
-    for (const path of await keptPaths(context, pack.name)) {
-      const place = `${packDirectory(context, pack.name)}/${path}`;
-      // A file that the pack's repository now brings itself wins over a stale copy.
-      if ((await ports.files.exists(place)) || !(await ports.files.exists(`${kept}/${path}`))) continue;
-      await ports.files.ensureDirectory(parent(place));
-      await ports.files.link(`${kept}/${path}`, place);
-    }
+    await orTold(context, pack.name, async () => {
+      for (const path of await keptPaths(context, pack.name)) {
+        const place = `${packDirectory(context, pack.name)}/${path}`;
+        // A file that the pack's repository now brings itself wins over a stale copy.
+        if ((await ports.files.exists(place)) || !(await ports.files.exists(`${kept}/${path}`))) continue;
+        await ports.files.ensureDirectory(parent(place));
+        await ports.files.link(`${kept}/${path}`, place);
+      }
+    });
+  }
+}
+
+/** A pack that put a link where its state is to go keeps that to itself: the others install. */
+async function orTold(context: InstallContext, pack: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isAgentError(error) || error.code !== 'FOREIGN_LINK') throw error;
+    context.tracker.packWarning(pack, `what it wrote is not kept in shared/pack-state: ${error.message}; ${error.help}`);
   }
 }
 
@@ -38,7 +55,15 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
     }
   }
   const installed = new Set(pack.generated.map(withoutSlash));
-  const written = (await untrackedPaths(context.ports, directory)).map(withoutSlash).filter((path) => !installed.has(path));
+  const added = await untrackedPaths(context.ports, { directory, byGit: pack.source === null || pack.source.kind === 'git' });
+  if (added === null) {
+    context.tracker.packWarning(
+      pack.name,
+      `what it wrote into ${directory} is not kept: it is not known any more what was installed there`,
+    );
+    return;
+  }
+  const written = added.map(withoutSlash).filter((path) => !installed.has(path));
   for (const path of written) {
     const from = `${directory}/${path}`;
     const to = `${layout.packState}/${pack.name}/${path}`;
@@ -58,7 +83,8 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
 /** Paths that were moved out of the pack's folder, one a line in `.kept`. */
 async function keptPaths(context: InstallContext, pack: string): Promise<readonly string[]> {
   const list = (await context.ports.files.readText(`${context.layout.packState}/${pack}/.kept`)) ?? '';
-  return list.split('\n').filter((line) => line !== '');
+  // Packs may write there too.
+  return list.split('\n').filter(isInnerPath);
 }
 
 const withoutSlash = (path: string): string => path.replace(/\/+$/, '');

@@ -110,6 +110,8 @@ describe('token', () => {
     ['change where the agent has none', { access: 'change', authorization: 'Bearer null' }, { token: null }, 'UNAUTHORIZED'],
     ['reading on loopback', { access: 'read' }, {}, null],
     ['reading on IPv4-mapped loopback', { access: 'read', remoteAddress: '::ffff:127.0.0.1' }, {}, null],
+    ['what costs work, on loopback', { access: 'work' }, {}, 'UNAUTHORIZED'],
+    ['what costs work, on loopback with', { access: 'work', authorization: 'Bearer secret' }, {}, null],
     ['reading from elsewhere', { access: 'read', ...remote }, {}, 'UNAUTHORIZED'],
     ['reading from elsewhere with', { access: 'read', ...remote, authorization: 'Bearer secret' }, {}, null],
     ['reading through a proxy on loopback', { access: 'read', forwarded: true }, {}, 'UNAUTHORIZED'],

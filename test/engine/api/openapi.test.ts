@@ -121,7 +121,12 @@ describe('the OpenAPI document', () => {
 
   it('says where a token is needed', () => {
     const needing = operations().filter(({ operation }) => JSON.stringify(operation.security) === '[{"token":[]}]');
-    expect(needing.map(({ path, method }) => `${method} ${path}`).sort()).toEqual(['patch /v1/instances/{gpu}', 'post /v1/operations']);
+    expect(needing.map(({ path, method }) => `${method} ${path}`).sort()).toEqual([
+      'get /v1/doctor',
+      'get /v1/drift',
+      'patch /v1/instances/{gpu}',
+      'post /v1/operations',
+    ]);
     for (const { operation } of operations()) expect('401' in operation.responses).toBe(operation.security !== undefined);
   });
 });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StatusDocument, VersionDocument } from '../../../src/domain/agent.ts';
 import type { HostAction } from '../../../src/domain/host.ts';
+import type { PendingUpgrade } from '../../../src/domain/upgrade.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 import { createFakePrograms, type FakePrograms } from '../../fakes/programs.ts';
@@ -154,7 +155,6 @@ describe('agent upgrade', () => {
       schema: 1,
       startedAt: new Date().toISOString(),
       target: TARGET,
-      previous: `${TARGET}.previous`,
       from: facts,
       to: facts,
       by: { pid: 77, startTicks: '1' },
@@ -194,7 +194,22 @@ describe('agent upgrade', () => {
 });
 
 describe('the guard before an agent that has not proved itself', () => {
-  const guard = () => lab.run(['__upgrade-guard', '/state'], { machine, programs });
+  const guard = (program = `${TARGET}.previous`) => lab.run(['__upgrade-guard'], { machine, programs, program });
+  const facts = { agent: '0.2.0', commit: null, node: '24', pm2: '7', sha256: NEW_SHA };
+  const aPending = (): PendingUpgrade => ({
+    schema: 1,
+    startedAt: new Date().toISOString(),
+    target: TARGET,
+    from: { ...facts, agent: OLD.agent, sha256: OLD_SHA },
+    to: facts,
+    by: { pid: 77, startTicks: '1' },
+    starts: 3,
+  });
+  const inTheMiddle = (): void => {
+    programs.files.set(TARGET, { sha256: NEW_SHA, version: NEW });
+    programs.files.set(`${TARGET}.previous`, { sha256: OLD_SHA, version: OLD });
+    programs.saved = aPending();
+  };
 
   it('lets it try three times, then the old one is back', async () => {
     await serve();
@@ -225,7 +240,7 @@ describe('the guard before an agent that has not proved itself', () => {
     const { savePending } = programs;
     // Killed: nobody takes it back.
     Object.assign(programs, {
-      savePending: async (at: string, pending: unknown) => (pending === null ? undefined : savePending(at, pending as never)),
+      savePending: async (pending: unknown) => (pending === null ? undefined : savePending(pending as never)),
     });
     await upgrade('/new', '--sha256', NEW_SHA);
     Object.assign(programs, { savePending });
@@ -233,6 +248,35 @@ describe('the guard before an agent that has not proved itself', () => {
     for (let start = 0; start < 5; start++) expect((await guard()).code).toBe(0);
     expect(inPlace()).toBe(OLD.agent);
     expect(programs.saved).toBeNull();
+  });
+
+  it('forgets an upgrade that the agent has proved, and no other', async () => {
+    inTheMiddle();
+    programs.proved = { schema: 1, startedAt: new Date(0).toISOString(), sha256: NEW_SHA };
+    expect((await guard()).stderr).toContain('did not prove itself');
+    expect(inPlace()).toBe(OLD.agent);
+    inTheMiddle();
+    programs.proved = { schema: 1, startedAt: programs.saved?.startedAt ?? '', sha256: NEW_SHA };
+    expect((await guard()).code).toBe(0);
+    expect([inPlace(), programs.saved]).toEqual(['0.2.0', null]);
+  });
+
+  it.each<[string, string, () => void]>([
+    ['another program', `${TARGET}.previous`, () => (programs.saved = { ...aPending(), target: '/usr/bin/passwd' })],
+    [
+      'a program before that is not the one it names',
+      `${TARGET}.previous`,
+      () => programs.files.set(`${TARGET}.previous`, { sha256: 'e'.repeat(64), version: OLD }),
+    ],
+    ['a guard that is the program itself', TARGET, () => undefined],
+    ['a guard of another name', '/media/usb/other.previous', () => undefined],
+  ])('refuses %s, and changes nothing', async (_, program, spoil) => {
+    inTheMiddle();
+    spoil();
+    const { saved } = programs;
+    const { code, stderr } = await guard(program);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('error[UPGRADE_REFUSED]')]);
+    expect([inPlace(), programs.saved]).toEqual(['0.2.0', saved]);
   });
 
   it('does nothing without an upgrade', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PendingUpgrade } from '../../../src/domain/upgrade.ts';
-import { compareInstances, judgeCandidate, judgePending } from '../../../src/plan/upgrade.ts';
+import { compareInstances, guardedBy, judgeCandidate, judgePending } from '../../../src/plan/upgrade.ts';
 import { aVersionDocument } from '../../support/machine-documents.ts';
 
 const present = { ...aVersionDocument(), singleFile: true };
@@ -37,7 +37,6 @@ describe('before an agent starts that has not proved itself', () => {
       schema: 1,
       startedAt: new Date(began).toISOString(),
       target: '/usr/local/bin/agent',
-      previous: '/usr/local/bin/agent.previous',
       from: facts,
       to: { ...facts, sha256: 'new' },
       by: { pid: 1, startTicks: '1' },
@@ -56,8 +55,23 @@ describe('before an agent starts that has not proved itself', () => {
     ['what is about to be put in place', 0, 1_000, true, 'x', 'start'],
     ['no program at all', 3, 20_000, false, null, 'go-back'],
   ] as const)('%s', (_, starts, ageMs, isWatched, inPlace, expected) => {
-    expect(judgePending(pending(starts), { isWatched, inPlace, now: began + ageMs })).toBe(expected);
+    expect(judgePending(pending(starts), { isWatched, isProved: false, inPlace, now: began + ageMs })).toBe(expected);
   });
+});
+
+it("the agent's word closes an upgrade, unless its command still minds it", () => {
+  const facts = { agent: '1', commit: null, node: '24', pm2: '7', sha256: 'x' };
+  const by = { pid: 1, startTicks: '1' };
+  const open = { schema: 1, startedAt: new Date(0).toISOString(), target: '/a', from: facts, to: facts, by, starts: 9 } as const;
+  const about = { isProved: true, inPlace: null, now: 999_000_000 };
+  expect(judgePending(open, { ...about, isWatched: false })).toBe('forget');
+  expect(judgePending(open, { ...about, isWatched: true })).toBe('start');
+});
+
+it('a guard minds the program beside itself, and no other', () => {
+  expect(guardedBy('/usr/local/bin/agent.previous')).toBe('/usr/local/bin/agent');
+  for (const file of ['/usr/local/bin/agent', '/root/agent.previous.new', '/usr/bin/passwd.previous', 'agent.previous'])
+    expect(() => guardedBy(file)).toThrow('guards nothing');
 });
 
 it('tells which instances went on', () => {

@@ -1,19 +1,19 @@
 /**
- * Ends the processes of one git call: git, its transport helper, index-pack, ssh. simple-git gives neither a process
- * group nor a pid, so each call is marked by a variable that all its processes inherit, and found by it in /proc.
+ * Ends the processes of one call, by a variable of its own that all of them inherit, found in /proc: git with its transport helper,
+ * index-pack and ssh, of which simple-git gives neither a process group nor a pid; and what a script of a pack has started in
+ * sessions and groups of their own.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { markerName } from './git-environment.ts';
 
-/** git removes its temporary files and locks on SIGTERM; what is left after this time is killed. */
+/** Time for temporary files and locks to be removed on SIGTERM; what is left after it is killed. */
 const graceMs = 2_000;
 
-/** Ends every process of the call: SIGTERM, then SIGKILL. Returns when none is left, or after five seconds. */
-export async function endMarked(marker: string): Promise<void> {
+/** Ends every process with that value of the variable: SIGTERM, then SIGKILL. Returns when none is left, or after five seconds. */
+export async function endMarked(variable: string, value: string): Promise<void> {
   const startedAt = performance.now();
   for (;;) {
-    const pids = await marked(marker);
+    const pids = await marked(`${variable}=${value}`);
     const elapsed = performance.now() - startedAt;
     if (pids.length === 0 || elapsed > 5_000) return;
     for (const pid of pids) {
@@ -27,8 +27,7 @@ export async function endMarked(marker: string): Promise<void> {
   }
 }
 
-async function marked(marker: string): Promise<readonly number[]> {
-  const wanted = `${markerName}=${marker}`;
+async function marked(wanted: string): Promise<readonly number[]> {
   const names = await readdir('/proc').catch((): string[] => []);
   const found = await Promise.all(
     names
