@@ -9,7 +9,7 @@ import { createHardware } from './adapters/hardware.ts';
 import { createJournalStore } from './adapters/journal.ts';
 import { createKernel } from './adapters/kernel.ts';
 import { createKernelLog } from './adapters/kernel-log.ts';
-import { commandAs, programWithoutRights, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
+import { borderOf, commandAs, programWithoutRights, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
 import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
@@ -47,9 +47,8 @@ export async function connectPorts({
   current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
-  const disk = createFiles();
   // Only the owner of a root marks what it starts: the next owner ends what is left of it.
-  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(disk, layout.root) };
+  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(createFiles(), layout.root) };
   const path = environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
   // With a user of its own for ComfyUI, whatever packs have a hand in runs as that one: uv, which builds them, their scripts,
   // the trial start, every Python of a release. What only looks stays with the agent, without its rights.
@@ -57,6 +56,11 @@ export async function connectPorts({
   const isDivided = comfyui !== null && !readOnly;
   const own = createShell({ path, mark, ...(isDivided ? { prefix: WITHOUT_RIGHTS } : {}) });
   const shell = isDivided ? createShell({ path, mark, prefix: await commandAs(createShell({ path }), comfyui) }) : own;
+  const border =
+    comfyui === null
+      ? null
+      : await borderOf(createShell({ path }), createFiles(), comfyui, process.getuid?.() ?? -1).catch(orNone(readOnly));
+  const disk = createFiles({ border, foreign: isDivided ? (border?.comfyui ?? null) : null });
   const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
   const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets(layout.cache);
@@ -103,6 +107,7 @@ export async function connectPorts({
     kernelLog: createKernelLog({ shell: own }),
     git,
     sources: createSources({
+      foreign: isDivided ? (border?.comfyui ?? null) : null,
       cacheDirectory: `${layout.cache}/archives`,
       environment,
       timeoutMs: config.install.gitTimeoutMs,
@@ -123,3 +128,11 @@ export async function connectPorts({
   };
   return { ports, close: () => git.close() };
 }
+
+/** Who only looks says what there is to see, also where the other user is gone. */
+const orNone =
+  (isLooking: boolean) =>
+  (error: unknown): null => {
+    if (isLooking) return null;
+    throw error;
+  };
