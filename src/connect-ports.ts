@@ -10,7 +10,7 @@ import { createHardware } from './adapters/hardware.ts';
 import { createJournalStore } from './adapters/journal.ts';
 import { createKernel } from './adapters/kernel.ts';
 import { createKernelLog } from './adapters/kernel-log.ts';
-import { commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
+import { borderOf, commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from './adapters/other-user.ts';
 import { createProcesses } from './adapters/pm2.ts';
 import { createMetrics } from './adapters/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python.ts';
@@ -48,11 +48,9 @@ export async function connectPorts({
   current = () => config,
 }: PortOptions): Promise<{ readonly ports: Ports; readonly close: () => Promise<void> }> {
   const { environment } = secrets;
-  // Where another user may write, only links of root are followed.
   const isDivided = config.users.comfyui !== null && !readOnly;
-  const disk = createFiles({ trust: isDivided ? new Set([0]) : null });
   // Only the owner of a root marks what it starts: the next owner ends what is left of it.
-  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(disk, layout.root) };
+  const mark = readOnly ? {} : { [CHILD_MARK]: await childMark(createFiles(), layout.root) };
   const path = environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
   // With a user of its own for ComfyUI, whatever packs have a hand in runs as that one: uv, which builds them, their scripts,
   // the trial start, every Python of a release. What only looks stays with the agent, without its rights.
@@ -60,6 +58,13 @@ export async function connectPorts({
   const own = createShell({ path, mark, ...(isDivided ? { prefix: WITHOUT_RIGHTS } : {}) });
   const asOther = isDivided && comfyui !== null ? await commandAs(createShell({ path }), comfyui) : null;
   const shell = createShell({ path, mark, endsDaemons: !readOnly, ...(asOther === null ? {} : { prefix: asOther }) });
+  const border =
+    comfyui === null
+      ? null
+      : await borderOf(createShell({ path }), createFiles(), comfyui, process.getuid?.() ?? -1).catch(orNone(readOnly));
+  const foreign = isDivided ? (border?.comfyui ?? null) : null;
+  // Where another user may write, only links of root are followed.
+  const disk = createFiles({ border, foreign, trust: isDivided ? new Set([0]) : null });
   const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
   const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets(layout.cache);
@@ -116,6 +121,7 @@ export async function connectPorts({
     sources: createSources({
       recordsDirectory: `${layout.state}/trees`,
       building: isDivided ? { directory: `${layout.closed}/trees`, files } : BESIDE,
+      foreign,
       cacheDirectory: `${layout.cache}/archives`,
       environment,
       timeoutMs: config.install.gitTimeoutMs,
@@ -136,3 +142,11 @@ export async function connectPorts({
   };
   return { ports, close: () => git.close() };
 }
+
+/** Who only looks says what there is to see, also where the other user is gone. */
+const orNone =
+  (isLooking: boolean) =>
+  (error: unknown): null => {
+    if (isLooking) return null;
+    throw error;
+  };

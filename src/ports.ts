@@ -5,6 +5,7 @@
  * All calls reject with AgentError only; what could not be asked is the caller's "unknown", never "failed".
  */
 
+import type { Instruction } from './domain/foreign.ts';
 import type { GpuReading, MachineFacts } from './domain/gpu.ts';
 import type { HostAction, HostFacts, HostQuestion } from './domain/host.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
@@ -276,8 +277,8 @@ export interface ResolveRequest extends PythonIndexes {
   readonly wheels?: LocalWheels | null;
   /** Interpreter of the environment. */
   readonly python: string;
-  /** Requirement files by label; the label names the pack in messages. */
-  readonly requirements: readonly { readonly label: string; readonly file: string }[];
+  /** Requirement files by label, which names the pack in messages. Nothing outside `within` is read; uv is given a text of our own. */
+  readonly requirements: readonly { readonly label: string; readonly file: string; readonly within: string }[];
   readonly constraints: readonly string[];
   readonly overrides: readonly string[];
   /** An earlier resolution: its versions are kept where they still fit. */
@@ -395,7 +396,15 @@ export interface FileLock {
 
 /** Files, directories and links. All writes are atomic (temporary name, fsync, rename). */
 export interface Files {
+  /** A plain file of the agent's own, at most 64 MiB; null: there is none. @throws AgentError FILE_UNREADABLE */
   readText(path: string): Promise<string | null>;
+  /**
+   * What ComfyUI, a pack or an archive may have made: a plain file that really lies inside `within`, of at most `maxBytes`,
+   * and only what the user of ComfyUI may read. @throws AgentError INPUT_REFUSED with path and reason; FILE_UNREADABLE
+   */
+  readForeign(path: string, options: { readonly within: string; readonly maxBytes: number }): Promise<string | null>;
+  /** What an operator wrote, and why it may be somebody else's. Links are followed; as plain and as bounded. Same errors. */
+  readInstruction(path: string, options: { readonly maxBytes: number }): Promise<Instruction | null>;
   writeText(path: string, content: string, mode?: number): Promise<void>;
   exists(path: string): Promise<boolean>;
   isDirectory(path: string): Promise<boolean>;

@@ -1,6 +1,7 @@
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, stat } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isAbsent, readFault } from './file-errors.ts';
+import { openPlain } from './foreign/plain-file.ts';
 
 const CHUNK_BYTES = 64 * 1024;
 /** Of a huge log only this much from the end is looked through for the first lines. */
@@ -63,7 +64,7 @@ async function endOf(path: string, lines: number): Promise<readonly string[]> {
 
 async function openSource(path: string): Promise<Source | null> {
   try {
-    const handle = await open(path, 'r');
+    const handle = await openPlain(path);
     return new Source(path, handle, (await handle.stat()).ino);
   } catch (error) {
     if (isAbsent(error)) return null;
@@ -139,7 +140,7 @@ class Source {
 
   /** What came between the last look and the truncation, when a copy of the file was made before it (log rotation). */
   async *#rotatedRest(): AsyncGenerator<string> {
-    const copy = await open(`${this.#path}.1`, 'r').catch(() => null);
+    const copy = await openPlain(`${this.#path}.1`).catch(() => null);
     if (copy === null) return;
     try {
       const { length } = this.#before;

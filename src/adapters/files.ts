@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
+import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
+import { type Border, type ForeignUser, INPUT_LIMITS } from '../domain/foreign.ts';
 import type { Files } from '../ports.ts';
 import { errorCode, isAbsent, readFault, writeFault } from './file-errors.ts';
 import { takeLock } from './file-lock.ts';
@@ -10,6 +11,8 @@ import { moveTree } from './file-move.ts';
 import { tailFile } from './file-tail.ts';
 import { copyTree, syncDirectory, treeStamp, treeUsage } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
+import { openPlain, readBounded } from './foreign/plain-file.ts';
+import { readForeign, readInstruction } from './foreign/read.ts';
 import { type LinkTrust, removeTree, wayTo, within } from './trusted-path.ts';
 
 const NO_USAGE = { bytes: 0, ownBytes: 0 };
@@ -20,6 +23,16 @@ async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (error) {
     throw writeFault(error, path);
+  }
+}
+
+/** A plain file that is open for as long as the work takes. */
+async function withPlain<T>(path: string, work: (handle: fs.FileHandle) => Promise<T>): Promise<T> {
+  const handle = await openPlain(path);
+  try {
+    return await work(handle);
+  } finally {
+    await handle.close();
   }
 }
 
@@ -35,16 +48,26 @@ async function reading<T, A>(path: string, work: () => Promise<T>, absent: A): P
 
 const stat = (path: string) => reading(path, () => fs.stat(path), null);
 
+export interface FilesOptions {
+  /** Whose rights count for what `readForeign` reads; null: the agent's own. */
+  readonly foreign?: ForeignUser | null;
+  /** Who could have written what `readInstruction` reads; null: whoever has this user. */
+  readonly border?: Border | null;
+  /** Of whom links are followed on the way to what is written or removed; null: of everybody. */
+  readonly trust?: LinkTrust;
+}
+
 /**
  * The disk. Every write is whole or not there: temporary name, fsync, rename. What cannot be written is ROOT_NOT_WRITABLE
  * or DISK_FULL, what is there and cannot be read FILE_UNREADABLE, each with the path.
- * @param options.trust of whom links are followed on the way to what is written or removed; null, which is the default: of everybody
  */
-export function createFiles({ trust = null }: { readonly trust?: LinkTrust } = {}): Files {
+export function createFiles({ foreign = null, border = null, trust = null }: FilesOptions = {}): Files {
   const at = wayTo(trust);
   const making = wayTo(trust, true);
   return {
-    readText: (path) => reading(path, () => fs.readFile(path, 'utf8'), null),
+    readText: (path) => reading(path, () => withPlain(path, (handle) => readBounded(handle, INPUT_LIMITS.record)), null),
+    readForeign: (path, options) => readForeign(path, options, foreign),
+    readInstruction: (path, options) => readInstruction(path, options, border),
     writeText: (path, content, mode) => writing(path, () => at(path, (place) => replaceFile(place, content, mode))),
     exists: async (path) => (await stat(path)) !== null,
     isDirectory: async (path) => (await stat(path))?.isDirectory() ?? false,
@@ -75,8 +98,14 @@ export function createFiles({ trust = null }: { readonly trust?: LinkTrust } = {
       const hash = createHash('sha256');
       try {
         signal?.throwIfAborted();
-        const content = createReadStream(path, { highWaterMark: DIGEST_CHUNK_BYTES, ...(signal === undefined ? {} : { signal }) });
-        for await (const chunk of content) hash.update(chunk as Buffer);
+        await withPlain(path, async (handle) => {
+          const content = handle.createReadStream({
+            highWaterMark: DIGEST_CHUNK_BYTES,
+            autoClose: false,
+            ...(signal === undefined ? {} : { signal }),
+          });
+          for await (const chunk of content) hash.update(chunk as Buffer);
+        });
       } catch (error) {
         throw readFault(error, path);
       }
@@ -95,17 +124,13 @@ export function createFiles({ trust = null }: { readonly trust?: LinkTrust } = {
     readPart: (path, offset, limit) =>
       reading(
         path,
-        async () => {
-          const handle = await fs.open(path, 'r');
-          try {
+        () =>
+          withPlain(path, async (handle) => {
             const { size } = await handle.stat();
             const from = offset < 0 ? Math.max(0, size + offset) : offset;
             const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.max(0, Math.min(limit, size - from))), 0, null, from);
             return { text: buffer.toString('utf8', 0, bytesRead), next: from + bytesRead, size };
-          } finally {
-            await handle.close();
-          }
-        },
+          }),
         null,
       ),
     watch: watchFiles,

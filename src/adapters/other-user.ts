@@ -1,4 +1,6 @@
+import { AGENT_GROUP, accountsIn } from '../domain/access.ts';
 import { AgentError } from '../domain/errors.ts';
+import type { Border } from '../domain/foreign.ts';
 import type { Files, Shell } from '../ports.ts';
 
 /** Not looked up on a PATH: that of a Python environment names directories which packs can write to. */
@@ -27,6 +29,29 @@ export async function commandAs(shell: Pick<Shell, 'run'>, user: string): Promis
   const before = [SETPRIV, '--reuid', uid, '--regid', gid, '--init-groups', '--inh-caps=-all', '--no-new-privs', '--'];
   await ask(before[0] ?? '', [...before.slice(1), '/bin/true']);
   return before;
+}
+
+/**
+ * Who that user is, and whose word counts beside: that of root, of the agent, and of the members of its group, who may use it.
+ * @throws AgentError CONFIG_INVALID when there is no such user
+ */
+export async function borderOf(shell: Pick<Shell, 'run'>, files: Pick<Files, 'readText'>, user: string, ownUid: number): Promise<Border> {
+  const ask = async (flag: string): Promise<readonly number[]> => {
+    const { exitCode, stdout, tail } = await shell.run('/usr/bin/id', [flag, '--', user], { timeoutMs: LIMIT_MS });
+    if (exitCode === 0) return stdout.trim().split(' ').map(Number);
+    throw new AgentError('CONFIG_INVALID', `the user ${user} (users.comfyui) is not known: ${tail.trim()}`, {
+      help: 'create the user, or leave users.comfyui out',
+    });
+  };
+  const accounts = async (file: string) => accountsIn((await files.readText(file).catch(() => null)) ?? '');
+  const [[uid = -1], gids, people, groups] = await Promise.all([ask('-u'), ask('-G'), accounts('/etc/passwd'), accounts('/etc/group')]);
+  const members = groups.find(({ name }) => name === AGENT_GROUP)?.members ?? [];
+  const operators = people.filter(({ name, id }) => members.includes(name) && id !== uid).map(({ id }) => id);
+  return {
+    comfyui: { name: user, uid, gids },
+    trusted: [0, ownUid, ...operators],
+    names: new Map([...people.map(({ name, id }): [number, string] => [id, name]), [uid, user]]),
+  };
 }
 
 /** A command with what stands before it, as a program at `path`, for who can name only one. @returns its path */

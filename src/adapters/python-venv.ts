@@ -1,6 +1,7 @@
 /** Interpreters and virtual environments without uv, and what lies in an environment. */
 import { z } from 'zod';
 import { AgentError, isAgentError } from '../domain/errors.ts';
+import { INPUT_LIMITS } from '../domain/foreign.ts';
 import type { LockedPackage } from '../domain/lock.ts';
 import { normaliseName, redactUrls } from '../domain/requirements.ts';
 import type { Files, Shell } from '../ports.ts';
@@ -142,7 +143,12 @@ export async function installedOrigin(context: Context, python: string, name: st
   if (metadata === undefined) return null;
   const { version, directory } = metadata;
   const plain: LockedPackage = { name: metadata.name, version, url: null, hashes: [], addedBy: null };
-  const direct = parseDirectUrl(await context.files.readText(`${directory}/direct_url.json`));
+  const direct = parseDirectUrl(
+    await context.files
+      // What is not as pip writes it tells nothing.
+      .readForeign(`${directory}/direct_url.json`, { within: directory, maxBytes: INPUT_LIMITS.source })
+      .catch(() => null),
+  );
   if (direct === null) return plain;
   const url = redactUrls(direct.url);
   const fragment = direct.subdirectory === undefined ? '' : `#subdirectory=${direct.subdirectory}`;

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { dirname } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
+import { INPUT_LIMITS } from '../domain/foreign.ts';
 import { hashedLine, type LockedPackage, toLockedPackage } from '../domain/lock.ts';
 import { locateRequirements } from '../domain/requirements.ts';
 import type { CommandResult, Files, LocalWheels, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
@@ -18,7 +19,7 @@ import { buildWheels, interpreterWithPip } from './python-wheels.ts';
 import { createUv, type UvCall } from './uv.ts';
 import { sourceArguments } from './uv-environment.ts';
 import { type UvFailure, uvError } from './uv-errors.ts';
-import { filesForUv, keptCommits, preferencesText, readSource, withRequestedUrl } from './uv-requirements.ts';
+import { filesForUv, keptCommits, preferencesText, readSources, withRequestedUrl } from './uv-requirements.ts';
 
 /** A connection to an index that is silent for this long is given up. */
 const DOWNLOAD_SILENCE_MS = 30_000;
@@ -152,8 +153,7 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
         const { python, requirements, constraints, preferences, torchBackend, signal, onLine } = request;
         // uv refuses to be called with nothing to resolve.
         if (requirements.length === 0) return [];
-        const read = await Promise.all(requirements.map(({ label, file }) => readSource(files, label, file)));
-        const sources = await filesForUv(files, read, work);
+        const sources = await filesForUv(files, await readSources(files, requirements), work);
         // uv shortens paths below the directory it runs in, and messages are read by whole paths.
         const cwd = `${work}/cwd`;
         await files.ensureDirectory(cwd, 0o700);
@@ -198,7 +198,8 @@ export function createPythonEnvironments(options: PythonEnvironmentsOptions): Py
           if (!kept.some((line) => explanation.includes(line.split(' ')[0] ?? line))) throw error;
           await compile(request.overrides);
         }
-        return locateRequirements((await files.readText(resolution)) ?? '')
+        // Whoever uv runs as can put something else there.
+        return locateRequirements((await files.readForeign(resolution, { within: work, maxBytes: INPUT_LIMITS.record })) ?? '')
           .flatMap(({ line }) => toLockedPackage(line) ?? [])
           .map((locked) => withRequestedUrl(locked, sources));
       }),

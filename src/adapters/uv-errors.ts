@@ -22,7 +22,7 @@ const NETWORK =
 const BUILD =
   /Failed to (?:build|download and build|prepare|unpack|extract|read)|Git operation failed|Failed to download|build backend|Distribution not found/i;
 const UNRESOLVED =
-  /No solution found|Couldn't parse requirement|Error parsing included file|Unsupported requirement|Requirements contain conflicting|not a valid|hash mismatch|Invalid|conflicting URLs|expected/i;
+  /No solution found|Couldn't parse requirement|Unsupported requirement|Requirements contain conflicting|not a valid|hash mismatch|Invalid|conflicting URLs|expected/i;
 
 export function uvError(failure: UvFailure): AgentError {
   const { doing, sources } = failure;
@@ -82,7 +82,7 @@ function blamed({ output, sources }: UvFailure): { labels: string[]; asked: Aske
   ].map((match) => parseRequirement(match[1] ?? ''));
   const names = new Set(broken.flatMap((requirement) => (requirement.kind === 'package' ? [requirement.name] : [])));
   const isNamed = ({ requirement, path }: SourceLine): boolean => {
-    if (path !== null && requirement.kind !== 'include' && output.includes(path)) return true;
+    if (path !== null && output.includes(path)) return true;
     if (requirement.kind !== 'package' && requirement.kind !== 'url') return false;
     if (requirement.name !== null && names.has(requirement.name)) return true;
     const url = requirement.url
@@ -94,10 +94,8 @@ function blamed({ output, sources }: UvFailure): { labels: string[]; asked: Aske
   const found = sources.flatMap(({ label, files, lines }) => {
     const named = lines.filter(isNamed);
     if (named.length === 0 && !files.some((file) => output.includes(`\`${file}\``))) return [];
-    // A line that uv cannot read is quoted; an included file that is missing is named.
-    const quoted = lines.filter(
-      ({ line, requirement }) => output.includes(line) && (requirement.kind === 'include' || output.includes("Couldn't parse")),
-    );
+    // A line that uv cannot read is quoted.
+    const quoted = lines.filter(({ line }) => output.includes(line) && output.includes("Couldn't parse"));
     return [{ label, lines: named.length > 0 ? named : quoted }];
   });
   return {

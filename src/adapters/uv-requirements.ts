@@ -1,12 +1,16 @@
 /** Requirement files on their way to uv: read with all they include, and what must be said to uv beside them. */
-import { dirname, relative, resolve as resolvePath } from 'node:path';
+import { basename, dirname, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { AgentError } from '../domain/errors.ts';
+import { INPUT_LIMITS } from '../domain/foreign.ts';
 import { hashedLine, type LockedPackage, requirementLine } from '../domain/lock.ts';
 import { pyprojectRequirements } from '../domain/pyproject.ts';
-import { isIndexOption, type LocatedRequirement, localPath, locateRequirements, requirementNames } from '../domain/requirements.ts';
-import type { Files } from '../ports.ts';
+import { type AskedLine, lineWithPlace } from '../domain/requirement-conflict.ts';
+import { type LocatedRequirement, localPath, locateRequirements, redactUrls, requirementNames } from '../domain/requirements.ts';
+import type { Files, ResolveRequest } from '../ports.ts';
 
 const DEEPEST_INCLUDE = 8;
+const MOST_FILES = 100;
 
 /** One requirement of a file or of what it includes. */
 export interface SourceLine extends LocatedRequirement {
@@ -14,8 +18,14 @@ export interface SourceLine extends LocatedRequirement {
   readonly file: string;
   /** Of a `-c` file: it narrows and asks for nothing. */
   readonly constraint: boolean;
-  /** Absolute, where the line names a file or directory, or includes one. */
+  /** Absolute, where the line names a file or directory. */
   readonly path: string | null;
+}
+
+/** A line that is not followed, and why. */
+interface RefusedLine {
+  readonly asked: Omit<AskedLine, 'pack'>;
+  readonly why: string;
 }
 
 /** A requirement file with everything it includes. */
@@ -24,43 +34,92 @@ export interface RequirementSource {
   /** The file itself first, then included ones. */
   readonly files: readonly string[];
   readonly lines: readonly SourceLine[];
-  /** Those of the files that could be read. */
-  readonly readable: ReadonlySet<string>;
 }
 
-/** Reads a requirement file and what it includes, for messages; uv reads the files itself. */
-export async function readSource(files: Files, label: string, file: string): Promise<RequirementSource> {
+/** Where the requirements of somebody stand, and the directory that they may not leave. */
+type RequirementPlace = ResolveRequest['requirements'][number];
+
+/**
+ * Reads requirement files and what they include, each within its directory. uv never reads them.
+ * @throws AgentError REQUIREMENTS_UNRESOLVED naming every file that includes or names what it must not, and the line
+ */
+export async function readSources(files: Files, places: readonly RequirementPlace[]): Promise<RequirementSource[]> {
+  const read = await Promise.all(places.map((place) => readSource(files, place)));
+  const refused = read.filter((source) => source.refused.length > 0);
+  if (refused.length > 0) {
+    const told = refused.flatMap(({ label, refused: lines }) =>
+      lines.map(({ asked, why }) => `${label}: ${redactUrls(lineWithPlace(asked))}: ${why}`),
+    );
+    throw new AgentError('REQUIREMENTS_UNRESOLVED', told.join('; '), {
+      details: {
+        explanation: told.join('\n'),
+        labels: refused.map(({ label }) => label),
+        asked: refused.flatMap(({ label, refused: lines }) =>
+          lines.map(({ asked }) => ({ ...asked, line: redactUrls(asked.line), pack: label })),
+        ),
+      },
+    });
+  }
+  return read.map(({ refused: _none, ...source }) => source);
+}
+
+async function readSource(
+  files: Files,
+  { label, file, within }: RequirementPlace,
+): Promise<RequirementSource & { readonly refused: readonly RefusedLine[] }> {
   const seen: string[] = [];
   const lines: SourceLine[] = [];
-  const readable = new Set<string>();
+  const refused: RefusedLine[] = [];
   const base = dirname(resolvePath(file));
-  const read = async (path: string, depth: number, constraint: boolean): Promise<void> => {
-    if (seen.includes(path) || depth > DEEPEST_INCLUDE) return;
+  const read = async (path: string, depth: number, constraint: boolean, by: RefusedLine['asked'] | null): Promise<void> => {
+    if (seen.includes(path)) return;
+    const refuse = (why: string): void =>
+      void refused.push({ asked: by ?? { line: '', file: relative(base, path), lineNumber: null }, why });
+    if (depth > DEEPEST_INCLUDE) return refuse(`files include each other more than ${DEEPEST_INCLUDE} deep`);
+    if (seen.length >= MOST_FILES) return refuse(`it includes more than ${MOST_FILES} files`);
     seen.push(path);
-    const text = await files.readText(path);
-    if (text === null) return;
-    readable.add(path);
+    const text = await files.readForeign(path, { within, maxBytes: INPUT_LIMITS.source }).catch((error: unknown) => {
+      if (!(error instanceof AgentError) || (error.code !== 'INPUT_REFUSED' && error.code !== 'FILE_UNREADABLE')) throw error;
+      const { why } = error.details;
+      refuse(typeof why === 'string' ? why.replaceAll(within, 'its directory') : 'it could not be read');
+      return null;
+    });
+    if (text === null) {
+      if (by !== null && refused.every(({ asked }) => asked !== by)) refuse('there is no such file');
+      return;
+    }
     const located = path.endsWith('/pyproject.toml') ? (pyprojectRequirements(text) ?? []) : locateRequirements(text);
     for (const each of located) {
-      const { requirement, line } = each;
-      const isInclude = requirement.kind === 'include' && !/^\w+:\/\//.test(requirement.file);
-      const included = isInclude ? resolvePath(dirname(path), requirement.file) : null;
+      const { requirement, line, lineNumber } = each;
+      const asked = { line, file: relative(base, path), lineNumber };
+      if (requirement.kind === 'include') {
+        if (/^\w+:\/\//.test(requirement.file)) refused.push({ asked, why: 'files of the network are not followed' });
+        else await read(resolvePath(dirname(path), requirement.file), depth + 1, constraint || requirement.constraint, asked);
+        continue;
+      }
       const local = requirement.kind === 'package' ? null : localPath(line);
       // As where people run pip: in the pack's own folder.
-      const named = included ?? (local === null ? null : resolvePath(base, local.path));
-      lines.push({ ...each, file: relative(base, path), constraint, path: named });
-      if (isInclude && included !== null) await read(included, depth + 1, constraint || requirement.constraint);
+      const named = local === null ? null : resolvePath(base, local.path);
+      if (named !== null && !(await staysWithin(files, named, within))) refused.push({ asked, why: 'it leads out of its directory' });
+      else lines.push({ ...each, file: asked.file, constraint, path: named });
     }
   };
-  await read(resolvePath(file), 0, false);
-  return { label, files: seen, lines, readable };
+  await read(resolvePath(file), 0, false, null);
+  return { label, files: seen, lines, refused };
+}
+
+/** By its name first, so that nobody learns whether something is there. What is not there uv complains about. */
+async function staysWithin(files: Files, path: string, within: string): Promise<boolean> {
+  const isBelow = (each: string, top: string): boolean => each === top || each.startsWith(`${top}/`);
+  if (!isBelow(path, resolvePath(within))) return false;
+  const [real, top] = await Promise.all([files.realPath(path), files.realPath(within)]);
+  return real === null || top === null || isBelow(real, top);
 }
 
 /**
- * Files for uv's command line: a pack's own, or one in the work directory that says the same where uv must not read it as
- * it is. Of a pyproject.toml only the dependencies count: uv would build the project when it lacks a version, and obey
- * its settings. Relative paths are the pack's, editable ones are installed as copies, and places to take packages from are
- * the configuration's alone.
+ * Files for uv's command line, in the work directory: what was read, written out, so that uv reads nothing of a pack and
+ * follows nothing in it. Of a pyproject.toml only the dependencies count. Relative paths are the pack's, editable ones are
+ * installed as copies; places to take packages from, and how to install, are the configuration's alone.
  */
 export async function filesForUv(
   files: Files,
@@ -71,31 +130,27 @@ export async function filesForUv(
   for (const [index, source] of sources.entries()) {
     const [file = ''] = source.files;
     const name = file.slice(file.lastIndexOf('/') + 1);
-    const isAsItIs = name !== 'pyproject.toml' && !source.lines.some(({ line }) => isIndexOption(line) || localPath(line) !== null);
-    if (isAsItIs) {
-      prepared.push({ ...source, fileForUv: file });
-      continue;
-    }
     // Of the same name, so that messages are told alike.
     const path = `${work}/${index}/${name === 'pyproject.toml' ? 'pyproject.txt' : name}`;
+    const constraints = source.lines.filter(({ constraint }) => constraint).flatMap(lineForUv);
+    const narrowed = constraints.length === 0 ? null : `${work}/${index}/included-constraints.txt`;
     await files.ensureDirectory(`${work}/${index}`, 0o700);
-    await files.writeText(path, source.lines.flatMap((line) => lineForUv(line, source)).join(''), 0o600);
-    prepared.push({ ...source, files: [...source.files, path], fileForUv: path });
+    if (narrowed !== null) await files.writeText(narrowed, constraints.join(''), 0o600);
+    const own = source.lines.filter(({ constraint }) => !constraint).flatMap(lineForUv);
+    // Relative to the file that names it.
+    await files.writeText(path, [...own, ...(narrowed === null ? [] : [`-c ${basename(narrowed)}\n`])].join(''), 0o600);
+    prepared.push({ ...source, files: [...source.files, path, ...(narrowed === null ? [] : [narrowed])], fileForUv: path });
   }
   return prepared;
 }
 
-/** Included files are written out, those that cannot be read stay for uv to complain about. */
-function lineForUv({ line, path, constraint, requirement }: SourceLine, source: RequirementSource): string[] {
-  // Lines of a `-c` file come in by that file.
-  if (constraint || isIndexOption(line)) return [];
-  if (requirement.kind === 'include') {
-    if (path === null) return [`${line}\n`];
-    if (requirement.constraint) return [`-c ${path}\n`];
-    return source.readable.has(path) ? [] : [`-r ${path}\n`];
-  }
+/** One line always, whatever was hidden in it. */
+function lineForUv({ line, path, requirement }: SourceLine): string[] {
+  if (requirement.kind === 'include' || (line.startsWith('-') && !/^(?:-e|--editable|--no-binary|--only-binary)(?:[\s=]|$)/.test(line)))
+    return [];
   const local = path === null ? null : localPath(line);
-  return [local === null || path === null ? `${line.replace(/\s+/g, ' ')}\n` : `${pathToFileURL(path).href}${local.rest}\n`];
+  const text = local === null || path === null ? line : `${pathToFileURL(path).href}${local.rest}`;
+  return [`${text.replace(/\s+/g, ' ')}\n`];
 }
 
 /** Lines that ask for a repository by name, and how. */

@@ -66,6 +66,18 @@ export const errorRegistry = {
   ROOT_LOCKED: kind('another agent owns this root', 'use that agent (`agent status`), or stop it first', 409, 5, true),
   DISK_FULL: kind('the disk is full or nearly so', 'free space or move the root; `df -h` shows what is full', 507, 1, true),
   FILE_UNREADABLE: kind('a file is there but cannot be read', 'check the owner and the permissions of the named path', 500, 1),
+  INPUT_REFUSED: kind(
+    'a file that ComfyUI or a node pack may have made is not a plain file, is too large, or leads elsewhere',
+    'look at what is at that path; put a plain file in its place, or remove it',
+    400,
+    1,
+  ),
+  INPUT_UNTRUSTED: kind(
+    'what is to be obeyed could have been written by the user that runs ComfyUI and node packs',
+    'read it; if it is yours, give it to root with the named command, or have it where that user cannot write',
+    409,
+    5,
+  ),
   AGENT_NOT_RUNNING: kind('no agent is running on this root', 'start it with `agent run` or `systemctl start comfy-agent`', 503, 4, true),
   LISTEN_FAILED: kind('the agent cannot listen on its address', 'choose another with --port or AGENT_PORT', 500, 1),
   PYTHON_MISSING: kind(

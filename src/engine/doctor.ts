@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { type Config, type Layout, type Secrets, SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import type { DoctorDocument } from '../domain/doctor.ts';
 import { asAgentError } from '../domain/errors.ts';
+import { INPUT_LIMITS } from '../domain/foreign.ts';
 import { redactUrl } from '../domain/git-url.ts';
 import { known, toTime } from '../domain/observed.ts';
 import type { PackSpec } from '../domain/release.ts';
@@ -18,6 +19,7 @@ import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { cardsOfLastStatus, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
+import { readTrusted } from './inputs/instructions.ts';
 import { findUnhosted } from './unhosted.ts';
 
 /** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
@@ -255,7 +257,7 @@ async function readInputs(files: Files, { config, layout, secrets }: DoctorConte
       readonly warnings?: readonly TextProblem[];
     },
   ): Promise<void> => {
-    const text = await attempt(() => files.readText(path));
+    const text = await attempt(async () => (await readTrusted(files, path, INPUT_LIMITS.instructions))?.text ?? null);
     if (!text.ok) found.push({ path, problems: [`${path}: ${text.message}`], warnings: [] });
     if (!text.ok || text.value === null) return;
     const { problems = [], warnings = [] } = parse(text.value);

@@ -7,7 +7,7 @@ import { parseLock } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
 import { alteredSince } from './installation/pack-files.ts';
 import type { Knowledge } from './knowledge.ts';
-import { readCurrent, releaseDirectory } from './releases.ts';
+import { readCurrent, readRecord, releaseDirectory } from './releases.ts';
 
 /**
  * Looks at the release in place, file by file, and changes nothing.
@@ -19,7 +19,7 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
   if (release === null) throw new AgentError('HELD', 'nothing is installed yet', { help: 'run `agent install` first' });
   const directory = releaseDirectory(layout, release.id);
   const file = `${directory}/${LOCK_NAME}`;
-  const text = await ports.files.readText(file);
+  const text = await readRecord(ports.files, layout, file);
   if (text === null)
     throw new AgentError('HELD', `release ${release.id} was built without a lock`, { help: 'run `agent reinstall`, which writes one' });
   const lock = parseLock(text, file);

@@ -1,6 +1,7 @@
 import { AgentError, asAgentError } from '../domain/errors.ts';
 import type { Moves } from '../domain/lock.ts';
 import type { InstallationSpec, Release } from '../domain/release.ts';
+import { packChanges } from '../plan/inputs/pack-changes.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
 import { withBundle } from './bundle/take.ts';
 import { type InstallerOptions, type InstallRequest, installContext, type TakenBundle } from './install-context.ts';
@@ -89,6 +90,10 @@ export class Installer {
       bundle,
       activate: (to) => this.#activate(to),
     });
+    // Before it is obeyed: what the list of packs changes, and whose it is.
+    const changes = packChanges(previous?.spec.packs ?? [], desired.installation.packs);
+    if (changes !== null)
+      context.tracker.log(`${configuration.layout.configNodes}, of ${reading.inputs.packsOwner ?? 'nobody'}: ${changes}`);
     if (request.dryRun) return this.#rehearse(context);
     journal.record({
       type: 'install.begin',

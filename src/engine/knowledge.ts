@@ -36,6 +36,8 @@ export interface LoadedConfiguration {
 /** What the operator's other files ask for, and the edits that were refused. */
 export interface Inputs {
   readonly packs: readonly PackSpec[];
+  /** Whose file asks for them; null: there is none. */
+  readonly packsOwner: string | null;
   readonly models: readonly RequiredModel[];
   /** Sections of comfy_dir_config.yaml and link targets of static-models.json. */
   readonly sections: readonly DirectorySection[];
@@ -67,6 +69,7 @@ export interface RequiredModel {
 
 export const NO_INPUTS: Inputs = {
   packs: [],
+  packsOwner: null,
   models: [],
   sections: [],
   links: [],

@@ -40,6 +40,7 @@ export function planInput(
     exits,
     driverGone: driverGoneOf(knowledge),
     failedInstallation,
+    packList: { file: configuration.layout.configNodes, owner: inputs.packsOwner, packs: inputs.packs },
     inputProblem: inputs.installationProblem,
     fileProblem: inputs.problem,
     configurationProblem: configuration.problem,

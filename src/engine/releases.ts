@@ -1,6 +1,7 @@
 import type { ReleasesDocument } from '../domain/agent.ts';
 import type { Layout } from '../domain/config.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError, isAgentError } from '../domain/errors.ts';
+import { INPUT_LIMITS } from '../domain/foreign.ts';
 import { LOCK_NAME, type Lock } from '../domain/lock.ts';
 import { Release, ReleaseFailure } from '../domain/release.ts';
 import { parseLock } from '../plan/lock.ts';
@@ -20,8 +21,15 @@ export const REJECTION_NOTE = 'rejected.json';
 
 export const releaseDirectory = (layout: Layout, id: string): string => `${layout.releases}/${id}`;
 
+/** What the agent noted in a release, where packs can write too; null when there is none, or something else stands there. */
+export const readRecord = (files: Files, layout: Layout, path: string): Promise<string | null> =>
+  files.readForeign(path, { within: layout.releases, maxBytes: INPUT_LIMITS.record }).catch((error: unknown) => {
+    if (isAgentError(error) && error.code === 'INPUT_REFUSED') return null;
+    throw error;
+  });
+
 export async function readRelease(files: Files, layout: Layout, id: string): Promise<Release | null> {
-  const text = await files.readText(`${releaseDirectory(layout, id)}/release.json`);
+  const text = await readRecord(files, layout, `${releaseDirectory(layout, id)}/release.json`);
   if (text === null) return null;
   const parsed = Release.safeParse(parseJson(text));
   // Packs can write there: what it says of itself names no other place.
@@ -31,7 +39,7 @@ export async function readRelease(files: Files, layout: Layout, id: string): Pro
 /** What a release is made of; null when it has no lock, or one that is damaged: going back matters more. */
 export async function readReleaseLock(files: Files, layout: Layout, id: string): Promise<Lock | null> {
   const path = `${releaseDirectory(layout, id)}/${LOCK_NAME}`;
-  const text = await files.readText(path);
+  const text = await readRecord(files, layout, path);
   try {
     return text === null ? null : parseLock(text, path);
   } catch {
@@ -63,7 +71,7 @@ export async function readWhole(files: Files, layout: Layout, id: string): Promi
 /** Why a release is not to be used; null: nothing is known against it. */
 export async function readFailure(files: Files, layout: Layout, id: string): Promise<ReleaseFailure | null> {
   for (const note of [REJECTION_NOTE, FAILURE_NOTE]) {
-    const text = await files.readText(`${releaseDirectory(layout, id)}/${note}`);
+    const text = await readRecord(files, layout, `${releaseDirectory(layout, id)}/${note}`);
     const parsed = text === null ? null : ReleaseFailure.safeParse(parseJson(text));
     if (parsed?.success) return parsed.data;
   }

@@ -1,10 +1,8 @@
 import type { DirectorySection } from '../plan/directory-config.ts';
 import { modelsOfGraph } from '../plan/workflow-models.ts';
 import type { Files } from '../ports.ts';
+import { readWorkflows } from './inputs/workflows.ts';
 import type { LoadedConfiguration, RequiredModel } from './knowledge.ts';
-import { parseJson } from './state-files.ts';
-
-const WORKFLOW_LIMIT_BYTES = 16 * 1024 * 1024;
 
 /** Every model file that somebody asks for: the configuration, static-models.json, the graphs in workflows/. */
 export async function requiredModels(
@@ -32,17 +30,9 @@ export async function requiredModels(
   }
   for (const target of known.links)
     add(target.startsWith(`${layout.models}/`) ? target.slice(layout.models.length + 1) : target, 'static-models.json');
-  for (const name of (await files.list(layout.workflows)).filter((each) => each.endsWith('.json')).sort()) {
-    const path = `${layout.workflows}/${name}`;
-    if (((await files.size(path)) ?? 0) > WORKFLOW_LIMIT_BYTES) {
-      warnings.push(`workflows/${name} is larger than 16 MiB and was not read`);
-      continue;
-    }
-    const graph = parseJson((await files.readText(path)) ?? '');
-    if (graph === undefined) {
-      warnings.push(`workflows/${name} is no JSON and was not read`);
-      continue;
-    }
+  const workflows = await readWorkflows(files, layout.workflows);
+  warnings.push(...workflows.warnings);
+  for (const { name, graph } of workflows.graphs) {
     for (const model of modelsOfGraph(graph)) {
       const folders = model.folders.map((folder) => `${folder}/${model.name}`);
       const elsewhere = known.sections.flatMap((section) =>

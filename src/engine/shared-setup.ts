@@ -1,14 +1,17 @@
 import type { Layout } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
 import { asAgentError } from '../domain/errors.ts';
+import { INPUT_LIMITS } from '../domain/foreign.ts';
 import { LOCK_NAME, type Lock } from '../domain/lock.ts';
 import { configNodesError, readConfigNodes } from '../plan/config-nodes.ts';
 import { type DirectorySection, directoryConfigError, readDirectoryConfig } from '../plan/directory-config.ts';
+import { packChanges } from '../plan/inputs/pack-changes.ts';
 import { parseLock } from '../plan/lock.ts';
 import { modelPathsFile } from '../plan/model-paths.ts';
 import { readStaticModels, resolveStaticModels, staticModelsError } from '../plan/static-models.ts';
 import { describeProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
+import { readTrusted } from './inputs/instructions.ts';
 import type { Journal } from './journal.ts';
 import type { InputProblem, Inputs, Knowledge } from './knowledge.ts';
 import { requiredModels } from './required-models.ts';
@@ -23,7 +26,7 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
   if (mayWrite) await orFault(faults, undefined, () => placeWitness(ports, knowledge.configuration.layout));
   if (mayWrite) await updateSharedRepository(ports, knowledge, journal, faults);
   const before = knowledge.inputs;
-  const packs = await orFault(faults, { packs: null, warnings: [] }, () => readPacks(ports.files, knowledge, faults));
+  const packs = await orFault(faults, { packs: null, owner: null, warnings: [] }, () => readPacks(ports.files, knowledge, faults));
   const packsFault = packs.packs === null ? faults.at(-1) : undefined;
   const lockFaults: Fault[] = [];
   const lock = await orFault(lockFaults, before.lock, () => readLock(ports.files, knowledge.configuration.layout));
@@ -38,6 +41,7 @@ export async function setUpShared(ports: Ports, knowledge: Knowledge, journal: J
   const [first] = faults;
   const inputs: Inputs = {
     packs: packs.packs ?? before.packs,
+    packsOwner: packs.packs === null ? before.packsOwner : packs.owner,
     models: models.models,
     sections,
     links: links.targets ?? before.links,
@@ -97,28 +101,32 @@ async function updateSharedRepository(ports: Ports, knowledge: Knowledge, journa
 /** null stands for a bad file, here and below: what it said before stays in force. No file: nothing is asked for. */
 async function readPacks(
   files: Files,
-  { configuration }: Knowledge,
+  { configuration, inputs }: Knowledge,
   faults: Fault[],
-): Promise<{ packs: Inputs['packs'] | null; warnings: readonly string[] }> {
+): Promise<{ packs: Inputs['packs'] | null; owner: string | null; warnings: readonly string[] }> {
   const { config, layout } = configuration;
-  const text = await files.readText(layout.configNodes);
-  if (text === null) {
+  const read = (text: string) => readConfigNodes(text, { path: layout.configNodes, names: config.packs.names });
+  const found = await readTrusted(files, layout.configNodes, INPUT_LIMITS.instructions, (text) => {
+    const result = read(text);
+    return result.ok ? packChanges(inputs.packs, result.packs) : 'it cannot be understood';
+  });
+  if (found === null) {
     const isNamed = config.packs.file !== null || config.packs.names !== null;
-    return { packs: [], warnings: isNamed ? [`${layout.configNodes} does not exist: no node packs are installed`] : [] };
+    return { packs: [], owner: null, warnings: isNamed ? [`${layout.configNodes} does not exist: no node packs are installed`] : [] };
   }
-  const result = readConfigNodes(text, { path: layout.configNodes, names: config.packs.names });
-  if (result.ok) return { packs: result.packs, warnings: result.warnings.map(describeProblem) };
+  const result = read(found.text);
+  if (result.ok) return { packs: result.packs, owner: found.owner, warnings: result.warnings.map(describeProblem) };
   faults.push(faultOf(configNodesError(result.problems)));
-  return { packs: null, warnings: [] };
+  return { packs: null, owner: null, warnings: [] };
 }
 
 /** The file beside the installation, or what the release in place was built by when that file is gone. */
 async function readLock(files: Files, layout: Layout): Promise<Lock | null> {
-  for (const path of [layout.lockFile, `${layout.current}/${LOCK_NAME}`]) {
-    const text = await files.readText(path);
-    if (text !== null) return parseLock(text, path);
-  }
-  return null;
+  const own = await readTrusted(files, layout.lockFile, INPUT_LIMITS.record);
+  if (own !== null) return parseLock(own.text, layout.lockFile);
+  const path = `${(await files.readLink(layout.current)) ?? layout.current}/${LOCK_NAME}`;
+  const text = await files.readForeign(path, { within: layout.releases, maxBytes: INPUT_LIMITS.record });
+  return text === null ? null : parseLock(text, path);
 }
 
 async function readDirectories(
@@ -127,9 +135,9 @@ async function readDirectories(
   faults: Fault[],
 ): Promise<{ sections: readonly DirectorySection[] | null; warnings: readonly string[] }> {
   const { layout, secrets } = configuration;
-  const text = await files.readText(layout.directoryConfig);
-  if (text === null) return { sections: [], warnings: [] };
-  const result = readDirectoryConfig(text, { path: layout.directoryConfig, environment: secrets.environment });
+  const found = await readTrusted(files, layout.directoryConfig, INPUT_LIMITS.instructions);
+  if (found === null) return { sections: [], warnings: [] };
+  const result = readDirectoryConfig(found.text, { path: layout.directoryConfig, environment: secrets.environment });
   if (result.ok) return { sections: result.sections, warnings: result.warnings.map(describeProblem) };
   faults.push(faultOf(directoryConfigError(result.problems)));
   return { sections: null, warnings: [] };
@@ -142,9 +150,9 @@ async function makeLinks(
   mayWrite: boolean,
 ): Promise<{ targets: readonly string[] | null; warnings: readonly string[] }> {
   const { layout } = configuration;
-  const text = await files.readText(layout.staticModels);
-  if (text === null) return { targets: [], warnings: [] };
-  const result = readStaticModels(text, { path: layout.staticModels });
+  const found = await readTrusted(files, layout.staticModels, INPUT_LIMITS.instructions);
+  if (found === null) return { targets: [], warnings: [] };
+  const result = readStaticModels(found.text, { path: layout.staticModels });
   if (!result.ok) {
     faults.push(faultOf(staticModelsError(result.problems)));
     return { targets: null, warnings: [] };

@@ -1,8 +1,9 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
-import type { Release } from '../domain/release.ts';
+import type { PackSpec, Release } from '../domain/release.ts';
 import type { DesiredState, InstallationIntent, Intents, ObservedState } from '../domain/state.ts';
 import { hold, type NewHold } from './hold.ts';
+import { packChanges } from './inputs/pack-changes.ts';
 
 /** The last attempt that failed, so that it is not repeated without end. */
 export interface FailedInstallation {
@@ -27,6 +28,8 @@ export interface InstallationInput {
   readonly observed: ObservedState;
   readonly intents: Intents;
   readonly failedInstallation: FailedInstallation | null;
+  /** What config_nodes.json asks for, and whose file it is. */
+  readonly packList: { readonly file: string; readonly owner: string | null; readonly packs: readonly PackSpec[] };
   /** config_nodes.json is bad: nothing is built from it, not even from what it said before. */
   readonly inputProblem: { readonly code: string; readonly message: string; readonly help: string } | null;
   readonly now: number;
@@ -79,6 +82,13 @@ function pinnedHold({ desired, observed, intents }: InstallationInput): NewHold 
   return hold('installation', 'ROLLED_BACK', `${pin.reason}; release ${pin.release} stays`, help);
 }
 
+/** Told before it is obeyed: what the list of packs changes, and whose it is. */
+function listWords({ packList: { file, owner, packs }, observed }: InstallationInput): string {
+  const release = observed.release.known ? observed.release.value : null;
+  const changes = release === null ? null : packChanges(release.spec.packs, packs);
+  return changes === null ? '' : ` (${file}${owner === null ? '' : `, of ${owner},`} ${changes})`;
+}
+
 /** At most one install action; an installation in place is never replaced without being asked. */
 export function planInstallation(input: InstallationInput): { actions: Action[]; holds: NewHold[] } {
   const { config, desired, observed, failedInstallation: failed, now } = input;
@@ -106,7 +116,7 @@ export function planInstallation(input: InstallationInput): { actions: Action[];
         hold(
           'installation',
           'INSTALLATION_DIFFERS',
-          need,
+          need + listWords(input),
           'run `agent install` to build the new release; the present one serves until then',
         ),
       ],

@@ -50,6 +50,7 @@ export interface PlanInput {
   /** null: it answers, or there is none. */
   readonly driverGone?: DriverGone | null;
   readonly failedInstallation: FailedInstallation | null;
+  readonly packList: InstallationInput['packList'];
   readonly inputProblem: InstallationInput['inputProblem'];
   /** The first fault of the operator's other files; what they said before is in force. */
   readonly fileProblem: InstallationInput['inputProblem'];

@@ -85,7 +85,7 @@ describe('wheels of locked packages', () => {
     if (unreachable !== null) return skip(unreachable);
     const [file, directory] = [join(lab.cache, 'indexed.txt'), join(lab.cache, 'indexed')];
     await writeFile(file, 'markupsafe==2.1.5\nsix==1.16.0\n');
-    const pins = await python.resolve({ ...PLAIN, python: environment, requirements: [{ label: 'indexed', file }] });
+    const pins = await python.resolve({ ...PLAIN, python: environment, requirements: [{ label: 'indexed', file, within: lab.cache }] });
     const found = await collect(directory, pins);
     expect([...found.keys()].sort()).toEqual(['markupsafe', 'six']);
     for (const pin of pins) expect(pin.hashes).toContain(`sha256:${await digestOf(join(directory, found.get(pin.name) ?? ''))}`);

@@ -74,7 +74,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       const folder = join(directory, `${label}-${files++}`);
       await mkdir(folder);
       for (const [name, content] of Object.entries({ 'requirements.txt': text, ...more })) await writeFile(join(folder, name), content);
-      return { label, file: join(folder, 'requirements.txt') };
+      return { label, file: join(folder, 'requirements.txt'), within: folder };
     };
     const resolve = (requirements: ResolveRequest['requirements'], changes: Partial<ResolveRequest> = {}) =>
       world.python.resolve({ ...PLAIN, python: environment, requirements, ...changes });
@@ -123,6 +123,19 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
         const error = await resolve([good, await pack('bad', text)]).catch((each: unknown) => each);
         expect(error).toMatchObject({ code: 'REQUIREMENTS_UNRESOLVED', details: { labels: ['bad'] } });
         expect((error as Error).message).not.toContain(directory);
+      }
+    });
+
+    it('includes that lead out of the pack blame it, together with all that do, and nothing of them is quoted', async () => {
+      await writeFile(join(directory, 'secret.env'), 'TOKEN=very-secret\n');
+      const good = await pack('good', 'six\n');
+      for (const line of ['-r ../secret.env', '-c ../secret.env', '-r/proc/self/environ', '--requirement=/etc/passwd', '-r ../none']) {
+        const error = await resolve([good, await pack('bad', `idna\n${line}\n`), await pack('sly', `-r ../secret.env\n`)]).catch(
+          (each: unknown) => each as Error & { readonly details: { readonly labels: readonly string[] } },
+        );
+        expect(error).toMatchObject({ code: 'REQUIREMENTS_UNRESOLVED', message: expect.stringContaining('leads out of its directory') });
+        expect(error).toMatchObject({ details: { labels: expect.arrayContaining([expect.stringMatching(/^(?:bad|sly)$/)]) } });
+        expect(JSON.stringify([(error as Error).message, (error as { details: unknown }).details])).not.toMatch(/very-secret|root:|PATH=/);
       }
     });
 
@@ -222,7 +235,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       const folder = await pack('project', '', {
         'pyproject.toml': '[project]\nname = "p"\ndependencies = [\n  "six==1.15.0", # old\n]\n',
       });
-      const project = { label: 'project', file: folder.file.replace('requirements.txt', 'pyproject.toml') };
+      const project = { ...folder, file: folder.file.replace('requirements.txt', 'pyproject.toml') };
       expect(await lines([project])).toEqual(['six==1.15.0']);
       await failing(resolve([project, await pack('other', '\nsix==1.16.0\n')])).toMatchObject({
         details: {
@@ -282,7 +295,7 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
     const file = join(directory, 'requirements.txt');
     await writeFile(file, `comfy-direct @ file://${direct}\ncomfy-vcs @ git+file://${repository}\n`);
     const request = { ...PLAIN, python: environment, findLinks: [wheels], constraints: ['comfy-tiny==1.0'] };
-    const pins = await python.resolve({ ...request, requirements: [{ label: 'a', file }] });
+    const pins = await python.resolve({ ...request, requirements: [{ label: 'a', file, within: directory }] });
     expect(pins).toMatchObject([
       { name: 'comfy-direct', url: `file://${direct}`, hashes: [`sha256:${await createFiles().digest(direct)}`] },
       { name: 'comfy-vcs', hashes: [] },
@@ -306,7 +319,7 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
     const python = createPythonEnvironments(lab.options());
     const environment = await python.create(join(directory, 'local-venv'), { interpreter: 'python3', version: null, needsUv: true });
     const request = { ...PLAIN, python: environment };
-    const requirements = [{ label: 'a', file: join(folder, 'requirements.txt') }];
+    const requirements = [{ label: 'a', file: join(folder, 'requirements.txt'), within: folder }];
     const pins = await python.resolve({ ...request, requirements });
     expect(pins.map(requirementLine)).toEqual([
       `comfy-beside @ file://${folder}/wheels/comfy_beside-1.0-py3-none-any.whl`,
@@ -318,7 +331,9 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
     await writeFile(join(folder, 'requirements.txt'), '\n./gone\n');
     const other = join(directory, 'other.txt');
     await writeFile(other, 'six\n');
-    await expect(python.resolve({ ...request, requirements: [{ label: 'b', file: other }, ...requirements] })).rejects.toMatchObject({
+    await expect(
+      python.resolve({ ...request, requirements: [{ label: 'b', file: other, within: directory }, ...requirements] }),
+    ).rejects.toMatchObject({
       code: 'REQUIREMENTS_UNRESOLVED',
       details: { labels: ['a'], asked: [{ pack: 'a', line: './gone', file: 'requirements.txt', lineNumber: 2 }] },
     });
@@ -338,7 +353,12 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
       hashes: [],
       addedBy: null,
     };
-    const [found] = await python.resolve({ ...PLAIN, python: environment, preferences: [gone], requirements: [{ label: 'a', file }] });
+    const [found] = await python.resolve({
+      ...PLAIN,
+      python: environment,
+      preferences: [gone],
+      requirements: [{ label: 'a', file, within: directory }],
+    });
     expect(found?.url).toMatch(/@[0-9a-f]{40}$/);
     expect(found?.url).not.toBe(gone.url);
   });
@@ -349,7 +369,7 @@ describe.skipIf(unreachable !== null)('what only the real uv does', () => {
     await writeFile(join(folder, 'pyproject.toml'), '[project]\ndependencies = [\n  "six == not a version",\n]\n');
     const python = createPythonEnvironments(lab.options());
     const environment = await python.create(join(directory, 'project-venv'), { interpreter: 'python3', version: null, needsUv: true });
-    const requirements = [{ label: 'a', file: join(folder, 'pyproject.toml') }];
+    const requirements = [{ label: 'a', file: join(folder, 'pyproject.toml'), within: folder }];
     const error = await python.resolve({ ...PLAIN, python: environment, requirements }).catch((each: unknown) => each);
     expect(error).toMatchObject({
       code: 'REQUIREMENTS_UNRESOLVED',

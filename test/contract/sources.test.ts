@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createShell } from '../../src/adapters/shell.ts';
 import { createSources } from '../../src/adapters/sources/sources.ts';
 import type { RegistryVersion } from '../../src/domain/registry.ts';
 import type { Logger, Sources } from '../../src/ports.ts';
@@ -411,6 +412,37 @@ describe('sources of strangers', () => {
       message: expect.stringMatching(/out/),
     });
     expect(await readdir(join(root, 'packs'))).toEqual(['pack']);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('with another user copies only what that one may read', async () => {
+    const from = join(root, 'mine');
+    await mkdir(join(from, 'nodes'), { recursive: true });
+    await writeFile(join(from, 'run.sh'), 'x', { mode: 0o755 });
+    await writeFile(join(from, 'nodes', 'own.txt'), 'x', { mode: 0o600 });
+    await chown(join(from, 'nodes', 'own.txt'), 65_534, 0);
+    for (const directory of [root, from, join(from, 'nodes')]) await chmod(directory, 0o755);
+    const foreign = { name: 'nobody', uid: 65_534, gids: [65_534] };
+    const copy = async (to: string) => real(root, { foreign }).directory(from, `${place}${to}`);
+    expect(await copy('-1')).toEqual(await real(root).directory(from, `${place}-2`));
+    await writeFile(join(from, 'nodes', 'closed.txt'), 'very-secret', { mode: 0o600 });
+    await expect(copy('-3')).rejects.toMatchObject({
+      code: 'SOURCE_REFUSED',
+      message: expect.stringContaining('nobody, who runs ComfyUI, may not read nodes/closed.txt'),
+    });
+    await rm(join(from, 'nodes', 'closed.txt'));
+    for (const closed of [join(from, 'nodes'), from, root]) {
+      await chmod(closed, closed === from ? 0o711 : 0o700);
+      await expect(copy('-4')).rejects.toMatchObject({ code: 'SOURCE_REFUSED', message: expect.stringContaining('may not read') });
+      await chmod(closed, 0o755);
+    }
+    expect((await readdir(join(root, 'packs'))).sort()).toEqual(['pack-1', 'pack-2']);
+  });
+
+  it('copies no pipe and does not wait for it', async () => {
+    const from = join(root, 'mine');
+    await mkdir(from);
+    await createShell({ path: '/usr/bin:/bin' }).run('mkfifo', [join(from, 'pipe')]);
+    await expect(real(root).directory(from, place)).rejects.toMatchObject({ message: expect.stringContaining('pipe is no file') });
   });
 
   it('leaves nothing when it is interrupted', async () => {

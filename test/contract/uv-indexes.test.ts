@@ -54,7 +54,12 @@ describe.skipIf(unreachable !== null)('an index that is asked', () => {
     const file = join(directory, 'requirements.txt');
     await writeFile(file, 'alpha\n');
     const resolve = async () => {
-      const found = await python.resolve({ ...PLAIN, indexUrl, python: environment, requirements: [{ label: 'a pack', file }] });
+      const found = await python.resolve({
+        ...PLAIN,
+        indexUrl,
+        python: environment,
+        requirements: [{ label: 'a pack', file, within: directory }],
+      });
       return found.map(requirementLine);
     };
 

@@ -142,7 +142,7 @@ describe('fetching uv', () => {
           ...PLAIN,
           indexUrl,
           python: environment,
-          requirements: [{ label: 'a', file: join(folder, 'requirements.txt') }],
+          requirements: [{ label: 'a', file: join(folder, 'requirements.txt'), within: folder }],
           signal: stop.signal,
         });
         await expect(work).rejects.toMatchObject({ code: 'INTERRUPTED' });
@@ -168,7 +168,7 @@ describe('fetching uv', () => {
         indexUrl: CLOSED_INDEX,
         findLinks: [wheels],
         python: environment,
-        requirements: [{ label: 'pack', file: join(folder, 'pack/requirements.txt') }],
+        requirements: [{ label: 'pack', file: join(folder, 'pack/requirements.txt'), within: folder }],
       });
       expect(pins.map(requirementLine)).toEqual(['comfy-tiny==1.0']);
     });

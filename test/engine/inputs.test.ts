@@ -14,6 +14,15 @@ afterEach(async () => {
   await machine.stop();
 });
 
+const BORDER = {
+  comfyui: { name: 'comfyui', uid: 1_001, gids: [1_001] },
+  trusted: [0, 1_000],
+  names: new Map([
+    [0, 'root'],
+    [1_001, 'comfyui'],
+  ]),
+};
+
 const lab = async (files: Readonly<Record<string, string>> = {}, options: MachineOptions = {}): Promise<void> => {
   const world = options.world ?? (await createWorld());
   for (const [path, text] of Object.entries(files)) world.files.put(path, text);
@@ -42,6 +51,38 @@ describe('config_nodes.json', () => {
     await put(NODES, configNodes('ComfyUI-Two'));
     expect(inputs()).toMatchObject({ packs: [{ name: 'ComfyUI-Two' }], problem: null });
     expect(machine.core.documents().configuration).toMatchObject({ ok: true, problem: null });
+  });
+
+  it('that the user of ComfyUI could have written is not obeyed; what it would change and whose it is are told', async () => {
+    const world = await createWorld();
+    world.files.border = BORDER;
+    await lab({ [NODES]: configNodes('ComfyUI-One') }, { world });
+    expect(inputs()).toMatchObject({ packs: [{ name: 'ComfyUI-One' }], packsOwner: 'root', problem: null });
+    world.files.own(NODES, { uid: BORDER.comfyui.uid });
+    await put(NODES, configNodes('ComfyUI-Two'));
+    expect(inputs().packs.map(({ name }) => name)).toEqual(['ComfyUI-One']);
+    expect(inputs().installationProblem).toEqual({
+      code: 'INPUT_UNTRUSTED',
+      message: `${NODES} (of comfyui) is not obeyed: ${NODES} belongs to comfyui; it would change: adds ComfyUI-Two; removes ComfyUI-One`,
+      help: `read it; if it says what you want, type: chown root '${NODES}' && chmod g-w,o-w '${NODES}'`,
+    });
+    world.files.own(NODES, { uid: 0 });
+    await machine.core.refreshInputs();
+    expect(inputs()).toMatchObject({ packs: [{ name: 'ComfyUI-Two' }], installationProblem: null });
+  });
+
+  it.each([
+    [DIRECTORIES, 'comfyui:\n  base_path: /\n'],
+    [STATIC, '[]'],
+    ['/workspace/shared/workflows/a.json', '{}'],
+  ])('%s that could be of the user of ComfyUI is not obeyed either', async (file, text) => {
+    const world = await createWorld();
+    world.files.border = BORDER;
+    world.files.own(file, { gid: 1_001, mode: 0o664 });
+    await lab({ [file]: text }, { world });
+    const told = JSON.stringify([inputs().problem, inputs().warnings]);
+    expect(told).toContain(`${file} can be written by comfyui (mode 664)`);
+    expect(told).toContain('chmod g-w,o-w');
   });
 
   it('that was never good: nothing is installed from it, and the hold says why', async () => {

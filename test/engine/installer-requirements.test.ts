@@ -30,6 +30,46 @@ const TABLE = [
   'ComfyUI-Two  numpy>=2 (requirements.txt:1)  ComfyUI-One numpy<2 (requirements.txt:2)',
 ];
 
+describe('requirements that lead elsewhere', () => {
+  it.each([
+    [
+      'a line',
+      (machine: Machine, place: string) =>
+        machine.world.files.put(`${place}/requirements.txt`, 'pillow\n-r ../../../../../../closed/agent.env\n'),
+    ],
+    [
+      'a link',
+      async (machine: Machine, place: string) => void (await machine.world.files.link('/closed/agent.env', `${place}/requirements.txt`)),
+    ],
+    ['a directory', (machine: Machine, place: string) => machine.world.files.ensureDirectory(`${place}/requirements.txt`)],
+    ['a huge file', (machine: Machine, place: string) => machine.world.files.put(`${place}/requirements.txt`, 'x', { size: 1024 ** 3 })],
+  ])('by %s: that pack is left out, the others install, and nothing of what they name is told', async (_what, plant) => {
+    await lab({ packs: { 'ComfyUI-One': 'numpy', 'ComfyUI-Evil': 'pillow' } });
+    const { files } = machine.world;
+    files.put('/closed/agent.env', 'TOKEN=very-secret');
+    let isPlanted = false;
+    files.before = async (call, path) => {
+      const [, place] = /^(.*\/custom_nodes\/ComfyUI-Evil)\/requirements\.txt$/.exec(path) ?? [];
+      if (call !== 'read' || place === undefined || isPlanted) return;
+      isPlanted = true;
+      await files.remove(path);
+      await plant(machine, place);
+    };
+    expect((await install()).state).toBe('succeeded');
+    expect(isPlanted).toBe(true);
+    expect(await pack('ComfyUI-One')).toMatchObject({ state: 'loaded' });
+    expect(await pack('ComfyUI-Evil')).toMatchObject({ state: 'failed', error: expect.stringMatching(/requirements/) as string });
+    expect(await custom('ComfyUI-Evil.disabled')).not.toBeNull();
+    const told = JSON.stringify([
+      machine.core.documents(),
+      await installLog(),
+      await current(),
+      await files.readText('/workspace/agent.lock.json'),
+    ]);
+    expect(told).not.toContain('very-secret');
+  });
+});
+
 describe('requirements that do not fit', () => {
   it('leave a pack out: the table is in the log, and its folder is not loaded', async () => {
     await lab({ packs: CLASH });

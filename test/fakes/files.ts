@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
 import { readFault, writeFault } from '../../src/adapters/file-errors.ts';
 import { AgentError } from '../../src/domain/errors.ts';
+import { type Border, distrustOf, type PathFacts, tooLarge } from '../../src/domain/foreign.ts';
 import type { Files } from '../../src/ports.ts';
 
 type Node =
@@ -18,6 +19,10 @@ export interface FakeFiles extends Files {
   /** Called before each writing call (and each read, as "read"): throw to fail it, wait to hold it. */
   before: ((call: string, path: string) => void | Promise<void>) | null;
   freeDiskBytes: number | null;
+  /** Set: ComfyUI has a user of its own. */
+  border: Border | null;
+  /** Gives what is at a path to somebody; else all belongs to root, which is 0. */
+  own(path: string, facts: { readonly uid?: number; readonly gid?: number; readonly mode?: number }): void;
   /** Paths that were written by writeText, in order. */
   readonly written: readonly string[];
 }
@@ -31,6 +36,7 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
   const locks = new Map<string, string>();
   const watchers = new Set<{ readonly paths: readonly string[]; readonly onChange: (path: string) => void }>();
   const written: string[] = [];
+  const owners = new Map<string, { readonly uid?: number; readonly gid?: number; readonly mode?: number }>();
   const changed = new Set<() => void>();
 
   /** Where a path leads; `last`: whether a link at the end is followed too. */
@@ -101,9 +107,29 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
     return node?.kind === 'file' && node.content !== '' ? node.content.replace(/\n$/, '').split('\n') : [];
   };
 
+  const refusedInput = (path: string, why: string): AgentError =>
+    new AgentError('INPUT_REFUSED', `${path} is not read: ${why}`, { details: { path, why } });
+  const contentOf = (path: string, node: Node, maxBytes: number): string => {
+    if (node.kind !== 'file') throw refusedInput(path, `it is a ${node.kind}, not a file`);
+    if (node.size > maxBytes) throw refusedInput(path, tooLarge(maxBytes));
+    return node.content;
+  };
+  const factsOf = (path: string): PathFacts => {
+    const node = nodes.get(path);
+    return {
+      path,
+      kind: node?.kind ?? 'other',
+      uid: 0,
+      gid: 0,
+      mode: node?.kind === 'link' ? 0o777 : (node?.mode ?? 0),
+      ...owners.get(path),
+    };
+  };
+
   const files: FakeFiles = {
     before: null,
     freeDiskBytes: 500 * 1024 ** 3,
+    border: null,
     written,
     put: (path, content = '', facts = {}) => {
       makeDirectory(posix.dirname(path));
@@ -132,6 +158,27 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         const node = find(path);
         if (node?.kind === 'directory') throw systemError('EISDIR', path);
         return node?.kind === 'file' ? node.content : null;
+      }),
+    own: (path, facts) => void owners.set(path, { ...owners.get(path), ...facts }),
+    readForeign: (path, { within, maxBytes }) =>
+      reading(path, async () => {
+        await begin('read', path);
+        const node = find(path);
+        if (node === undefined || find(within) === undefined) return null;
+        if (!resolve(path).startsWith(`${resolve(within)}/`)) throw refusedInput(path, `it leads out of ${within}`);
+        return contentOf(path, node, maxBytes);
+      }),
+    readInstruction: (path, { maxBytes }) =>
+      reading(path, async () => {
+        await begin('read', path);
+        const node = find(path);
+        if (node === undefined) return null;
+        const text = contentOf(path, node, maxBytes);
+        const names = resolve(path).split('/');
+        const way = names.map((_, index) => factsOf(names.slice(0, index + 1).join('/') || '/'));
+        const uid = way.at(-1)?.uid ?? 0;
+        const { border } = files;
+        return { text, owner: border?.names.get(uid) ?? `uid ${uid}`, distrust: border === null ? null : distrustOf(way, border) };
       }),
     writeText: (path, content, mode = 0o644) =>
       writing(path, async () => {

@@ -125,7 +125,9 @@ export function createFakePython({
 
     resolve: async (request) => {
       called('resolve', request.requirements.map(({ label }) => label).join(' '), request.signal);
-      const asked = (await Promise.all(request.requirements.map(({ label, file }) => readAll(readText, label, file)))).flat();
+      const asked = (
+        await Promise.all(request.requirements.map(({ label, file, within }) => readAll(readText, label, file, within)))
+      ).flat();
       const overrides = byName(request.overrides);
       const constraints = byName(request.constraints);
       const preferred = new Map(request.preferences.map((locked) => [locked.name, locked]));
@@ -255,17 +257,20 @@ const unresolved = (message: string, asked: readonly Asked[], name: string): Age
   });
 };
 
-async function readAll(readText: FakePythonOptions['readText'], label: string, file: string): Promise<Asked[]> {
-  const text = await readText(file);
-  if (text === null)
-    throw new AgentError('REQUIREMENTS_UNRESOLVED', `${label}: ${file.slice(file.lastIndexOf('/') + 1)} does not exist`, {
-      details: { explanation: file, labels: [label] },
+async function readAll(readText: FakePythonOptions['readText'], label: string, file: string, within: string): Promise<Asked[]> {
+  const refuse = (why: string): AgentError =>
+    new AgentError('REQUIREMENTS_UNRESOLVED', `${label}: ${file.slice(file.lastIndexOf('/') + 1)} ${why}`, {
+      details: { explanation: why, labels: [label] },
     });
+  if (!file.startsWith(`${within}/`)) throw refuse('leads out of its directory');
+  const text = await readText(file);
+  if (text === null) throw refuse('does not exist');
   const found: Asked[] = [];
   const located = file.endsWith('/pyproject.toml') ? (pyprojectRequirements(text) ?? []) : locateRequirements(text);
   for (const { requirement, line, lineNumber } of located) {
     if (isIndexOption(line)) continue;
-    if (requirement.kind === 'include') found.push(...(await readAll(readText, label, resolvePath(dirname(file), requirement.file))));
+    if (requirement.kind === 'include')
+      found.push(...(await readAll(readText, label, resolvePath(dirname(file), requirement.file), within)));
     else if (
       requirement.kind === 'url' ||
       (requirement.kind === 'package' && /^(?:(?:===|[=<>!~]=|[<>])\d[^,]*,?)*$/.test(requirement.specifier))

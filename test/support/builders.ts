@@ -249,6 +249,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     freedFor: new Map(),
     exits: new Map(),
     failedInstallation: null,
+    packList: { file: '/r/shared/config_nodes.json', owner: 'root', packs: [] },
     inputProblem: null,
     fileProblem: null,
     configurationProblem: null,

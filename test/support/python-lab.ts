@@ -58,7 +58,11 @@ export async function createPythonLab(): Promise<PythonLab> {
       try {
         const environment = await python.create(join(cache, 'probe'), { interpreter: 'python3', version: null, needsUv: true });
         await writeFile(join(cache, 'probe.txt'), 'six==1.16.0\n');
-        await python.resolve({ ...PLAIN, python: environment, requirements: [{ label: 'probe', file: join(cache, 'probe.txt') }] });
+        await python.resolve({
+          ...PLAIN,
+          python: environment,
+          requirements: [{ label: 'probe', file: join(cache, 'probe.txt'), within: cache }],
+        });
         return null;
       } catch (error) {
         return asAgentError(error).message;

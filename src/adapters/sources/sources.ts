@@ -5,6 +5,7 @@ import { copyFile, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError, asAgentError } from '../../domain/errors.ts';
+import type { ForeignUser } from '../../domain/foreign.ts';
 import { redactUrl } from '../../domain/git-url.ts';
 import type { GitOptions, Logger, Sources } from '../../ports.ts';
 import { BESIDE, type Building, beginTree, finishTree } from '../building.ts';
@@ -15,6 +16,8 @@ import { addedFiles, changedFiles, copyDirectory, type FileRecords, treeDigest, 
 import { unpackZip, ZIP_LIMITS, type ZipLimits } from './zip.ts';
 
 export interface SourcesOptions {
+  /** Of a directory only what this user may read is copied; null: whatever the agent may. */
+  readonly foreign?: ForeignUser | null;
   /** `<root>/cache/archives`: one file for each digest; may be deleted at any time. */
   readonly cacheDirectory: string;
   /** Proxies and certificates are taken from here. */
@@ -133,7 +136,9 @@ export function createSources(options: SourcesOptions): Sources {
       await mkdir(dirname(directory), { recursive: true });
       if (`${await realpath(dirname(directory))}/`.startsWith(`${await realpath(from)}/`))
         throw new AgentError('SOURCE_REFUSED', `the directory ${from} holds the place it would be copied to`);
-      return { sha256: treeDigest(await build(directory, call, (unfinished) => copyDirectory(from, unfinished, call.signal))) };
+      return {
+        sha256: treeDigest(await build(directory, call, (unfinished) => copyDirectory(from, unfinished, call.signal, options.foreign))),
+      };
     },
     changed: (directory) => changedFiles(options.recordsDirectory, directory),
     untracked: (directory) => addedFiles(options.recordsDirectory, directory),

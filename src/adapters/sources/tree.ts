@@ -1,10 +1,13 @@
 /** What a source other than git wrote into a pack's folder: recorded, so that changes and additions are seen later. */
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { copyFile, lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { copyFile, type FileHandle, lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError } from '../../domain/errors.ts';
+import { allows, type ForeignUser } from '../../domain/foreign.ts';
+import { O_PATH } from '../foreign/plain-file.ts';
+import { walkTo } from '../foreign/walk.ts';
 import { readPlain } from '../root-owned.ts';
 
 /** By path: `644 <sha256>`, `755 <sha256>` or `link <target>`. */
@@ -70,33 +73,65 @@ function parseRecords(text: string | null): FileRecords | null {
   }
 }
 
-/** Copies a tree that the operator named, without what tools leave behind. @throws AgentError SOURCE_REFUSED */
-export async function copyDirectory(from: string, to: string, signal: AbortSignal | undefined): Promise<FileRecords> {
+/**
+ * Copies a tree that the operator named, without what tools leave behind. Each entry is opened in the directory that is held
+ * open, so that nothing that is exchanged meanwhile leads elsewhere.
+ * @param reader only what this user may read is copied, whatever the agent may; null: the agent's own rights count
+ * @throws AgentError SOURCE_REFUSED
+ */
+export async function copyDirectory(
+  from: string,
+  to: string,
+  signal: AbortSignal | undefined,
+  reader: ForeignUser | null = null,
+): Promise<FileRecords> {
   const records: Record<string, string> = {};
-  const walk = async (below: string): Promise<void> => {
+  const requireReadable = (facts: Pick<Stats, 'uid' | 'gid' | 'mode'>, shown: string, ...bits: readonly (4 | 1)[]): void => {
+    if (reader !== null && bits.some((bit) => !allows(facts, reader, bit)))
+      throw refused(from, `${reader.name}, who runs ComfyUI, may not read ${shown}`);
+  };
+  const copy = async (entry: FileHandle, path: string): Promise<void> => {
+    await copyFile(`/proc/self/fd/${entry.fd}`, join(to, path), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    records[path] = await recordOf(join(to, path));
+  };
+  const walk = async (here: FileHandle, below: string): Promise<void> => {
     await mkdir(join(to, below), { recursive: true });
-    for (const name of (await readdir(join(from, below))).sort()) {
+    for (const name of (await readdir(`/proc/self/fd/${here.fd}`)).sort()) {
       if (LEFT_OUT.has(name)) continue;
       signal?.throwIfAborted();
       const path = below === '' ? name : `${below}/${name}`;
-      const facts = await lstat(join(from, path));
-      if (facts.isDirectory()) {
-        await walk(path);
-        continue;
+      const place = `/proc/self/fd/${here.fd}/${name}`;
+      const entry = await open(place, O_PATH | constants.O_NOFOLLOW);
+      try {
+        const facts = await entry.stat();
+        if (facts.isDirectory()) {
+          requireReadable(facts, path, 4, 1);
+          await walk(entry, path);
+          continue;
+        }
+        if (Object.keys(records).length >= MAX_FILES) throw refused(from, `it holds more than ${MAX_FILES} files`);
+        if (facts.isSymbolicLink()) {
+          const target = await readlink(place);
+          if (!isInnerLink(path, target)) throw refused(from, `the link ${path} leads out of it`);
+          await symlink(target, join(to, path));
+          records[path] = linkRecord(target);
+        } else if (facts.isFile()) {
+          requireReadable(facts, path, 4);
+          await copy(entry, path);
+        } else throw refused(from, `${path} is no file, directory or link`);
+      } finally {
+        await entry.close();
       }
-      if (Object.keys(records).length >= MAX_FILES) throw refused(from, `it holds more than ${MAX_FILES} files`);
-      if (facts.isSymbolicLink()) {
-        const target = await readlink(join(from, path));
-        if (!isInnerLink(path, target)) throw refused(from, `the link ${path} leads out of it`);
-        await symlink(target, join(to, path));
-        records[path] = linkRecord(target);
-      } else if (facts.isFile()) {
-        await copyFile(join(from, path), join(to, path), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-        records[path] = await recordOf(join(to, path));
-      } else throw refused(from, `${path} is no file, directory or link`);
     }
   };
-  await walk('');
+  const { place, way } = await walkTo(from, null);
+  try {
+    for (const entry of way) if (entry.kind === 'directory') requireReadable(entry, entry.path, 1);
+    requireReadable(await place.stat(), from, 4);
+    await walk(place, '');
+  } finally {
+    await place.close();
+  }
   return records;
 }
 

@@ -60,7 +60,7 @@ async function locatedPackages(
     await ports.files.writeText(file, `${lines.join('\n')}\n`);
     return ports.python.resolve({
       ...calls(context, python, resolution.torchBackend),
-      requirements: [{ label: 'added packages', file }],
+      requirements: [{ label: 'added packages', file, within: directory }],
       constraints: resolution.constraints,
       // What they depend on does not matter here, and is there.
       overrides: context.spec.python.overrides,

@@ -3,7 +3,8 @@ import { requirementLine } from '../../domain/lock.ts';
 import { fixedLines, overrideWords } from '../../plan/conflicts.ts';
 import { machineProblems } from '../../plan/lock.ts';
 import { chooseTorch, environmentConstraints, packConstraints } from '../../plan/python.ts';
-import { type InstallContext, packDirectory } from './context.ts';
+import type { InstallContext } from './context.ts';
+import { leaveOut } from './leave-out.ts';
 import { movable, placed } from './pack-paths.ts';
 import { calls } from './python-calls.ts';
 import { answeredBefore, questionDigest } from './question.ts';
@@ -150,17 +151,6 @@ export async function installEnvironment(context: InstallContext, python: string
   const constraintsFile = `${directory}/constraints.txt`;
   await ports.files.writeText(constraintsFile, `${resolution.constraints.join('\n')}\n`);
   return constraintsFile;
-}
-
-/** A folder that ends so is passed over by ComfyUI. */
-const LEFT_OUT = '.disabled';
-
-/** A pack without its packages may do anything but work: its tree stays for people to look at, under a name that is not loaded. */
-async function leaveOut(context: InstallContext, name: string, reason: string): Promise<void> {
-  const { files } = context.ports;
-  const directory = packDirectory(context, name);
-  if (await files.isDirectory(directory)) await files.move(directory, directory + LEFT_OUT);
-  context.tracker.pack(name, { state: 'failed', error: reason, quarantined: true });
 }
 
 /** The torch build follows the cards that instances use, not those that happen to be in the machine. */

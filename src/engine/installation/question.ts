@@ -1,4 +1,5 @@
 import { digestOf } from '../../domain/digest.ts';
+import { INPUT_LIMITS } from '../../domain/foreign.ts';
 import { machineProblems } from '../../plan/lock.ts';
 import type { InstallContext } from './context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';
@@ -18,8 +19,8 @@ export async function questionDigest(
   held: { readonly torchBackend: string | null; readonly constraints: readonly string[] },
 ): Promise<string | null> {
   const asked: unknown[] = [];
-  for (const { label, file } of files) {
-    const text = (await ports.files.readText(file)) ?? '';
+  for (const { label, file, within } of files) {
+    const text = (await ports.files.readForeign(file, { within, maxBytes: INPUT_LIMITS.source })) ?? '';
     if (!LEADS_OUT.test(text) && !file.endsWith('.toml')) {
       asked.push([label, text]);
       continue;

@@ -1,7 +1,10 @@
+import { isAgentError } from '../../domain/errors.ts';
+import { INPUT_LIMITS } from '../../domain/foreign.ts';
 import { pyprojectRequirements } from '../../domain/pyproject.ts';
 import { isIndexOption, locateRequirements, redactUrls, requirementNames } from '../../domain/requirements.ts';
 import { coreRequirements } from '../../plan/python.ts';
 import { checkoutOf, type InstallContext, packDirectory, stateOf } from './context.ts';
+import { leaveOut } from './leave-out.ts';
 
 /** Label of ComfyUI's own requirements. */
 export const CORE = 'ComfyUI';
@@ -10,46 +13,67 @@ export const CORE = 'ComfyUI';
 export interface RequirementFile {
   readonly label: string;
   readonly file: string;
+  /** What it includes and names lies in here. */
+  readonly within: string;
 }
 
 /** requirements.txt of ComfyUI and what it forgets to list. */
 export async function coreFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
   const { files } = context.ports;
-  const file = `${checkoutOf(context)}/requirements.txt`;
-  const text = (await files.readText(file)) ?? '';
+  const within = checkoutOf(context);
+  const file = `${within}/requirements.txt`;
+  const text = (await files.readForeign(file, { within, maxBytes: INPUT_LIMITS.source })) ?? '';
   const extra = coreRequirements(text, context.spec.python.extraRequirements);
-  const result: RequirementFile[] = requirementNames(text).length === 0 ? [] : [{ label: CORE, file }];
+  const result: RequirementFile[] = requirementNames(text).length === 0 ? [] : [{ label: CORE, file, within }];
   if (extra.length > 0) {
     const extraFile = `${context.directory}/extra-requirements.txt`;
     await files.writeText(extraFile, `${extra.join('\n')}\n`);
-    result.push({ label: 'python.extraRequirements', file: extraFile });
+    result.push({ label: 'python.extraRequirements', file: extraFile, within: context.directory });
   }
   return result;
 }
 
-/** requirements.txt of each pack that is to have its requirements met; else the dependencies of its pyproject.toml. */
+/**
+ * requirements.txt of each pack that is to have its requirements met; else the dependencies of its pyproject.toml. A pack that
+ * has something else in place of that file is left out.
+ */
 export async function packFiles(context: InstallContext): Promise<readonly RequirementFile[]> {
   const found: RequirementFile[] = [];
   for (const pack of context.spec.packs) {
     if (!pack.requirements || stateOf(context, pack.name) === 'failed') continue;
-    const file = `${packDirectory(context, pack.name)}/requirements.txt`;
-    const text = await context.ports.files.readText(file);
-    if (text !== null) {
-      if (/^\s*[^#\s]/m.test(text)) found.push({ label: pack.name, file });
-      for (const { line } of locateRequirements(text).filter((located) => isIndexOption(located.line)))
-        warnOnce(
-          context,
-          pack.name,
-          `${redactUrls(line)} in its requirements.txt is not followed, as it would hold for all packs; python.extraIndexUrls and python.findLinks are`,
-        );
-      continue;
+    try {
+      const file = await packFile(context, pack.name);
+      if (file !== null) found.push(file);
+    } catch (error) {
+      if (!isAgentError(error) || (error.code !== 'INPUT_REFUSED' && error.code !== 'FILE_UNREADABLE')) throw error;
+      await leaveOut(
+        context,
+        pack.name,
+        `its requirements cannot be read: ${error.message.replaceAll(`${packDirectory(context, pack.name)}/`, '')}`,
+      );
     }
-    const project = `${packDirectory(context, pack.name)}/pyproject.toml`;
-    const listed = pyprojectRequirements((await context.ports.files.readText(project)) ?? '');
-    if (listed === null) warnOnce(context, pack.name, 'config_nodes.json says it has requirements, but it has no requirements.txt');
-    else if (listed.length > 0) found.push({ label: pack.name, file: project });
   }
   return found;
+}
+
+async function packFile(context: InstallContext, name: string): Promise<RequirementFile | null> {
+  const within = packDirectory(context, name);
+  const read = (file: string) => context.ports.files.readForeign(file, { within, maxBytes: INPUT_LIMITS.source });
+  const file = `${within}/requirements.txt`;
+  const text = await read(file);
+  if (text !== null) {
+    for (const { line } of locateRequirements(text).filter((located) => isIndexOption(located.line)))
+      warnOnce(
+        context,
+        name,
+        `${redactUrls(line)} in its requirements.txt is not followed, as it would hold for all packs; python.extraIndexUrls and python.findLinks are`,
+      );
+    return /^\s*[^#\s]/m.test(text) ? { label: name, file, within } : null;
+  }
+  const project = `${within}/pyproject.toml`;
+  const listed = pyprojectRequirements((await read(project)) ?? '');
+  if (listed === null) warnOnce(context, name, 'config_nodes.json says it has requirements, but it has no requirements.txt');
+  return listed === null || listed.length === 0 ? null : { label: name, file: project, within };
 }
 
 function warnOnce(context: InstallContext, name: string, warning: string): void {

@@ -1,5 +1,6 @@
 import { SIMULATOR_REPOSITORY } from '../../domain/config.ts';
 import { AgentError, isAgentError } from '../../domain/errors.ts';
+import { INPUT_LIMITS } from '../../domain/foreign.ts';
 import type { LockedSource } from '../../domain/lock.ts';
 import type { Release, SourceSpec } from '../../domain/release.ts';
 import { supportedFlags } from '../../plan/flags.ts';
@@ -24,8 +25,8 @@ export async function fetchSource(context: InstallContext): Promise<FetchedSourc
   }
   // ComfyUI lists this folder at start and ends when it is not there.
   await files.ensureDirectory(`${checkout}/custom_nodes`);
-  const comfyuiVersion = await readVersion(context, checkout);
-  const flags = supportedFlags(await files.readText(`${checkout}/comfy/cli_args.py`), comfyuiVersion);
+  const comfyuiVersion = await readVersion(context);
+  const flags = supportedFlags(await readPython(context, 'comfy/cli_args.py'), comfyuiVersion);
   return { source, locked, comfyuiVersion, flags };
 }
 
@@ -95,11 +96,15 @@ async function checkout(
 const moved = (source: SourceSpec, ref: string | null): SourceSpec =>
   ref === null ? source : isCommit(ref) ? { ...source, commit: ref } : { ...source, branch: ref, commit: null };
 
-async function readVersion(context: InstallContext, checkout: string): Promise<string | null> {
-  const { files } = context.ports;
-  const declared = await files.readText(`${checkout}/comfyui_version.py`);
+const readPython = (context: InstallContext, name: string): Promise<string | null> => {
+  const within = checkoutOf(context);
+  return context.ports.files.readForeign(`${within}/${name}`, { within, maxBytes: INPUT_LIMITS.source });
+};
+
+async function readVersion(context: InstallContext): Promise<string | null> {
+  const declared = await readPython(context, 'comfyui_version.py');
   const fromPython = declared === null ? null : /__version__\s*=\s*["']([^"']+)["']/.exec(declared)?.[1];
   if (fromPython !== null && fromPython !== undefined) return fromPython;
-  const project = await files.readText(`${checkout}/pyproject.toml`);
+  const project = await readPython(context, 'pyproject.toml');
   return project === null ? null : (/^version\s*=\s*["']([^"']+)["']/m.exec(project)?.[1] ?? null);
 }

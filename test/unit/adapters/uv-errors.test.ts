@@ -7,7 +7,6 @@ const source = (label: string, text: string, ...included: string[]): Requirement
   label,
   files: [`/r/custom_nodes/${label}/requirements.txt`, ...included],
   lines: locateRequirements(text).map((located) => ({ ...located, file: 'requirements.txt', constraint: false, path: null })),
-  readable: new Set(),
 });
 const failure = (output: string, sources: readonly RequirementSource[], more: Partial<UvFailure> = {}): UvFailure => ({
   output,
