@@ -1,35 +1,21 @@
 import { readFile } from 'node:fs/promises';
-import { delimiter } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { GpusDocument } from '../../src/domain/agent.ts';
-import { type AgentOptions, baseEnvironment, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { driverCards } from '../support/cards.ts';
 import { eventually } from '../support/eventually.ts';
-import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../support/nvidia-smi.ts';
+import type { FakeNvidiaSmi, Switches } from '../support/nvidia-smi.ts';
 import { editConfig, healthOf, pidsOf, untilHealthy, untilHeld } from '../support/scene.ts';
 
 /** Two cards by a recorded nvidia-smi: who gets which, who sits on one, and a driver that does not answer. */
 
 const CARDS = ['GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6', 'GPU-8f1d2c3b-4a59-4768-8796-b5c4d3e2f1a0'];
 
-const fakes: FakeNvidiaSmi[] = [];
-afterEach(async () => {
-  await stopAgents();
-  for (const fake of fakes.splice(0)) await fake.remove();
-});
+afterEach(stopAgents);
 
-async function startWithCards(
-  switches: Readonly<Record<string, string | number>>,
-  { config = {}, environment = {}, ...options }: AgentOptions = {},
-): Promise<{ agent: TestAgent; smi: FakeNvidiaSmi }> {
-  const smi = await installFakeNvidiaSmi(switches);
-  fakes.push(smi);
-  const agent = await startAgent({
-    gpus: 2,
-    ...options,
-    environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}`, ...environment },
-    config: { ...config, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, ...(config['gpu'] as object | undefined) } },
-  });
-  return { agent, smi };
+async function startWithCards(switches: Switches, options: AgentOptions = {}): Promise<{ agent: TestAgent; smi: FakeNvidiaSmi }> {
+  const cards = await driverCards(2, switches);
+  return { agent: await startAgent({ ...options, cards }), smi: cards.smi };
 }
 
 async function variablesOf(pid: number | null): Promise<Record<string, string>> {

@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import type { ChildProcess } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AGENT, baseEnvironment, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
+import { endExternalPm2, startExternalPm2 } from '../support/external-pm2.ts';
 import { healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';
 
 /** Who hosts the instances, what they outlive, and what they are not told. */
@@ -12,23 +12,12 @@ import { healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } fro
 const daemons: ChildProcess[] = [];
 afterEach(async () => {
   await stopAgents();
-  for (const daemon of daemons.splice(0)) {
-    if (daemon.exitCode !== null || daemon.signalCode !== null) continue;
-    daemon.kill('SIGTERM');
-    await once(daemon, 'exit');
-  }
+  for (const daemon of daemons.splice(0)) await endExternalPm2(daemon);
 });
 
-/** As systemd's unit does. */
 async function startDaemon(root: string): Promise<ChildProcess> {
-  const home = join(root, 'state/pm2');
-  await mkdir(home, { recursive: true, mode: 0o700 });
-  const daemon = spawn(process.execPath, [AGENT, '__pm2-daemon'], {
-    env: { PATH: baseEnvironment()['PATH'], PM2_HOME: home },
-    stdio: 'ignore',
-  });
+  const daemon = await startExternalPm2(root);
   daemons.push(daemon);
-  await eventually('the PM2 daemon is there', async () => (await readFile(join(home, 'pm2.pid'), 'utf8')) === String(daemon.pid));
   return daemon;
 }
 

@@ -1,11 +1,12 @@
 import { writeFile } from 'node:fs/promises';
-import { delimiter, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { DoctorDocument } from '../../src/domain/doctor.ts';
-import { type AgentOptions, baseEnvironment, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { driverCards } from '../support/cards.ts';
 import { eventually } from '../support/eventually.ts';
 import { inventedPciBusId, mayUseKmsg, sayToKernel } from '../support/kernel-log.ts';
-import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../support/nvidia-smi.ts';
+import type { FakeNvidiaSmi, Switches } from '../support/nvidia-smi.ts';
 import { healthOf, pidsOf, untilHeld } from '../support/scene.ts';
 
 /**
@@ -13,32 +14,23 @@ import { healthOf, pidsOf, untilHeld } from '../support/scene.ts';
  * machine. Two cards; the second serves all the time.
  */
 
-const fakes: FakeNvidiaSmi[] = [];
-afterEach(async () => {
-  await stopAgents();
-  for (const fake of fakes.splice(0)) await fake.remove();
-});
+afterEach(stopAgents);
 
 /** Readings come every second here; the machine may be busy. */
 const SOON_MS = 45_000;
 
 async function startWithCards(
-  switches: Readonly<Record<string, string | number>> = {},
+  switches: Switches = {},
   options: AgentOptions = {},
 ): Promise<{ agent: TestAgent; smi: FakeNvidiaSmi; pids: readonly (number | null)[] }> {
-  const smi = await installFakeNvidiaSmi(switches);
-  fakes.push(smi);
+  const cards = await driverCards(2, switches);
   const agent = await startAgent({
-    gpus: 2,
     ...options,
-    environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}`, ...options.environment },
-    config: {
-      gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 },
-      health: { quarantine: { coolDownMs: 2_000 } },
-    },
+    cards,
+    config: { gpu: { periodMs: 1_000 }, health: { quarantine: { coolDownMs: 2_000 } } },
   });
   await agent.untilReady([0, 1]);
-  return { agent, smi, pids: await pidsOf(agent) };
+  return { agent, smi: cards.smi, pids: await pidsOf(agent) };
 }
 
 const faultsOf = async (agent: TestAgent, gpu: number): Promise<string[]> => (await agent.instance(gpu)).verdicts.map(({ fault }) => fault);
@@ -159,9 +151,8 @@ describe('what the sensors say', () => {
 
 describe('the wrong card', () => {
   it('set by a template is tried three times, not for ever; the other instance serves', async () => {
-    const smi = await installFakeNvidiaSmi();
-    fakes.push(smi);
-    const template = join(smi.directory, 'template.js');
+    const cards = await driverCards();
+    const template = join(cards.smi.directory, 'template.js');
     await writeFile(
       template,
       `import { toPm2Entry as usual } from '${resolve(import.meta.dirname, '../../ecosystem.template.js')}';
@@ -171,11 +162,7 @@ export const toPm2Entry = (launch) => {
 };
 `,
     );
-    const agent = await startAgent({
-      gpus: 2,
-      environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}` },
-      config: { pm2: { template }, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 } },
-    });
+    const agent = await startAgent({ cards, config: { pm2: { template }, gpu: { periodMs: 1_000 } } });
     await agent.untilReady([1]);
     const pids = await pidsOf(agent);
     await eventually('it is quarantined', async () => (await agent.instance(0)).status === 'quarantined', 90_000);

@@ -2,14 +2,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
 
-/** The two units under a real systemd, with two instances of the simulator. */
+/** The two units under a real systemd, with two cards of a fake driver and an instance of the simulator on each. */
 
 const why = whyNoSystemd();
 if (why !== null) console.log(`skipped: no systemd can be booted here: ${why}`);
 
 const ENVIRONMENT = `COMFYUI_REPO=simulator:
-MOCK_GPU=1
-NUM_GPUS=2
 SIM_STARTUP_MS=200
 `;
 /** Short, so that a hang is seen soon. */
@@ -30,6 +28,7 @@ const isBack = (before: number) =>
 describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
   beforeAll(async () => {
     machine = await aSystemdMachine({
+      cards: { kind: 'fake driver', count: 2 },
       files: { '/etc/comfy-agent/agent.env': ENVIRONMENT, '/etc/systemd/system/comfy-agent.service.d/test.conf': SHORT_WATCHDOG },
     });
     await machine.boot();

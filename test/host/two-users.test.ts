@@ -23,8 +23,6 @@ interface Report {
 const SPY = join(import.meta.dirname, '../fixtures/spy-pack');
 const PACK = { name: 'spy', directory: '/opt/spy', custom_script: 'python3 spy.py custom_script', env: { KEY: `\${PACK_KEY}` } };
 const ENVIRONMENT = `COMFYUI_REPO=simulator:
-MOCK_GPU=1
-NUM_GPUS=2
 SIM_STARTUP_MS=200
 AGENT_TOKEN_FILE=/etc/comfy-agent/token
 SOME_SECRET=very-secret
@@ -38,6 +36,7 @@ const must = (...command: string[]) => machine.must(...command);
 describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
   beforeAll(async () => {
     machine = await aSystemdMachine({
+      cards: { kind: 'fake driver', count: 2 },
       files: {
         '/etc/comfy-agent/agent.env': ENVIRONMENT,
         '/etc/comfy-agent/token': 'very-secret-token\n',

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import type { InstanceDocument } from '../../src/domain/instance.ts';
+import { type Cards, mockCards } from './cards.ts';
 import { eventually } from './eventually.ts';
 
 /** The built program, as users run it. */
@@ -39,7 +40,9 @@ export interface TestAgent {
 }
 
 export interface AgentOptions {
+  /** So many mock cards, where `cards` says nothing. */
   readonly gpus?: number;
+  readonly cards?: Cards;
   readonly config?: Record<string, unknown>;
   readonly environment?: Record<string, string>;
   /** Reuse a root of an earlier agent. */
@@ -54,16 +57,19 @@ export interface AgentOptions {
 
 const started = new Set<TestAgent>();
 const roots = new Set<string>();
+const used = new Set<Cards>();
 
 const STOP_LIMIT_MS = 30_000;
 
-/** For afterEach: ends every agent of the file and what a killed one left behind, and removes the roots. */
+/** For afterEach: ends every agent of the file and what a killed one left behind, and removes the roots and the cards. */
 export async function stopAgents(): Promise<void> {
   await Promise.all([...started].map(stopOrKill));
   started.clear();
   await Promise.all([...roots].map(endLeftPm2));
   await Promise.all([...roots].map((root) => rm(root, { recursive: true, force: true, maxRetries: 5 })));
   roots.clear();
+  await Promise.all([...used].map((cards) => cards.close()));
+  used.clear();
 }
 
 /** Ends what runs on one root, and removes it: for tests that have several agents at once. */
@@ -129,20 +135,21 @@ const isFree = (tcpPort: number): Promise<boolean> =>
   });
 
 export async function startAgent(options: AgentOptions = {}): Promise<TestAgent> {
-  const gpus = options.gpus ?? 2;
+  const cards = options.cards ?? mockCards(options.gpus ?? 2);
+  used.add(cards);
   const root = options.root ?? (await newRoot());
-  const firstPort = options.firstPort ?? (await freePorts(gpus));
+  const firstPort = options.firstPort ?? (await freePorts(cards.count));
   for (const [path, content] of Object.entries(options.files ?? {})) {
     await mkdir(join(root, path, '..'), { recursive: true });
     await writeFile(join(root, path), content);
   }
-  const environment = { ...baseEnvironment(), SIM_STARTUP_MS: '300', ...options.environment };
+  const environment = { ...baseEnvironment(), SIM_STARTUP_MS: '300', ...cards.environment, ...options.environment };
   await writeFile(
     join(root, 'agent.yaml'),
     stringify({
       ports: { first: firstPort },
       ...options.config,
-      gpu: { mode: 'mock', mockCount: gpus, ...(options.config?.['gpu'] as object | undefined) },
+      gpu: { ...cards.config, ...(options.config?.['gpu'] as object | undefined) },
       comfyui: { repository: 'simulator:', ...(options.config?.['comfyui'] as object | undefined) },
       api: { port: 0, ...(options.config?.['api'] as object | undefined) },
     }),

@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { type MachineCards, putInto } from './cards.ts';
 
 /** What is put into the root of a systemd-machine before its first boot. */
 
@@ -11,6 +12,8 @@ const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
 export const OPT = '/opt/comfy-agent-test';
 
 export interface MachineOptions {
+  /** Its driver; what its agent is to be told of mock cards stands in the agent's environment. */
+  readonly cards?: MachineCards;
   /** A single executable to be copied into it, which can be replaced there; else that of $AGENT_BINARY or the bundle is shown in it. */
   readonly program?: string;
   /** Contents by path, written before the first boot. */
@@ -78,7 +81,7 @@ export async function installUnits(
   at: (path: string) => string,
   write: Write,
   hasBinary: boolean,
-  { files = {}, owners = {} }: MachineOptions,
+  { cards, files = {}, owners = {} }: MachineOptions,
 ): Promise<void> {
   if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
   for (const name of [...UNITS, 'comfy-agent.path'])
@@ -109,6 +112,7 @@ export async function installUnits(
   // As `systemctl enable` does for the target that machines boot to.
   mkdirSync(at('/etc/systemd/system/agent-test.target.wants'));
   for (const unit of UNITS) symlinkSync(`../${unit}`, at(`/etc/systemd/system/agent-test.target.wants/${unit}`));
+  if (cards !== undefined) await putInto(at, cards);
   for (const [path, text] of Object.entries(files)) await write(path, text);
   for (const [path, [user, mode]] of Object.entries(owners)) {
     const id = USERS.find(({ name }) => name === user)?.id ?? 0;

@@ -4,6 +4,7 @@ import { copyFileSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { linesOf, type MachineCards } from './cards.ts';
 import { aSystemdMachine, type CommandResult, type SystemdMachine } from './systemd-machine.ts';
 import { tempRoot } from './temp-root.ts';
 
@@ -17,7 +18,8 @@ export const PENDING = '/var/lib/comfy-agent/upgrade.json';
 export interface UpgradeMachineOptions {
   /** Executables by what they call themselves, with more arguments for the bundle; the first one is installed. */
   readonly programs: Readonly<Record<string, readonly string[]>>;
-  readonly gpus?: number;
+  /** Default: two, by a fake driver. */
+  readonly cards?: MachineCards;
   /** Lines for the agent's environment. */
   readonly environment?: string;
   /** Public key for signatures, PEM: inside the first one. */
@@ -47,7 +49,7 @@ export interface UpgradeMachine {
   /** Of all instances, once they are ready. */
   pids(): Promise<readonly (number | null)[]>;
   /** Prompts to all instances while `work` runs; `asks` for those that discovery calls ready, as a worker does. */
-  underLoad<T>(work: () => Promise<T>, asks?: boolean): Promise<{ readonly result: T } & Stream>;
+  underLoad<T>(work: () => Promise<T>, asks?: boolean, limitMs?: number): Promise<{ readonly result: T } & Stream>;
   close(): Promise<void>;
 }
 
@@ -55,7 +57,7 @@ const run = promisify(execFile);
 
 export async function anUpgradeMachine({
   programs,
-  gpus = 2,
+  cards = { kind: 'fake driver', count: 2 },
   environment = 'SIM_STARTUP_MS=200',
   key,
   compiled = false,
@@ -80,12 +82,13 @@ export async function anUpgradeMachine({
   );
   const machine = await aSystemdMachine({
     program: place.at(names[0] ?? ''),
-    files: { '/etc/comfy-agent/agent.env': `COMFYUI_REPO=simulator:\nMOCK_GPU=1\nNUM_GPUS=${gpus}\n${environment}\n` },
+    cards,
+    files: { '/etc/comfy-agent/agent.env': `COMFYUI_REPO=simulator:\n${linesOf(cards)}${environment}\n` },
   });
   for (const name of names) copyFileSync(place.at(name), machine.at(`/root/${name}`));
   copyFileSync(join(REPOSITORY, 'test/support/prompt-stream.py'), machine.at('/root/prompt-stream.py'));
   await machine.boot();
-  const ports = (await machine.untilReady(gpus)).map(({ port }) => String(port));
+  const ports = (await machine.untilReady(cards.count)).map(({ port }) => String(port));
   const digest = (name: string): string => digests.get(name) ?? '';
   return {
     machine,
@@ -94,11 +97,11 @@ export async function anUpgradeMachine({
     upgradeTo: (name, ...args) => [TARGET, 'upgrade', `/root/${name}`, '--sha256', digest(name), ...args],
     inPlace: async () => (await machine.must(TARGET, '--version')).trim().replace('comfy-agent ', ''),
     serving: async () => ((await machine.get('/v1/version')).body as { agent: string }).agent,
-    pids: async () => (await machine.untilReady(gpus)).map(({ pid }) => pid),
-    underLoad: async (work, asks = false) => {
+    pids: async () => (await machine.untilReady(cards.count)).map(({ pid }) => pid),
+    underLoad: async (work, asks = false, limitMs = 150_000) => {
       await machine.write(FLAG, '');
       const command = ['python3', '/root/prompt-stream.py', ...(asks ? ['--ask', '/run/comfy-agent/instances.json'] : []), FLAG, ...ports];
-      const stream: Promise<CommandResult> = machine.run(command, { limitMs: 150_000 });
+      const stream: Promise<CommandResult> = machine.run(command, { limitMs });
       try {
         const result = await work();
         await machine.must('rm', FLAG);

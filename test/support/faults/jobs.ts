@@ -35,13 +35,23 @@ function call(url: string, body?: object): Promise<unknown> {
   });
 }
 
-/** Of a colour of its own, so that no cache answers it. With `device`, a node that uses the card is in it. */
-export async function submitJob(url: string, options: { readonly device?: boolean } = {}): Promise<Job> {
+export interface JobOptions {
+  /** A node that uses the card is in it. */
+  readonly device?: boolean;
+  /** Its picture goes to a file whose name begins so, and not to a preview. */
+  readonly saveAs?: string;
+}
+
+/** Of a colour of its own, so that no cache answers it. */
+export async function submitJob(url: string, { device = false, saveAs }: JobOptions = {}): Promise<Job> {
   const color = Math.floor(Math.random() * 0xffffff);
   const prompt = {
     '1': { class_type: 'EmptyImage', inputs: { width: 8, height: 8, batch_size: 1, color } },
-    ...(options.device === true ? { '3': { class_type: 'ImageBlur', inputs: { image: ['1', 0], blur_radius: 1, sigma: 1 } } } : {}),
-    '2': { class_type: 'PreviewImage', inputs: { images: [options.device === true ? '3' : '1', 0] } },
+    ...(device ? { '3': { class_type: 'ImageBlur', inputs: { image: ['1', 0], blur_radius: 1, sigma: 1 } } } : {}),
+    '2': {
+      class_type: saveAs === undefined ? 'PreviewImage' : 'SaveImage',
+      inputs: { images: [device ? '3' : '1', 0], ...(saveAs === undefined ? {} : { filename_prefix: saveAs }) },
+    },
   };
   const { prompt_id } = (await call(`${url}/prompt`, { prompt })) as { prompt_id: string };
   return { url, promptId: prompt_id };

@@ -1,12 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import type { ChildProcess } from 'node:child_process';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { HealthDocument } from '../../../src/domain/health.ts';
 import type { InstanceDocument } from '../../../src/domain/instance.ts';
 import type { JournalEvent } from '../../../src/domain/journal.ts';
-import { AGENT, type AgentOptions, baseEnvironment, closeRoot, newRoot, startAgent, type TestAgent } from '../agent.ts';
-import { eventually } from '../eventually.ts';
+import { type AgentOptions, closeRoot, newRoot, startAgent, type TestAgent } from '../agent.ts';
+import { endExternalPm2, startExternalPm2 } from '../external-pm2.ts';
 import type { FakeNvidiaSmi } from '../nvidia-smi.ts';
 import { healthOf, replaceFile } from '../scene.ts';
 import { type Job, submitJob } from './jobs.ts';
@@ -20,11 +19,8 @@ export interface Snapshot {
 
 export interface SceneOptions extends AgentOptions {
   readonly external?: boolean;
-  readonly smi?: FakeNvidiaSmi;
   /** Its state lies where only the agent sees it. */
   readonly hidden?: boolean;
-  /** Ends what the stage brought along. */
-  readonly close?: () => Promise<void>;
 }
 
 /** A running agent, and the means to harm what belongs to it. Rows follow each other on one scene. */
@@ -84,14 +80,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     environment: { SIM_STARTUP_MS: '100', SIM_CONTROL_FILE: join(control, '$AGENT_INSTANCE.json'), ...options.environment },
   };
   const startPm2 = async (): Promise<void> => {
-    const home = join(root, 'state/pm2');
-    await mkdir(home, { recursive: true, mode: 0o700 });
-    const daemon = spawn(process.execPath, [AGENT, '__pm2-daemon'], {
-      env: { PATH: baseEnvironment()['PATH'], PM2_HOME: home },
-      stdio: 'ignore',
-    });
-    daemons.push(daemon);
-    await eventually('the PM2 daemon is there', async () => (await readFile(join(home, 'pm2.pid'), 'utf8')) === String(daemon.pid));
+    daemons.push(await startExternalPm2(root));
   };
   if (options.external === true) await startPm2();
   let agent = await startAgent(startOptions);
@@ -101,7 +90,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     strangers = [];
     scene.jobs.length = 0;
     scene.notes.clear();
-    for (let gpu = 0; gpu < (options.gpus ?? 2); gpu++) await scene.switches(gpu, {});
+    for (let gpu = 0; gpu < (options.cards?.count ?? options.gpus ?? 2); gpu++) await scene.switches(gpu, {});
   };
   const scene: Scene = {
     get agent() {
@@ -110,8 +99,9 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     root,
     options: startOptions,
     get smi() {
-      if (options.smi === undefined) throw new Error('this stage has no cards');
-      return options.smi;
+      const smi = options.cards?.smi ?? null;
+      if (smi === null) throw new Error('this stage has no driver');
+      return smi;
     },
     struckAt: 0,
     strike: () => {
@@ -162,13 +152,9 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
     close: async () => {
       await endRow().catch(() => undefined);
       await closeRoot(root);
-      for (const daemon of daemons) {
-        if (daemon.exitCode !== null || daemon.signalCode !== null) continue;
-        daemon.kill('SIGTERM');
-        await once(daemon, 'exit');
-      }
+      for (const daemon of daemons) await endExternalPm2(daemon);
       await rm(control, { recursive: true, force: true });
-      await options.close?.();
+      await options.cards?.close();
     },
   };
   return scene;

@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
-import { baseEnvironment, newRoot } from '../agent.ts';
+import { join } from 'node:path';
+import { newRoot } from '../agent.ts';
+import { driverCards } from '../cards.ts';
 import { mayUseKmsg } from '../kernel-log.ts';
 import { memoryGroup } from '../memory-group.ts';
-import { installFakeNvidiaSmi } from '../nvidia-smi.ts';
 import { openScene, type Scene, type SceneOptions } from './scene.ts';
 
 /** Short timers: what matters to a row is the order of things, and that its figure follows from the timers. */
@@ -21,14 +21,7 @@ export const SHORT = {
 const owned: SceneOptions = { gpus: 2, config: { health: SHORT, pm2: { killTimeoutMs: 2_000 } } };
 
 async function withCards(): Promise<SceneOptions> {
-  const smi = await installFakeNvidiaSmi({});
-  return {
-    gpus: 2,
-    smi,
-    environment: { PATH: `${smi.directory}${delimiter}${baseEnvironment()['PATH']}` },
-    config: { health: SHORT, gpu: { mode: 'actual', mockCount: null, queryTimeoutMs: 1_500, periodMs: 1_000 } },
-    close: () => smi.remove(),
-  };
+  return { cards: await driverCards(), config: { health: SHORT, gpu: { periodMs: 1_000 } } };
 }
 
 const SECRETS = {

@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { DiscoveryDocument } from '../../../src/domain/discovery.ts';
+import { type CardKind, cardsOf } from '../cards.ts';
 import { eventually } from '../eventually.ts';
 import { seededRandom } from '../kill-round.ts';
 import { processesKnowing } from '../processes.ts';
@@ -15,11 +16,13 @@ import type { WitnessReport } from './witness-tally.ts';
 export interface StormOptions {
   readonly durationMs: number;
   readonly seed: number;
+  readonly cards: CardKind;
   readonly onFault?: (line: string) => void;
 }
 
 export interface StormReport {
   readonly seed: number;
+  readonly cards: CardKind;
   readonly seconds: number;
   /** How often each fault was made. */
   readonly faults: Readonly<Record<string, number>>;
@@ -45,10 +48,10 @@ const BACK_MS = 60_000;
 const LOG_BOUND_BYTES = 2 * 50 * 1024 * 1024;
 
 /** Random faults on four instances under load, and what a witness saw of it. */
-export async function runStorm({ durationMs, seed, onFault = () => undefined }: StormOptions): Promise<StormReport> {
+export async function runStorm({ durationMs, seed, cards, onFault = () => undefined }: StormOptions): Promise<StormReport> {
   const began = performance.now();
   const scene = await openScene({
-    gpus: GPUS,
+    cards: await cardsOf(cards, GPUS),
     // Timers of the defaults: the limits of the witness are the figures. What is asked of one machine in years must not quarantine it here.
     config: {
       health: { maxRestartsInWindow: 1_000, backOff: { afterExits: 1_000 }, drainTimeoutMs: 10_000, canary: { timeoutMs: 10_000 } },
@@ -76,6 +79,7 @@ export async function runStorm({ durationMs, seed, onFault = () => undefined }: 
     const leftOver = await within('the agent ends', endAndLook(scene));
     return {
       seed,
+      cards,
       seconds: Math.round((performance.now() - began) / 1_000),
       faults,
       problems,

@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { controlDriver, type MachineCards } from '../support/cards.ts';
+import { eventually } from '../support/eventually.ts';
+import { type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+import { anUpgradeMachine, type UpgradeMachine } from '../support/upgrade-machine.ts';
+
+/**
+ * The promise of the two units: whatever becomes of the agent, its instances go on. With the cards of a driver that is asked,
+ * users of their own, and prompts all the time.
+ */
+
+const why = whyNoSystemd();
+if (why !== null) console.log(`skipped: no systemd can be booted here: ${why}`);
+
+const CARDS: MachineCards = { kind: 'fake driver', count: 4 };
+const LIMIT_MS = 60_000;
+
+let lab: UpgradeMachine;
+let machine: SystemdMachine;
+
+const systemctl = (...words: readonly string[]): Promise<string> => machine.must('systemctl', ...words);
+const WAYS: Readonly<Record<string, () => Promise<unknown>>> = {
+  SIGTERM: () => systemctl('restart', 'comfy-agent'),
+  SIGKILL: async () => {
+    const before = await machine.mainPid('comfy-agent');
+    await systemctl('kill', '--kill-whom=main', '-s', 'SIGKILL', 'comfy-agent');
+    await eventually('systemd starts another', async () => ![0, before].includes(await machine.mainPid('comfy-agent')), LIMIT_MS);
+  },
+  upgrade: async () => machine.must(...lab.upgradeTo((await lab.inPlace()) === '0.1.0' ? '0.2.0' : '0.1.0')),
+  // What a machine does to the agent when it starts again, and to the agent alone: nothing of its run directory is left.
+  reboot: async () => {
+    await systemctl('stop', 'comfy-agent');
+    expect(await machine.property('comfy-agent', 'ActiveState')).toBe('inactive');
+    await systemctl('start', 'comfy-agent');
+  },
+};
+const ROUNDS = 5;
+
+/** What was done to processes of instances, by the agent's journal of all its lives. */
+const deeds = async (): Promise<readonly string[]> =>
+  (await machine.must('journalctl', '--no-pager', '-o', 'cat', '-u', 'comfy-agent'))
+    .split('\n')
+    .filter((line) => /type=(action\.(remove-process|(stop|restart|quarantine)-instance)|instance\.exit) /.test(line));
+
+describe.skipIf(why !== null)('the agent under systemd, with four cards and prompts all the time', { timeout: 300_000 }, () => {
+  beforeAll(async () => {
+    lab = await anUpgradeMachine({
+      programs: { '0.1.0': [], '0.2.0': [] },
+      cards: CARDS,
+      environment: 'SIM_STARTUP_MS=200\nSIM_JOB_HANG_SECONDS=0.5',
+    });
+    machine = lab.machine;
+  }, 200_000);
+  afterAll(() => lab?.close());
+
+  it('is restarted twenty times by SIGTERM, SIGKILL, upgrade and reboot: no instance ends and no prompt is lost', async () => {
+    const pids = await lab.pids();
+    const host = await machine.mainPid('comfy-pm2');
+    const agents = new Set<number>();
+    const { done, lost } = await lab.underLoad(
+      async () => {
+        for (let round = 0; round < ROUNDS; round++) {
+          // A driver that wakes up first answers late.
+          await controlDriver(machine.at, CARDS, round % 2 === 0 ? {} : { delay: 1 });
+          for (const way of Object.values(WAYS)) {
+            await way();
+            expect(await lab.pids()).toEqual(pids);
+            agents.add(await machine.mainPid('comfy-agent'));
+          }
+        }
+      },
+      false,
+      280_000,
+    );
+    expect(lost).toEqual([]);
+    expect(done).toBeGreaterThan(4 * ROUNDS);
+    expect(agents.size).toBe(4 * ROUNDS);
+    expect(await deeds()).toEqual([]);
+    expect(await lab.pids()).toEqual(pids);
+    expect(await machine.mainPid('comfy-pm2')).toBe(host);
+  });
+});
