@@ -103,6 +103,7 @@ export function parseGpus(output: string, fields: readonly GpuField[]): readonly
     const migMode = told(cell('mig.mode.current'))?.toLowerCase();
     gpus.push({
       index,
+      driverIndex: index,
       uuid,
       name: told(cell('name')) ?? 'NVIDIA GPU',
       memoryTotalBytes: toBytes(cell('memory.total')),

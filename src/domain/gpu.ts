@@ -52,9 +52,12 @@ export function recoveryActionOf(words: string): RecoveryAction | null {
   return text.includes('reboot') ? 'reboot' : text.includes('reset') ? 'reset' : null;
 }
 
-/** One CUDA device, identified by UUID; the index is for people. */
+/** One CUDA device, identified by UUID. */
 export const Gpu = z.object({
+  /** Its slot: the number of its instance, port and folders, which stays its own. */
   index: z.int().min(0),
+  /** The number that the driver gives it now; it changes when another card goes. null: the driver does not list it. */
+  driverIndex: z.int().min(0).nullable(),
   uuid: z.string(),
   name: z.string(),
   memoryTotalBytes: z.int().nullable(),
@@ -68,8 +71,11 @@ export const Gpu = z.object({
   utilisationPercent: z.number().nullable(),
   /** Place on the bus as the kernel log names it, "0000:3b:00". */
   pciBusId: z.string().nullable(),
-  /** `lost`: it answers nothing, or was there and is not listed any more. `reset-required`: it refuses to work until it is reset. */
-  state: z.enum(['ok', 'lost', 'reset-required']),
+  /**
+   * `lost`: it is listed and answers nothing. `reset-required`: it refuses to work until it is reset. `missing`: it has a slot,
+   * and the driver does not list it. `unread`: it has a slot, and the driver was not heard since the agent started.
+   */
+  state: z.enum(['ok', 'lost', 'reset-required', 'missing', 'unread']),
   /** P0 (fastest) to P12. */
   performanceState: z.string().nullable(),
   powerDrawWatts: z.number().nullable(),
@@ -103,11 +109,20 @@ export interface UnreachableGpu {
   readonly words: string;
 }
 
+/** A card that was never seen before while another is missing: most likely its replacement. It has no slot until that is accepted. */
+export interface WaitingGpu {
+  readonly gpu: Gpu;
+  /** The slot it would get, and the card that had it. */
+  readonly slot: number;
+  readonly formerly: string;
+}
+
 /** `present: false` means that this machine has no NVIDIA driver at all, which is a fact and not a failure. */
 export interface GpuReading {
   readonly present: boolean;
   readonly gpus: readonly Gpu[];
   readonly unreachable?: readonly UnreachableGpu[];
+  readonly waiting?: readonly WaitingGpu[];
 }
 
 /**

@@ -90,6 +90,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     config,
     wanted: desired?.wanted ?? 0,
     cardsSeen: knowledge.cards.known,
+    missing: desired?.missing ?? [],
     installation,
     models,
     instances,

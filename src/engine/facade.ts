@@ -4,8 +4,10 @@ import type { Gpu } from '../domain/gpu.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state.ts';
+import { missingWords, waitingWords } from '../plan/cards/missing.ts';
 import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
+import type { CardSlots } from './card-slots.ts';
 import type { Caretaker } from './caretaker.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
@@ -33,6 +35,7 @@ export interface FacadeParts {
   readonly discovery: DiscoveryPublisher;
   readonly instanceOperations: InstanceOperations;
   readonly caretaker: Caretaker;
+  readonly slots: CardSlots;
   readonly version: VersionDocument;
   readonly process: { readonly pid: number; readonly startedAt: number; readonly running: boolean; readonly url: () => string | null };
 }
@@ -67,6 +70,11 @@ export function createFacade(parts: FacadeParts): Agent {
     state: async () => stateOf(knowledge),
     plan: async () => ({ actions: [...reconciler.planned.actions], holds: [...knowledge.holds] }),
     gpus: async () => gpusOf(knowledge),
+    acceptGpus: async () => {
+      await parts.slots.accept();
+      await reconciler.trigger();
+      return gpusOf(knowledge);
+    },
     ports: () => portsOf(parts),
     discovery: async () => documents().discovery,
     prometheusTargets: async () => prometheusTargets(documents().discovery),
@@ -187,7 +195,7 @@ export function statusOf({
   version,
   process,
   ports,
-}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations' | 'caretaker'>): StatusDocument {
+}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations' | 'caretaker' | 'slots'>): StatusDocument {
   const { installation, health } = reconciler.documents;
   const failed = installation.packs.filter((pack) => pack.state === 'failed').length;
   const source = installation.release;
@@ -245,10 +253,11 @@ function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument
   };
 }
 
-/** Those that are gone among them, while the driver lists others. */
+/** Those that are missing or wait for a slot among them, while the driver lists others. */
 const cardsOf = ({ gpus, cards }: Knowledge): readonly Gpu[] => {
   if (!gpus.known) return [];
-  return cards.known && gpus.value.gpus.length > 0 ? cards.value.gpus : gpus.value.gpus;
+  if (!cards.known || gpus.value.gpus.length === 0) return gpus.value.gpus;
+  return [...cards.value.gpus, ...(cards.value.waiting ?? []).map(({ gpu }) => gpu)];
 };
 
 function gpusOf(knowledge: Knowledge): GpusDocument {
@@ -264,9 +273,19 @@ function gpusOf(knowledge: Knowledge): GpusDocument {
         ...gpu,
         instance: desired?.instances.find((instance) => instance.uuid === gpu.uuid)?.name ?? null,
         owner: stranger === undefined ? null : `pid ${stranger.process.pid} (${stranger.process.name})`,
+        note: noteOf(knowledge, gpu),
       };
     }),
   };
+}
+
+/** Why it has no instance, or is not as it was. */
+function noteOf({ cards, desired }: Knowledge, { uuid }: Gpu): string | null {
+  const missing = desired?.missing.find((card) => card.uuid === uuid);
+  if (missing !== undefined) return missingWords(missing);
+  const waiting = cards.known ? cards.value.waiting?.find(({ gpu }) => gpu.uuid === uuid) : undefined;
+  if (waiting !== undefined) return waitingWords(waiting);
+  return desired?.unused.find((card) => card.uuid === uuid)?.reason ?? null;
 }
 
 async function portsOf({ knowledge, ports }: FacadeParts): Promise<PortsDocument> {

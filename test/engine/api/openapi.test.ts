@@ -86,6 +86,7 @@ describe('the OpenAPI document', () => {
       'get /v1/status',
       'get /v1/version',
       'patch /v1/instances/{gpu}',
+      'post /v1/gpus/accept',
       'post /v1/operations',
     ]);
   });
@@ -121,7 +122,11 @@ describe('the OpenAPI document', () => {
 
   it('says where a token is needed', () => {
     const needing = operations().filter(({ operation }) => JSON.stringify(operation.security) === '[{"token":[]}]');
-    expect(needing.map(({ path, method }) => `${method} ${path}`).sort()).toEqual(['patch /v1/instances/{gpu}', 'post /v1/operations']);
+    expect(needing.map(({ path, method }) => `${method} ${path}`).sort()).toEqual([
+      'patch /v1/instances/{gpu}',
+      'post /v1/gpus/accept',
+      'post /v1/operations',
+    ]);
     for (const { operation } of operations()) expect('401' in operation.responses).toBe(operation.security !== undefined);
   });
 });
