@@ -103,9 +103,19 @@ export type MachineFacts = z.infer<typeof MachineFacts>;
 
 /** A card that the driver knows and cannot reach: it is in no list of cards. */
 export interface UnreachableGpu {
+  /** null where it was not asked for by it. */
+  readonly uuid: string | null;
   /** null where the driver names the card by its number only. */
   readonly pciBusId: string | null;
   /** The driver's words. */
+  readonly words: string;
+}
+
+/** What the driver's tool said beside the cards that it lists. */
+export interface GpuRemark {
+  /** The card that the words name; null: the machine. */
+  readonly uuid: string | null;
+  /** Its own words, at most 200 characters. */
   readonly words: string;
 }
 
@@ -122,8 +132,13 @@ export interface GpuReading {
   readonly present: boolean;
   readonly gpus: readonly Gpu[];
   readonly unreachable?: readonly UnreachableGpu[];
+  readonly remarks?: readonly GpuRemark[];
   readonly waiting?: readonly WaitingGpu[];
 }
+
+/** The driver's words about a card that it cannot reach; null: it says nothing of it. */
+export const unreachableWords = ({ unreachable = [] }: GpuReading, { uuid, pciBusId }: Pick<Gpu, 'uuid' | 'pciBusId'>): string | null =>
+  unreachable.find((gone) => gone.uuid === uuid || (gone.pciBusId !== null && gone.pciBusId === pciBusId))?.words ?? null;
 
 /**
  * The form in which cards are compared: domain of four digits, bus, device, in small letters and without the function.

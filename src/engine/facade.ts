@@ -1,17 +1,15 @@
-import type { Agent, ConfigDocument, GpusDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
+import type { Agent, ConfigDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
-import type { Gpu } from '../domain/gpu.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state.ts';
-import { missingWords, waitingWords } from '../plan/cards/missing.ts';
-import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
 import type { CardSlots } from './card-slots.ts';
 import type { Caretaker } from './caretaker.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
 import { examineDrift } from './drift.ts';
+import { cardsOf, gpusOf } from './gpus-document.ts';
 import { type InstallationOperations, requestBundle, requestInstallation } from './installation-operations.ts';
 import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
 import type { Journal } from './journal.ts';
@@ -251,41 +249,6 @@ function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument
     },
     holds: [...holds],
   };
-}
-
-/** Those that are missing or wait for a slot among them, while the driver lists others. */
-const cardsOf = ({ gpus, cards }: Knowledge): readonly Gpu[] => {
-  if (!gpus.known) return [];
-  if (!cards.known || gpus.value.gpus.length === 0) return gpus.value.gpus;
-  return [...cards.value.gpus, ...(cards.value.waiting ?? []).map(({ gpu }) => gpu)];
-};
-
-function gpusOf(knowledge: Knowledge): GpusDocument {
-  const { gpus, desired, observed, configuration } = knowledge;
-  if (!gpus.known) return { present: null, reason: gpus.reason, gpus: [] };
-  const foreign = foreignProcesses({ ...configuration.config.gpu, foreignMemoryMb: 0 }, gpus, observed?.ownPids ?? new Set());
-  return {
-    present: gpus.value.present,
-    reason: gpus.value.present ? null : 'this machine has no NVIDIA driver',
-    gpus: cardsOf(knowledge).map((gpu) => {
-      const stranger = foreign.find((candidate) => candidate.gpu === gpu.index);
-      return {
-        ...gpu,
-        instance: desired?.instances.find((instance) => instance.uuid === gpu.uuid)?.name ?? null,
-        owner: stranger === undefined ? null : `pid ${stranger.process.pid} (${stranger.process.name})`,
-        note: noteOf(knowledge, gpu),
-      };
-    }),
-  };
-}
-
-/** Why it has no instance, or is not as it was. */
-function noteOf({ cards, desired }: Knowledge, { uuid }: Gpu): string | null {
-  const missing = desired?.missing.find((card) => card.uuid === uuid);
-  if (missing !== undefined) return missingWords(missing);
-  const waiting = cards.known ? cards.value.waiting?.find(({ gpu }) => gpu.uuid === uuid) : undefined;
-  if (waiting !== undefined) return waitingWords(waiting);
-  return desired?.unused.find((card) => card.uuid === uuid)?.reason ?? null;
 }
 
 async function portsOf({ knowledge, ports }: FacadeParts): Promise<PortsDocument> {

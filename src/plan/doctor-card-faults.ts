@@ -1,6 +1,6 @@
 import type { CardFacts, CardProcess } from '../domain/card.ts';
 import type { Finding } from '../domain/doctor.ts';
-import type { Gpu } from '../domain/gpu.ts';
+import { type Gpu, unreachableWords } from '../domain/gpu.ts';
 import { known, unknown } from '../domain/observed.ts';
 import { cardConditions } from './card-conditions.ts';
 import { ACCEPT_HELP, missingWords } from './cards/missing.ts';
@@ -28,7 +28,6 @@ export function checkCardFaults(facts: DoctorFacts): Finding[] {
 }
 
 function ofCard({ config, xids, instanceCards, gpus, now }: DoctorFacts, index: number, card: Gpu, seen: CardFacts['gpu']): Finding[] {
-  const unreachable = gpus.ok ? (gpus.value.unreachable ?? []) : [];
   const own = instanceCards.ok ? instanceCards.value.find(({ gpu }) => gpu === index) : undefined;
   const process: CardProcess | null =
     own === undefined
@@ -54,7 +53,7 @@ function ofCard({ config, xids, instanceCards, gpus, now }: DoctorFacts, index: 
     pciBusId: card.pciBusId,
     gpu: seen,
     askedAt: now,
-    words: unreachable.find(({ pciBusId }) => pciBusId !== null && pciBusId === card.pciBusId)?.words ?? null,
+    words: gpus.ok ? unreachableWords(gpus.value, card) : null,
     xids: xids.ok ? xids.value.filter(({ pciBusId }) => pciBusId === card.pciBusId) : [],
     process: instanceCards.ok ? known(process) : unknown(instanceCards.message),
     freedAt: null,

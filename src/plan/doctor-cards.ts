@@ -1,5 +1,6 @@
 import type { Finding } from '../domain/doctor.ts';
 import { known } from '../domain/observed.ts';
+import { cardRemarks } from './cards/remarks.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, ok, warn } from './finding.ts';
 import { foreignProcesses, foreignReason } from './gpu-guard.ts';
@@ -23,10 +24,14 @@ export function checkCards({ gpus, cards: seen, config, ownPids }: DoctorFacts):
   for (const { name } of cards) names.set(name, (names.get(name) ?? 0) + 1);
   const list = [...names].map(([name, count]) => `${count} x ${name}`).join(', ');
   const { warnings } = chooseCards(config.gpu, seen);
+  const remarks = cardRemarks(known(gpus.value), seen);
   const foreign = foreignProcesses(config.gpu, known(gpus.value), ownPids.known ? ownPids.value : new Set());
   return [
     ok('gpu', `${list}, driver ${cards[0]?.driverVersion ?? 'of unknown version'}`),
     ...warnings.map((warning) => warn('gpu', warning, 'see gpu.count (NUM_GPUS) and `nvidia-smi`')),
+    ...[...remarks.machine, ...[...remarks.cards].flatMap(([uuid, lines]) => lines.map((line) => `${uuid}: ${line}`))].map((words) =>
+      warn('gpu', words, 'run `nvidia-smi` by hand; what it lists is used all the same'),
+    ),
     ...foreign.map((each) =>
       !ownPids.known
         ? cannotTell('gpu', `${foreignReason(each)}; whether it is ours cannot be told: ${ownPids.reason}`)

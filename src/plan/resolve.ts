@@ -1,6 +1,6 @@
 import type { Config } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
-import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import { type Gpu, type GpuReading, unreachableWords } from '../domain/gpu.ts';
 import type { DesiredInstance } from '../domain/instance.ts';
 import type { Lock } from '../domain/lock.ts';
 import type { Observed } from '../domain/observed.ts';
@@ -106,7 +106,7 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
     .filter(({ state }) => state === 'missing')
     .map(({ index, uuid, name, pciBusId }) => {
       const replacedBy = gpus.value.waiting?.find(({ formerly }) => formerly === uuid)?.gpu.uuid ?? null;
-      return { gpu: index, uuid, name, pciBusId, replacedBy };
+      return { gpu: index, uuid, name, pciBusId, replacedBy, words: unreachableWords(gpus.value, { uuid, pciBusId }) };
     });
   return { cards, unused, missing, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
 }

@@ -98,3 +98,26 @@ describe('a card that is replaced', () => {
     expect((await served())[3]).toBe('3 GPU-11111111-2222-3333-4444-555555555555 3');
   });
 });
+
+describe('an nvidia-smi that says more than rows, or less', () => {
+  it('a warning takes no card away and is told on the card that it names; a dead card at the start leaves the others', async () => {
+    cards = await driverCards(4);
+    const warning = 'WARNING: infoROM is corrupted at gpu 0000:AF:00.0';
+    await cards.smi.control({ warning, rc: 14 });
+    agent = await start();
+    await untilCapacity('4/4');
+    const { health } = await status();
+    expect(health.status).toBe('degraded');
+    expect(health.reasons).toEqual([`gpu 1: nvidia-smi: ${warning}`]);
+    expect(health.instances.map(({ status }) => status)).toEqual(['healthy', 'degraded', 'healthy', 'healthy']);
+    await agent.stop();
+
+    const gone = 'Unable to determine the device handle for GPU3: 0000:E3:00.0: Unknown Error';
+    await cards.smi.control({ dead: 3, gone });
+    agent = await start(agent.root);
+    await untilCapacity('3/4');
+    expect(await served()).toHaveLength(3);
+    expect(await reasons()).toContain(`slot 3: its card ${THIRD}`);
+    expect((await agent.cli('doctor')).stdout.replaceAll(/\s+/g, ' ')).toContain('Unable to determine the device handle');
+  });
+});

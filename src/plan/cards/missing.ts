@@ -12,10 +12,11 @@ export const ACCEPT_HELP = 'put the card back, or make the present cards the rig
 export const isThere = ({ state }: Gpu): boolean => state !== 'missing' && state !== 'unread';
 
 /** A card that has a slot and is not there, for people. */
-export function missingWords({ gpu, uuid, name, pciBusId, replacedBy }: MissingCard): string {
+export function missingWords({ gpu, uuid, name, pciBusId, replacedBy, words }: MissingCard): string {
   const where = pciBusId === null ? '' : ` at ${pciBusId}`;
+  const said = words === null ? '' : ` (nvidia-smi: ${words})`;
   return replacedBy === null
-    ? `slot ${gpu}: its card ${uuid} (${name}${where}) is missing; \`agent gpus accept\` forgets it`
+    ? `slot ${gpu}: its card ${uuid} (${name}${where}) is missing${said}; \`agent gpus accept\` forgets it`
     : `a card was replaced: slot ${gpu} was ${uuid}${where}, now ${replacedBy}; \`agent gpus accept\` gives it the slot`;
 }
 

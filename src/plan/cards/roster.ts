@@ -41,7 +41,12 @@ export function updateRoster(before: Observed<GpuReading>, reading: GpuReading):
   });
   return {
     listed: { ...reading, gpus: [...cards.filter((card) => found.has(card.uuid)), ...waiting.map(({ gpu }) => gpu)] },
-    cards: { present: reading.present || cards.length > 0, gpus: cards, ...(waiting.length === 0 ? {} : { waiting }) },
+    cards: {
+      present: reading.present || cards.length > 0,
+      gpus: cards,
+      ...(reading.unreachable === undefined ? {} : { unreachable: reading.unreachable }),
+      ...(waiting.length === 0 ? {} : { waiting }),
+    },
     takenOver: isOther ? all : [],
   };
 }
