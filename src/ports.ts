@@ -6,7 +6,7 @@
  */
 
 import type { Instruction } from './domain/foreign.ts';
-import type { GpuReading, MachineFacts } from './domain/gpu.ts';
+import type { Gpu, GpuReading, MachineFacts } from './domain/gpu.ts';
 import type { HostAction, HostFacts, HostQuestion } from './domain/host.ts';
 import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
 import type { KernelMessage } from './domain/kernel-message.ts';
@@ -144,8 +144,11 @@ export interface Kernel {
 }
 
 export interface Hardware {
-  /** One nvidia-smi reading, within the time limit. @throws AgentError GPU_QUERY_FAILED */
-  gpus(): Promise<GpuReading>;
+  /**
+   * One nvidia-smi reading, within the time limit. Where the driver ends at a card that it cannot reach, those of `before`
+   * (as seen earlier, by whomever) are asked for one by one. @throws AgentError GPU_QUERY_FAILED
+   */
+  gpus(before?: readonly Pick<Gpu, 'uuid' | 'pciBusId'>[]): Promise<GpuReading>;
   /** Facts that programs must be asked for: up to seconds. */
   machine(root: string): Promise<MachineFacts>;
   /** Known without asking anybody. */

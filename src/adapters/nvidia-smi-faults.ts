@@ -6,7 +6,7 @@ import { linesOf } from './nvidia-smi.ts';
 export const saysNoDevices = (output: string): boolean => /No devices were found/.test(output);
 
 /** Why nvidia-smi failed, and what to do. The words are those of nvidia-smi; exit codes differ between its versions. */
-const faults: readonly { readonly pattern: RegExp; readonly reason: string; readonly help: string }[] = [
+const faults: readonly { readonly pattern: RegExp; readonly reason: string; readonly help: string; readonly ofCard?: true }[] = [
   {
     pattern: /couldn't communicate with the NVIDIA driver/,
     reason: 'nvidia-smi cannot reach the NVIDIA driver',
@@ -24,6 +24,7 @@ const faults: readonly { readonly pattern: RegExp; readonly reason: string; read
   },
   {
     pattern: /GPU is lost|Unable to determine the device handle|fallen off the bus/i,
+    ofCard: true,
     reason: 'a GPU does not answer any more',
     help: 'see `dmesg | grep -i xid`; the machine must be rebooted, or the card looked at',
   },
@@ -33,6 +34,9 @@ const faults: readonly { readonly pattern: RegExp; readonly reason: string; read
     help: 'install the driver libraries that belong to the running driver',
   },
 ];
+
+/** The driver as a whole fails: no card would say anything else. */
+export const isOfMachine = (output: string): boolean => faults.some(({ pattern, ofCard }) => ofCard !== true && pattern.test(output));
 
 export interface Fault {
   readonly reason: string;

@@ -1,4 +1,4 @@
-import { type Gpu, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/gpu.ts';
+import { type Gpu, type GpuRemark, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/gpu.ts';
 import { toBoolean, toBytes, toCount, told, toNumber, toState, toThrottle, toWatts } from './nvidia-smi-cells.ts';
 
 /**
@@ -86,23 +86,35 @@ const UNREACHABLE = /^Unable to determine the device handle for GPU\s*(?:\d+:\s+
 export function parseUnreachable(output: string): readonly UnreachableGpu[] {
   return linesOf(output).flatMap((line) => {
     const found = UNREACHABLE.exec(line.trim());
-    return found === null ? [] : [{ pciBusId: normalPciBusId(found[1] ?? ''), words: line.trim().slice(0, 200) }];
+    return found === null ? [] : [{ uuid: null, pciBusId: normalPciBusId(found[1] ?? ''), words: line.trim().slice(0, 200) }];
   });
 }
 
-/** Cards by the answer to `gpuQuery(fields)`; null when a line is not what was asked for. */
-export function parseGpus(output: string, fields: readonly GpuField[]): readonly GpuFacts[] | null {
+export const isUnreachable = (line: string): boolean => UNREACHABLE.test(line.trim());
+
+export interface ParsedGpus {
+  readonly gpus: readonly GpuFacts[];
+  /** Lines that are not what was asked for. */
+  readonly rest: readonly string[];
+}
+
+/** Cards by the answer to `gpuQuery(fields)`: warnings stand among its rows. */
+export function parseGpus(output: string, fields: readonly GpuField[]): ParsedGpus {
   const gpus: GpuFacts[] = [];
+  const rest: string[] = [];
   for (const line of linesOf(output)) {
-    if (UNREACHABLE.test(line.trim())) continue;
     const cells = cellsOf(line, fields.length);
     const cell = (field: GpuField): string | undefined => cells[fields.indexOf(field)];
     const index = toNumber(cell('index'));
     const uuid = told(cell('uuid'));
-    if (index === null || !Number.isInteger(index) || uuid === null || !/^(GPU|MIG)-/.test(uuid)) return null;
+    if (index === null || !Number.isInteger(index) || uuid === null || !/^(GPU|MIG)-/.test(uuid)) {
+      rest.push(line);
+      continue;
+    }
     const migMode = told(cell('mig.mode.current'))?.toLowerCase();
     gpus.push({
       index,
+      driverIndex: index,
       uuid,
       name: told(cell('name')) ?? 'NVIDIA GPU',
       memoryTotalBytes: toBytes(cell('memory.total')),
@@ -128,7 +140,26 @@ export function parseGpus(output: string, fields: readonly GpuField[]): readonly
       recoveryAction: recoveryActionOf(told(cell('gpu_recovery_action')) ?? ''),
     });
   }
-  return gpus.sort((a, b) => a.index - b.index);
+  return { gpus: gpus.sort((a, b) => a.index - b.index), rest };
+}
+
+/** Lines of the end of both streams that are not of stdout. */
+export const otherLines = (tail: string, stdout: string): readonly string[] => linesOf(tail).filter((line) => !stdout.includes(line));
+
+/** A line that is no row, with the card that it names: by UUID, by its place on the bus, or by its number. */
+export function remarkOf(line: string, gpus: readonly GpuFacts[]): GpuRemark {
+  const words = line.trim().slice(0, 200);
+  const uuid = /\bGPU-[0-9a-f]{8}-[0-9a-f-]{20,60}/i.exec(words)?.[0];
+  const place = /\b(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]\b/i.exec(words)?.[0];
+  const number = /\bGPU ?(\d{1,3})\b/i.exec(words)?.[1];
+  const named = gpus.find((gpu) =>
+    uuid !== undefined
+      ? gpu.uuid === uuid
+      : place !== undefined
+        ? gpu.pciBusId !== null && gpu.pciBusId === normalPciBusId(place)
+        : number !== undefined && gpu.index === Number(number),
+  );
+  return { uuid: named?.uuid ?? uuid ?? null, words };
 }
 
 export interface ComputeProcess {

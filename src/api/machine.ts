@@ -57,6 +57,23 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
     },
     () => agent.gpus(),
   );
+  app.post(
+    '/v1/gpus/accept',
+    {
+      config: { access: 'change' },
+      schema: {
+        ...about(
+          TAG,
+          'acceptGpus',
+          'Make the present cards the right ones',
+          'Missing cards are forgotten and their slots free; a card that replaces one gets its slot, with port and folders',
+        ),
+        ...secured.change,
+        response: { 200: GpusDocument, 409: ErrorDocument, 503: ErrorDocument, ...refusals.change },
+      },
+    },
+    () => agent.acceptGpus(),
+  );
   app.get(
     '/v1/ports',
     { config: read, schema: { ...says('getPorts', 'Port leases and holders'), response: { 200: PortsDocument, ...refusals.read } } },

@@ -24,6 +24,7 @@ export function createRemoteAgent(peer: Peer): Agent {
     state: () => get('/v1/state'),
     plan: () => get('/v1/plan'),
     gpus: () => get('/v1/gpus'),
+    acceptGpus: () => change('POST', '/v1/gpus/accept', {}),
     ports: () => get('/v1/ports'),
     discovery: () => get('/v1/discovery'),
     prometheusTargets: () => get('/v1/discovery/prometheus'),

@@ -78,7 +78,14 @@ export type StatusDocument = z.infer<typeof StatusDocument>;
 export const GpusDocument = z.object({
   present: z.boolean().nullable(),
   reason: z.string().nullable(),
-  gpus: z.array(Gpu.extend({ instance: z.string().nullable(), owner: z.string().nullable() })),
+  gpus: z.array(
+    Gpu.extend({
+      instance: z.string().nullable(),
+      owner: z.string().nullable(),
+      /** Why it has no instance, or where it went; null: nothing is to be said. */
+      note: z.string().nullable(),
+    }),
+  ),
 });
 export type GpusDocument = z.infer<typeof GpusDocument>;
 
@@ -136,6 +143,8 @@ export interface Agent {
   state(): Promise<StateDocument>;
   plan(): Promise<PlanDocument>;
   gpus(): Promise<GpusDocument>;
+  /** Forgets missing cards, gives replacements their slots. @throws AgentError HELD where there is nothing to accept or no card is seen */
+  acceptGpus(): Promise<GpusDocument>;
   ports(): Promise<PortsDocument>;
   discovery(): Promise<DiscoveryDocument>;
   prometheusTargets(): Promise<PrometheusTargets>;

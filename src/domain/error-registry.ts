@@ -227,6 +227,13 @@ export const errorRegistry = {
     true,
   ),
   GPU_QUERY_FAILED: kind('the GPUs could not be read', 'run nvidia-smi by hand; check the driver', 503, 1, true),
+  GPU_MISSING: kind(
+    'a card that has a slot is not there',
+    'look at `dmesg | grep -i -e nvrm -e xid`, put the card back, or make the present cards the right ones with `agent gpus accept`',
+    503,
+    5,
+    true,
+  ),
   KERNEL_LOG_UNREADABLE: kind(
     'the kernel log cannot be read',
     'let the agent read /dev/kmsg (CAP_SYSLOG), or put its user into group systemd-journal; faults of cards (Xid) are not seen meanwhile',

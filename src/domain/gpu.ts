@@ -52,9 +52,12 @@ export function recoveryActionOf(words: string): RecoveryAction | null {
   return text.includes('reboot') ? 'reboot' : text.includes('reset') ? 'reset' : null;
 }
 
-/** One CUDA device, identified by UUID; the index is for people. */
+/** One CUDA device, identified by UUID. */
 export const Gpu = z.object({
+  /** Its slot: the number of its instance, port and folders, which stays its own. */
   index: z.int().min(0),
+  /** The number that the driver gives it now; it changes when another card goes. null: the driver does not list it. */
+  driverIndex: z.int().min(0).nullable(),
   uuid: z.string(),
   name: z.string(),
   memoryTotalBytes: z.int().nullable(),
@@ -68,8 +71,11 @@ export const Gpu = z.object({
   utilisationPercent: z.number().nullable(),
   /** Place on the bus as the kernel log names it, "0000:3b:00". */
   pciBusId: z.string().nullable(),
-  /** `lost`: it answers nothing, or was there and is not listed any more. `reset-required`: it refuses to work until it is reset. */
-  state: z.enum(['ok', 'lost', 'reset-required']),
+  /**
+   * `lost`: it is listed and answers nothing. `reset-required`: it refuses to work until it is reset. `missing`: it has a slot,
+   * and the driver does not list it. `unread`: it has a slot, and the driver was not heard since the agent started.
+   */
+  state: z.enum(['ok', 'lost', 'reset-required', 'missing', 'unread']),
   /** P0 (fastest) to P12. */
   performanceState: z.string().nullable(),
   powerDrawWatts: z.number().nullable(),
@@ -97,10 +103,28 @@ export type MachineFacts = z.infer<typeof MachineFacts>;
 
 /** A card that the driver knows and cannot reach: it is in no list of cards. */
 export interface UnreachableGpu {
+  /** null where it was not asked for by it. */
+  readonly uuid: string | null;
   /** null where the driver names the card by its number only. */
   readonly pciBusId: string | null;
   /** The driver's words. */
   readonly words: string;
+}
+
+/** What the driver's tool said beside the cards that it lists. */
+export interface GpuRemark {
+  /** The card that the words name; null: the machine. */
+  readonly uuid: string | null;
+  /** Its own words, at most 200 characters. */
+  readonly words: string;
+}
+
+/** A card that was never seen before while another is missing: most likely its replacement. It has no slot until that is accepted. */
+export interface WaitingGpu {
+  readonly gpu: Gpu;
+  /** The slot it would get, and the card that had it. */
+  readonly slot: number;
+  readonly formerly: string;
 }
 
 /** `present: false` means that this machine has no NVIDIA driver at all, which is a fact and not a failure. */
@@ -108,7 +132,13 @@ export interface GpuReading {
   readonly present: boolean;
   readonly gpus: readonly Gpu[];
   readonly unreachable?: readonly UnreachableGpu[];
+  readonly remarks?: readonly GpuRemark[];
+  readonly waiting?: readonly WaitingGpu[];
 }
+
+/** The driver's words about a card that it cannot reach; null: it says nothing of it. */
+export const unreachableWords = ({ unreachable = [] }: GpuReading, { uuid, pciBusId }: Pick<Gpu, 'uuid' | 'pciBusId'>): string | null =>
+  unreachable.find((gone) => gone.uuid === uuid || (gone.pciBusId !== null && gone.pciBusId === pciBusId))?.words ?? null;
 
 /**
  * The form in which cards are compared: domain of four digits, bus, device, in small letters and without the function.

@@ -83,6 +83,18 @@ export const DesiredState = z.object({
   instances: z.array(DesiredInstance),
   /** Cards that are there and get no instance, with the wish that says so: the only ones whose process may go for that. */
   unused: z.array(z.object({ gpu: z.int(), uuid: z.string(), reason: z.string() })),
+  /** Cards that have an instance and are not there, and what came in their place. */
+  missing: z.array(
+    z.object({
+      gpu: z.int(),
+      uuid: z.string(),
+      name: z.string(),
+      pciBusId: z.string().nullable(),
+      replacedBy: z.string().nullable(),
+      /** The driver's words where it cannot reach the card; null: it says nothing of it. */
+      words: z.string().nullable(),
+    }),
+  ),
   /** How many were asked for, when fewer cards were found. */
   wanted: z.int(),
   warnings: z.array(z.string()),

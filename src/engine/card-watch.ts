@@ -1,6 +1,6 @@
 import type { CardFacts, CardProcess } from '../domain/card.ts';
 import { asAgentError } from '../domain/errors.ts';
-import type { GpuReading } from '../domain/gpu.ts';
+import { type GpuReading, unreachableWords } from '../domain/gpu.ts';
 import { type DesiredInstance, type Incarnation, incarnationKey } from '../domain/instance.ts';
 import type { KernelMessage } from '../domain/kernel-message.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
@@ -96,13 +96,12 @@ export class CardWatch {
     const uuid = instance.uuid ?? '';
     const card = cards.known ? cards.value.gpus.find((candidate) => candidate.uuid === uuid) : undefined;
     const pciBusId = card?.pciBusId ?? before?.pciBusId ?? null;
-    const unreachable = gpus.known ? (gpus.value.unreachable ?? []) : [];
     const base: Omit<CardFacts, 'since'> = {
       uuid,
       pciBusId,
       gpu: listedCard(gpus, uuid),
       askedAt: gpusAskedAt,
-      words: unreachable.find((gone) => gone.pciBusId !== null && gone.pciBusId === pciBusId)?.words ?? null,
+      words: gpus.known ? unreachableWords(gpus.value, { uuid, pciBusId }) : null,
       xids: [],
       process: await this.#processOf(instance),
       freedAt: freedAt.get(instance.gpu) ?? null,

@@ -3,6 +3,7 @@ import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import { INHERITED_NAMES } from '../plan/launch.ts';
 import type { Logger, Ports } from '../ports.ts';
 import { Broadcast } from './broadcast.ts';
+import { CardSlots } from './card-slots.ts';
 import { Caretaker } from './caretaker.ts';
 import { noteClockJump } from './clock-shift.ts';
 import { watchClock } from './clock-watch.ts';
@@ -77,7 +78,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       data: { path },
     }),
   );
-  const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
+  const knowledge = emptyKnowledge(configuration, {
+    intents: await state.intents(),
+    leases: await state.leases(),
+    roster: await state.roster(),
+  });
   if (options.isDaemon) {
     recallExits(journal, knowledge, ports.clock.now());
     recallProofs(journal, knowledge);
@@ -90,7 +95,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const resources = new ResourceSurvey(ports, knowledge, () => void reconciler.trigger());
   const caretaker = new Caretaker({ ports, knowledge, journal, operations });
-  const surveys = new Surveys(ports, knowledge, () => void reconciler.trigger());
+  const slots = new CardSlots({ knowledge, state, journal, keeps: options.isDaemon });
+  const surveys = new Surveys(ports, knowledge, slots, () => void reconciler.trigger());
   const inherited = () => inheritedEnvironment(knowledge.configuration);
   // One after the other: an edit and an installation may ask for it at the same time.
   let refreshing: Promise<void> = Promise.resolve();
@@ -188,6 +194,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     discovery,
     instanceOperations,
     caretaker,
+    slots,
     version: options.version,
     process,
   });

@@ -1,20 +1,16 @@
-import { z } from 'zod';
 import type { Layout } from '../domain/config.ts';
-import { Gpu } from '../domain/gpu.ts';
+import { Roster, type RosterCard } from '../domain/roster.ts';
 import { parseXid, XID_WORDS, type XidEvent } from '../domain/xid.ts';
 import type { InstanceCard } from '../plan/doctor.ts';
 import type { Ports } from '../ports.ts';
-import { lastStatusFile } from './last-status.ts';
+import { rosterFileOf } from './state-files.ts';
 
 /** What the doctor asks about cards beside their reading. */
 
-const LastCards = z.object({ gpus: z.array(Gpu).nullable() });
-
-/** Cards that the last agent on this root saw; none when there was none, or when it was of another version. */
-export async function cardsOfLastStatus(files: Ports['files'], layout: Layout): Promise<readonly Gpu[]> {
+/** Cards that an agent on this root gave a slot, as it left them; none when there was none. */
+export async function cardsOfRosterFile(files: Ports['files'], layout: Layout): Promise<readonly RosterCard[]> {
   try {
-    const text = await files.readText(lastStatusFile(layout));
-    return text === null ? [] : (LastCards.parse(JSON.parse(text)).gpus ?? []);
+    return Roster.parse(JSON.parse((await files.readText(rosterFileOf(layout))) ?? '{"schema":1,"cards":[]}')).cards;
   } catch {
     return [];
   }

@@ -5,9 +5,11 @@ import type { DoctorDocument } from '../domain/doctor.ts';
 import { asAgentError } from '../domain/errors.ts';
 import { INPUT_LIMITS } from '../domain/foreign.ts';
 import { redactUrl } from '../domain/git-url.ts';
-import { known, toTime } from '../domain/observed.ts';
+import { known, NOT_LOOKED_YET, toTime, unknown } from '../domain/observed.ts';
 import type { PackSpec } from '../domain/release.ts';
+import type { RosterCard } from '../domain/roster.ts';
 import { checkSshKey } from '../domain/ssh-key.ts';
+import { cardsOfRoster, updateRoster } from '../plan/cards/roster.ts';
 import { readConfigNodes } from '../plan/config-nodes.ts';
 import { readDirectoryConfig } from '../plan/directory-config.ts';
 import { type Attempt, type DoctorFacts, summarize } from '../plan/doctor.ts';
@@ -18,7 +20,7 @@ import { readStaticModels } from '../plan/static-models.ts';
 import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
 import { ask } from './ask.ts';
-import { cardsOfLastStatus, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
+import { cardsOfRosterFile, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
 import { readTrusted } from './inputs/instructions.ts';
 import { findUnhosted } from './unhosted.ts';
 
@@ -60,10 +62,12 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
   const { files, shell, python, git, hardware, processes, clock } = ports;
   const { config, layout } = context;
   const inputs = await readInputs(files, context);
-  const gpus =
+  const roster = await cardsOfRosterFile(files, layout);
+  const { gpus, cards } = await cardFacts(roster, () =>
     config.gpu.mode === 'actual' && config.comfyui.enabled
-      ? await attempt(() => hardware.gpus())
-      : { ok: true as const, value: { present: false, gpus: [] } };
+      ? attempt(() => hardware.gpus(roster))
+      : Promise.resolve({ ok: true as const, value: { present: false, gpus: [] } }),
+  );
   const [ownPids, unhosted] = await Promise.all([instancePids(ports), unhostedInstances(ports, layout)]);
   const gitVersion = await attempt(() => git.version());
   const [
@@ -80,7 +84,6 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     reachable,
     ssh,
     certificates,
-    cardsBefore,
     xids,
     cardsSeen,
   ] = await Promise.all([
@@ -93,14 +96,13 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     shell.which('uv').catch(() => null),
     shell.which('ps').catch(() => null),
     shell.which('ssh').catch(() => null),
-    attempt(() => ports.kernel.portHolders(portsToLookAt(config, gpus))),
+    attempt(() => ports.kernel.portHolders(portsToLookAt(config, cards))),
     ask(() => processes.daemonPid()),
     unfinished(files, layout).catch(() => []),
     files.modifiedAt(`${layout.state}/status.json`).catch(() => null),
     gitVersion.ok ? askRemote(ports, config) : null,
     sshFacts(ports, context),
     firstThere(files, CERTIFICATES),
-    cardsOfLastStatus(files, layout),
     attempt(async () => (config.gpu.mode === 'actual' ? xidsOfKernelLog(ports.kernelLog) : [])),
     attempt(() => instanceCards(ports)),
   ]);
@@ -119,7 +121,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     git: gitVersion,
     programs: { uv, ps },
     gpus,
-    cardsBefore,
+    cards,
     xids,
     instanceCards: cardsSeen,
     portHolders,
@@ -184,8 +186,22 @@ async function unhostedInstances({ processes, kernel, files }: DoctorPorts, { ro
   });
 }
 
-function portsToLookAt(config: Config, gpus: DoctorFacts['gpus']): number[] {
-  const { cards } = chooseCards(config.gpu, gpus.ok ? known(gpus.value) : { known: false, reason: gpus.message });
+/** As the agent would have them: each card under its slot, and those that are missing. */
+async function cardFacts(
+  roster: readonly RosterCard[],
+  read: () => Promise<DoctorFacts['gpus']>,
+): Promise<Pick<DoctorFacts, 'gpus' | 'cards'>> {
+  const gpus = await read();
+  const before = cardsOfRoster(roster, unknown(NOT_LOOKED_YET));
+  if (!gpus.ok) return { gpus, cards: before.known ? before : unknown(gpus.message) };
+  // A driver that lists nothing says nothing of one card.
+  if (gpus.value.gpus.length === 0) return { gpus, cards: known(gpus.value) };
+  const { listed, cards } = updateRoster(before, gpus.value);
+  return { gpus: { ok: true, value: listed }, cards: known(cards) };
+}
+
+function portsToLookAt(config: Config, seen: DoctorFacts['cards']): number[] {
+  const { cards } = chooseCards(config.gpu, seen);
   const instances = portsOfInterest(
     config.ports,
     cards.map((card) => card.index),

@@ -11,6 +11,7 @@ import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
 import type { Release } from '../domain/release.ts';
 import { assessInstance } from '../plan/assess.ts';
+import { cardRemarks } from '../plan/cards/remarks.ts';
 import { portInUse } from '../plan/leases.ts';
 import { judgeRestarts, restartPolicy } from '../plan/restart-policy.ts';
 import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/summary.ts';
@@ -57,6 +58,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   });
   const models = summarizeModels(enabled, knowledge.models, knowledge.modelsCheckedAt);
   const layers = { installation: installationLayer(installation, now), models: modelsLayer(models) };
+  const remarks = cardRemarks(knowledge.gpus, knowledge.cards);
   const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
     const facts = verdictFacts(knowledge, instance, now);
     return assessInstance({
@@ -77,7 +79,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
       leaving: knowledge.leaving.get(instance.gpu) ?? null,
       verdicts: instanceVerdicts(facts),
-      warnings: [],
+      warnings: remarks.cards.get(instance.uuid ?? '') ?? [],
       now,
     });
   });
@@ -90,12 +92,13 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     config,
     wanted: desired?.wanted ?? 0,
     cardsSeen: knowledge.cards.known,
+    missing: desired?.missing ?? [],
     installation,
     models,
     instances,
     holds,
     verdicts: machineVerdicts(machineVerdictFacts(knowledge, now)),
-    warnings: [...(desired?.warnings ?? []), ...configuration.warnings, ...inputs.warnings],
+    warnings: [...(desired?.warnings ?? []), ...remarks.machine, ...configuration.warnings, ...inputs.warnings],
     configuration: configurationHealth,
     now,
   });

@@ -1,15 +1,15 @@
-import type { Agent, ConfigDocument, GpusDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
+import type { Agent, ConfigDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors.ts';
-import type { Gpu } from '../domain/gpu.ts';
 import type { InstanceDocument } from '../domain/instance.ts';
 import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state.ts';
-import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Ports } from '../ports.ts';
+import type { CardSlots } from './card-slots.ts';
 import type { Caretaker } from './caretaker.ts';
 import { type DiscoveryPublisher, prometheusTargets } from './discovery.ts';
 import { examine } from './doctor.ts';
 import { examineDrift } from './drift.ts';
+import { cardsOf, gpusOf } from './gpus-document.ts';
 import { type InstallationOperations, requestBundle, requestInstallation } from './installation-operations.ts';
 import { type InstanceOperations, patchIntent, startInstanceOperation } from './instance-operations.ts';
 import type { Journal } from './journal.ts';
@@ -33,6 +33,7 @@ export interface FacadeParts {
   readonly discovery: DiscoveryPublisher;
   readonly instanceOperations: InstanceOperations;
   readonly caretaker: Caretaker;
+  readonly slots: CardSlots;
   readonly version: VersionDocument;
   readonly process: { readonly pid: number; readonly startedAt: number; readonly running: boolean; readonly url: () => string | null };
 }
@@ -67,6 +68,11 @@ export function createFacade(parts: FacadeParts): Agent {
     state: async () => stateOf(knowledge),
     plan: async () => ({ actions: [...reconciler.planned.actions], holds: [...knowledge.holds] }),
     gpus: async () => gpusOf(knowledge),
+    acceptGpus: async () => {
+      await parts.slots.accept();
+      await reconciler.trigger();
+      return gpusOf(knowledge);
+    },
     ports: () => portsOf(parts),
     discovery: async () => documents().discovery,
     prometheusTargets: async () => prometheusTargets(documents().discovery),
@@ -187,7 +193,7 @@ export function statusOf({
   version,
   process,
   ports,
-}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations' | 'caretaker'>): StatusDocument {
+}: Omit<FacadeParts, 'installations' | 'discovery' | 'instanceOperations' | 'caretaker' | 'slots'>): StatusDocument {
   const { installation, health } = reconciler.documents;
   const failed = installation.packs.filter((pack) => pack.state === 'failed').length;
   const source = installation.release;
@@ -242,30 +248,6 @@ function stateOf({ desired, observed, holds, leases }: Knowledge): StateDocument
       ),
     },
     holds: [...holds],
-  };
-}
-
-/** Those that are gone among them, while the driver lists others. */
-const cardsOf = ({ gpus, cards }: Knowledge): readonly Gpu[] => {
-  if (!gpus.known) return [];
-  return cards.known && gpus.value.gpus.length > 0 ? cards.value.gpus : gpus.value.gpus;
-};
-
-function gpusOf(knowledge: Knowledge): GpusDocument {
-  const { gpus, desired, observed, configuration } = knowledge;
-  if (!gpus.known) return { present: null, reason: gpus.reason, gpus: [] };
-  const foreign = foreignProcesses({ ...configuration.config.gpu, foreignMemoryMb: 0 }, gpus, observed?.ownPids ?? new Set());
-  return {
-    present: gpus.value.present,
-    reason: gpus.value.present ? null : 'this machine has no NVIDIA driver',
-    gpus: cardsOf(knowledge).map((gpu) => {
-      const stranger = foreign.find((candidate) => candidate.gpu === gpu.index);
-      return {
-        ...gpu,
-        instance: desired?.instances.find((instance) => instance.uuid === gpu.uuid)?.name ?? null,
-        owner: stranger === undefined ? null : `pid ${stranger.process.pid} (${stranger.process.name})`,
-      };
-    }),
   };
 }
 

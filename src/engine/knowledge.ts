@@ -10,9 +10,11 @@ import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { Leftover, Pm2State } from '../domain/ownership.ts';
 import type { InstallProgress, PackSpec } from '../domain/release.ts';
 import { type MachineResources, NO_MACHINE_RESOURCES, type ResourceFacts } from '../domain/resources.ts';
+import type { RosterCard } from '../domain/roster.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { XidEvent } from '../domain/xid.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
+import { cardsOfRoster } from '../plan/cards/roster.ts';
 import type { DirectorySection } from '../plan/directory-config.ts';
 import type { FailedInstallation } from '../plan/installation.ts';
 import type { Leaving } from '../plan/leaving.ts';
@@ -87,8 +89,10 @@ export interface Knowledge {
   leases: readonly PortLease[];
   /** The newest attempt to read the cards. */
   gpus: Observed<GpuReading>;
-  /** The newest reading that succeeded: cards do not vanish from the plan because the driver is silent. */
+  /** All cards that have a slot, by the newest reading that succeeded: none vanishes from the plan because the driver is silent. */
   cards: Observed<GpuReading>;
+  /** The same as it is written down for the next agent. */
+  roster: readonly RosterCard[];
   /** When the driver was last asked, and since when it tells nothing of cards that were there. Epoch ms. */
   gpusAskedAt: number;
   driverGoneSince: number | null;
@@ -156,7 +160,10 @@ export interface Knowledge {
   modelPathsDigest: string;
 }
 
-export function emptyKnowledge(configuration: LoadedConfiguration, intents: Intents, leases: readonly PortLease[]): Knowledge {
+/** What outlives an agent. */
+export type Remembered = Pick<Knowledge, 'intents' | 'leases' | 'roster'>;
+
+export function emptyKnowledge(configuration: LoadedConfiguration, { intents, leases, roster }: Remembered): Knowledge {
   const notYet = unknown(NOT_LOOKED_YET);
   return {
     configuration,
@@ -164,7 +171,8 @@ export function emptyKnowledge(configuration: LoadedConfiguration, intents: Inte
     intents,
     leases,
     gpus: notYet,
-    cards: notYet,
+    cards: configuration.config.gpu.mode === 'actual' ? cardsOfRoster(roster, notYet) : notYet,
+    roster,
     gpusAskedAt: 0,
     driverGoneSince: null,
     cardFacts: new Map(),

@@ -1,4 +1,5 @@
 import type { Gpu } from '../domain/gpu.ts';
+import { isThere } from '../plan/cards/missing.ts';
 import type { MetricSample } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 
@@ -43,6 +44,8 @@ const throttles: readonly { readonly reason: string; readonly value: (gpu: Gpu) 
   { reason: 'sw_power_cap', value: (gpu) => gpu.throttle.powerCap },
 ];
 
+const isSilent = (gpu: Gpu): boolean => gpu.state === 'lost' || !isThere(gpu);
+
 /** What /metrics tells of cards: nothing while the driver does not answer. */
 export function cardSamples({ gpus, cards, xidTotals, driverGoneSince, configuration }: Knowledge): readonly MetricSample[] {
   if (configuration.config.gpu.mode !== 'actual') return [];
@@ -59,12 +62,12 @@ export function cardSamples({ gpus, cards, xidTotals, driverGoneSince, configura
   for (const gpu of known) {
     const labels = { gpu: String(gpu.index), uuid: gpu.uuid };
     // What was read of a card that is gone is of the past.
-    const told = gpu.state === 'lost' ? gauges.filter(({ name }) => name === 'up') : gauges;
+    const told = isSilent(gpu) ? gauges.filter(({ name }) => name === 'up') : gauges;
     for (const { name, help, value } of told) {
       const number = value(gpu);
       if (number !== null) samples.push({ name: `comfy_agent_gpu_${name}`, help, type: 'gauge', labels, value: number });
     }
-    for (const { reason, value } of gpu.state === 'lost' ? [] : throttles) {
+    for (const { reason, value } of isSilent(gpu) ? [] : throttles) {
       const number = bit(value(gpu));
       if (number !== null)
         samples.push({

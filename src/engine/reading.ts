@@ -1,4 +1,5 @@
 import type { DesiredState } from '../domain/state.ts';
+import { isThere } from '../plan/cards/missing.ts';
 import { chooseCards, resolve } from '../plan/resolve.ts';
 import type { Knowledge } from './knowledge.ts';
 
@@ -35,6 +36,8 @@ export const isOutdated = (then: Reading, now: Reading): boolean =>
   then.switching !== now.switching ||
   places(then) !== places(now);
 
-/** Cards tell their temperature with every reading: what counts is which there are. */
+/** Cards tell their temperature with every reading: what counts is which there are, and which may be used. */
 const places = ({ configuration, cards }: Reading): string =>
-  JSON.stringify(chooseCards(configuration.config.gpu, cards).cards.map(({ index, gpu }) => [index, gpu?.uuid]));
+  JSON.stringify(
+    chooseCards(configuration.config.gpu, cards).cards.map(({ index, gpu }) => [index, gpu?.uuid, gpu === null || isThere(gpu)]),
+  );

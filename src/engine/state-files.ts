@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Layout } from '../domain/config.ts';
 import { PortLease } from '../domain/instance.ts';
+import { Roster, type RosterCard } from '../domain/roster.ts';
 import { Intents } from '../domain/state.ts';
 import type { Files } from '../ports.ts';
 
@@ -12,11 +13,15 @@ export interface StateFiles {
   saveIntents(intents: Intents): Promise<void>;
   leases(): Promise<readonly PortLease[]>;
   saveLeases(leases: readonly PortLease[]): Promise<void>;
+  /** Which card has which slot; nothing before the first reading on this root. */
+  roster(): Promise<readonly RosterCard[]>;
+  saveRoster(cards: readonly RosterCard[]): Promise<void>;
 }
 
 export function createStateFiles(files: Files, layout: Layout, onDamaged: (path: string) => void): StateFiles {
   const intentsFile = `${layout.state}/intents.json`;
   const leasesFile = `${layout.state}/leases.json`;
+  const rosterFile = rosterFileOf(layout);
 
   // Writes follow each other, so that the newest state is what stays.
   let writing = Promise.resolve();
@@ -41,8 +46,12 @@ export function createStateFiles(files: Files, layout: Layout, onDamaged: (path:
     saveIntents: (intents) => write(intentsFile, intents),
     leases: async () => (await read(leasesFile, Leases, { schema: 1, leases: [] })).leases,
     saveLeases: (leases) => write(leasesFile, { schema: 1, leases }),
+    roster: async () => (await read(rosterFile, Roster, { schema: 1, cards: [] })).cards,
+    saveRoster: (cards) => write(rosterFile, { schema: 1, cards }),
   };
 }
+
+export const rosterFileOf = ({ state }: Layout): string => `${state}/cards.json`;
 
 export function parseJson(text: string): unknown {
   try {

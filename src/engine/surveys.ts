@@ -1,9 +1,9 @@
 import type { ModelStatus } from '../domain/health.ts';
 import { known } from '../domain/observed.ts';
-import { updateRoster } from '../plan/card-roster.ts';
 import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
+import type { CardSlots } from './card-slots.ts';
 import { CardWatch } from './card-watch.ts';
 import type { Knowledge, RequiredModel } from './knowledge.ts';
 
@@ -15,14 +15,16 @@ export class Surveys {
   readonly #ports: Ports;
   readonly #knowledge: Knowledge;
   readonly #onNews: () => void;
+  readonly #slots: CardSlots;
   readonly #cards: CardWatch;
   readonly #abort = new AbortController();
   readonly #digests = new Map<string, string>();
   #loops: readonly Promise<void>[] = [];
 
-  constructor(ports: Ports, knowledge: Knowledge, onNews: () => void) {
+  constructor(ports: Ports, knowledge: Knowledge, slots: CardSlots, onNews: () => void) {
     this.#ports = ports;
     this.#knowledge = knowledge;
+    this.#slots = slots;
     this.#onNews = onNews;
     this.#cards = new CardWatch(ports, knowledge, { onNews, read: () => this.gpus() });
   }
@@ -59,18 +61,14 @@ export class Surveys {
       return;
     }
     const askedAt = this.#ports.clock.now();
-    const reading = await ask(() => this.#ports.hardware.gpus());
+    const reading = await ask(() => this.#ports.hardware.gpus(knowledge.roster));
     knowledge.gpusAskedAt = askedAt;
     knowledge.gpus = reading;
     if (driverTrouble(reading, knowledge.cards) !== null) {
       knowledge.driverGoneSince ??= askedAt;
     } else {
       knowledge.driverGoneSince = null;
-      if (reading.known) {
-        const { listed, cards } = updateRoster(knowledge.cards, reading.value);
-        knowledge.gpus = known(listed);
-        knowledge.cards = known(cards);
-      }
+      if (reading.known) await this.#slots.take(reading.value);
     }
     await this.#cards.look();
     await this.#cpuLists();

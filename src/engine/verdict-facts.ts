@@ -49,6 +49,9 @@ export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineV
 
 /** The driver, when it tells nothing of cards that were there. */
 export function driverGoneOf({ gpus, cards, driverGoneSince }: Knowledge): DriverGone | null {
+  const unread = cards.known && cards.value.gpus.some(({ state }) => state === 'unread');
+  // Not asked yet: no end of an instance is of that time.
+  if (unread && !gpus.known && driverGoneSince === null) return { reason: gpus.reason, since: Number.POSITIVE_INFINITY, unread };
   const reason = driverTrouble(gpus, cards);
-  return reason === null || driverGoneSince === null ? null : { reason, since: driverGoneSince };
+  return reason === null || driverGoneSince === null ? null : { reason, since: driverGoneSince, unread };
 }

@@ -1,22 +1,23 @@
 import type { CardFacts, CardProcess } from '../domain/card.ts';
 import type { Finding } from '../domain/doctor.ts';
-import type { Gpu } from '../domain/gpu.ts';
+import { type Gpu, unreachableWords } from '../domain/gpu.ts';
 import { known, unknown } from '../domain/observed.ts';
 import { cardConditions } from './card-conditions.ts';
+import { ACCEPT_HELP, missingWords } from './cards/missing.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, ok, warn } from './finding.ts';
-import { visibleDevices } from './resolve.ts';
+import { chooseCards, visibleDevices } from './resolve.ts';
 import { cardFaults, cardTroubles } from './verdicts/card.ts';
 
 /** Faults of cards that one look finds, with or without an agent: the same judgement as the agent's own. */
 export function checkCardFaults(facts: DoctorFacts): Finding[] {
-  const { gpus, config, cardsBefore, xids } = facts;
+  const { gpus, config, cards, xids } = facts;
   if (!config.comfyui.enabled || config.gpu.mode !== 'actual' || !gpus.ok || !gpus.value.present) return [];
   const listed = gpus.value.gpus;
-  const gone = listed.length === 0 ? [] : cardsBefore.filter((card) => listed.every(({ uuid }) => uuid !== card.uuid));
+  const { missing } = chooseCards(config.gpu, cards);
   const findings = [
     ...listed.flatMap((gpu) => ofCard(facts, gpu.index, gpu, known(gpu))),
-    ...gone.flatMap((card) => ofCard(facts, card.index, card, known(null))),
+    ...missing.map((card) => fail('gpu faults', missingWords(card), ACCEPT_HELP)),
   ];
   const unseen = xids.ok ? [] : [cannotTell('gpu faults', xids.message, xids.help)];
   if (findings.length > 0 || listed.length === 0) return [...findings, ...unseen];
@@ -27,7 +28,6 @@ export function checkCardFaults(facts: DoctorFacts): Finding[] {
 }
 
 function ofCard({ config, xids, instanceCards, gpus, now }: DoctorFacts, index: number, card: Gpu, seen: CardFacts['gpu']): Finding[] {
-  const unreachable = gpus.ok ? (gpus.value.unreachable ?? []) : [];
   const own = instanceCards.ok ? instanceCards.value.find(({ gpu }) => gpu === index) : undefined;
   const process: CardProcess | null =
     own === undefined
@@ -53,7 +53,7 @@ function ofCard({ config, xids, instanceCards, gpus, now }: DoctorFacts, index: 
     pciBusId: card.pciBusId,
     gpu: seen,
     askedAt: now,
-    words: unreachable.find(({ pciBusId }) => pciBusId !== null && pciBusId === card.pciBusId)?.words ?? null,
+    words: gpus.ok ? unreachableWords(gpus.value, card) : null,
     xids: xids.ok ? xids.value.filter(({ pciBusId }) => pciBusId === card.pciBusId) : [],
     process: instanceCards.ok ? known(process) : unknown(instanceCards.message),
     freedAt: null,

@@ -1,5 +1,6 @@
 import type { Finding } from '../domain/doctor.ts';
-import { known, unknown } from '../domain/observed.ts';
+import { known } from '../domain/observed.ts';
+import { cardRemarks } from './cards/remarks.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, ok, warn } from './finding.ts';
 import { foreignProcesses, foreignReason } from './gpu-guard.ts';
@@ -8,7 +9,7 @@ import { chooseCards } from './resolve.ts';
 
 /** Cards, the torch that fits them, and the ports of their instances. */
 
-export function checkCards({ gpus, config, ownPids }: DoctorFacts): Finding[] {
+export function checkCards({ gpus, cards: seen, config, ownPids }: DoctorFacts): Finding[] {
   if (!config.comfyui.enabled) return [ok('gpu', 'ComfyUI is switched off: no card is used')];
   if (config.gpu.mode !== 'actual') return [ok('gpu', `${config.gpu.mode} mode: instances run on the CPU`)];
   if (!gpus.ok) return [fail('gpu', gpus.message, gpus.help)];
@@ -22,11 +23,15 @@ export function checkCards({ gpus, config, ownPids }: DoctorFacts): Finding[] {
   const names = new Map<string, number>();
   for (const { name } of cards) names.set(name, (names.get(name) ?? 0) + 1);
   const list = [...names].map(([name, count]) => `${count} x ${name}`).join(', ');
-  const { warnings } = chooseCards(config.gpu, known(gpus.value));
+  const { warnings } = chooseCards(config.gpu, seen);
+  const remarks = cardRemarks(known(gpus.value), seen);
   const foreign = foreignProcesses(config.gpu, known(gpus.value), ownPids.known ? ownPids.value : new Set());
   return [
     ok('gpu', `${list}, driver ${cards[0]?.driverVersion ?? 'of unknown version'}`),
     ...warnings.map((warning) => warn('gpu', warning, 'see gpu.count (NUM_GPUS) and `nvidia-smi`')),
+    ...[...remarks.machine, ...[...remarks.cards].flatMap(([uuid, lines]) => lines.map((line) => `${uuid}: ${line}`))].map((words) =>
+      warn('gpu', words, 'run `nvidia-smi` by hand; what it lists is used all the same'),
+    ),
     ...foreign.map((each) =>
       !ownPids.known
         ? cannotTell('gpu', `${foreignReason(each)}; whether it is ours cannot be told: ${ownPids.reason}`)
@@ -74,9 +79,9 @@ function isNewer(backend: string | null, than: string | null): boolean {
   return a !== null && b !== null && a > b;
 }
 
-export function checkPorts({ config, gpus, portHolders, ownPids, agentPid }: DoctorFacts): Finding[] {
+export function checkPorts({ config, cards: seen, portHolders, ownPids, agentPid }: DoctorFacts): Finding[] {
   if (!portHolders.ok) return [cannotTell('ports', portHolders.message, portHolders.help)];
-  const { cards } = chooseCards(config.gpu, gpus.ok ? known(gpus.value) : unknown(gpus.message));
+  const { cards } = chooseCards(config.gpu, seen);
   const api = config.api.port;
   const wanted = config.comfyui.enabled ? cards.map(({ index }) => config.ports.first + index) : [];
   const findings: Finding[] = [];

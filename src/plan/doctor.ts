@@ -1,7 +1,7 @@
 import type { Config } from '../domain/config.ts';
 import type { DoctorDocument, Finding } from '../domain/doctor.ts';
 import type { ErrorCode } from '../domain/error-registry.ts';
-import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import type { GpuReading } from '../domain/gpu.ts';
 import type { PortHolder } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { XidEvent } from '../domain/xid.ts';
@@ -63,8 +63,8 @@ export interface DoctorFacts {
   /** Absolute paths of programs, null where they are not on PATH. */
   readonly programs: { readonly uv: string | null; readonly ps: string | null };
   readonly gpus: Attempt<GpuReading>;
-  /** Cards that the last agent on this root saw. */
-  readonly cardsBefore: readonly Gpu[];
+  /** The same under their slots, with the cards that have one and are missing. */
+  readonly cards: Observed<GpuReading>;
   /** What the kernel log holds of cards. */
   readonly xids: Attempt<readonly XidEvent[]>;
   /** What the processes of our instances see. */

@@ -8,6 +8,8 @@ export interface DriverGone {
   readonly reason: string;
   /** Epoch ms. */
   readonly since: number;
+  /** The cards are those that an earlier agent saw: this one never heard of any. */
+  readonly unread: boolean;
 }
 
 /** A process may end before the driver is asked the next time. */
@@ -15,8 +17,8 @@ const BEFORE_MS = 20_000;
 const AT_REST = new Set(['stopped', 'errored']);
 
 /**
- * An instance that ended while the driver is gone would end again and again: it is stopped until the driver answers. One that
- * lives is left alone, whatever nvidia-smi says.
+ * An instance that ended while the driver is gone would end again and again: it is stopped until the driver answers, and none
+ * is started on a card that this agent never saw. One that lives is left alone, whatever nvidia-smi says.
  */
 export function driverHold(
   gone: DriverGone | null,
@@ -26,6 +28,13 @@ export function driverHold(
 ): { readonly hold: NewHold; readonly stop: boolean } | null {
   if (gone === null || instance.mode !== 'gpu' || instance.desired === 'stopped' || instance.draining || instance.quarantined !== null)
     return null;
+  if (gone.unread && process?.pid == null) {
+    const reason = `its card was not seen since the agent started: ${gone.reason}`;
+    return {
+      hold: hold(`instance ${instance.gpu}`, 'GPU_QUERY_FAILED', reason, 'nothing to do: it is started when the driver answers'),
+      stop: false,
+    };
+  }
   const end = exits.findLast((exit) => !exit.wanted && exit.at >= gone.since - BEFORE_MS);
   if (end === undefined) return null;
   return {

@@ -4,6 +4,7 @@ import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
+import { missingHold } from './cards/missing.ts';
 import { type DriverGone, driverHold, heldRemedies, trialHold } from './driver-hold.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';
 import { hold, type NewHold } from './hold.ts';
@@ -133,6 +134,7 @@ export function plan(input: PlanInput): Planned {
     const launch = input.launches.get(instance.gpu);
     const blocked =
       trialHold(driverGone, instance) ??
+      missingHold(desired.missing, instance) ??
       foreign.find((candidate) => candidate.target === target) ??
       leases.holds.find((candidate) => candidate.target === target) ??
       null;

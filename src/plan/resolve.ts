@@ -1,6 +1,6 @@
 import type { Config } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
-import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import { type Gpu, type GpuReading, unreachableWords } from '../domain/gpu.ts';
 import type { DesiredInstance } from '../domain/instance.ts';
 import type { Lock } from '../domain/lock.ts';
 import type { Observed } from '../domain/observed.ts';
@@ -32,6 +32,7 @@ export function resolve({ config, packs, lock, gpus, intents, generation }: Reso
     lockDigest: lock?.specDigest === specDigest ? digestOf(lock) : null,
     instances: config.comfyui.enabled ? cards.cards.map((card) => desiredInstance(card, config.gpu.pin, intents)) : [],
     unused: config.comfyui.enabled ? cards.unused : [],
+    missing: config.comfyui.enabled ? cards.missing : [],
     wanted: config.comfyui.enabled ? cards.wanted : 0,
     warnings: cards.warnings,
   };
@@ -69,6 +70,7 @@ interface Card {
 interface CardChoice {
   readonly cards: readonly Card[];
   readonly unused: DesiredState['unused'];
+  readonly missing: DesiredState['missing'];
   readonly wanted: number;
   readonly warnings: string[];
 }
@@ -77,9 +79,10 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
   if (setting.mode !== 'actual') {
     const count = (setting.mode === 'mock' ? setting.mockCount : null) ?? setting.count ?? 1;
     const label = setting.mode === 'mock' ? 'mock GPU' : 'CPU';
-    return { cards: Array.from({ length: count }, (_, index) => ({ index, gpu: null, label })), unused: [], wanted: count, warnings: [] };
+    const cards = Array.from({ length: count }, (_, index) => ({ index, gpu: null, label }));
+    return { cards, unused: [], missing: [], wanted: count, warnings: [] };
   }
-  if (!gpus.known) return { cards: [], unused: [], wanted: setting.count ?? 1, warnings: [] };
+  if (!gpus.known) return { cards: [], unused: [], missing: [], wanted: setting.count ?? 1, warnings: [] };
   const found = [...gpus.value.gpus].sort((a, b) => a.index - b.index);
   const used = found.slice(0, setting.count ?? found.length);
   const warnings: string[] = [];
@@ -99,7 +102,13 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
   const cards = used.map((gpu) => ({ index: gpu.index, gpu, label: gpu.name }));
   const reason = `${setting.count} of ${found.length} cards are asked for (NUM_GPUS, gpu.count)`;
   const unused = found.slice(used.length).map(({ index, uuid }) => ({ gpu: index, uuid, reason }));
-  return { cards, unused, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
+  const missing = used
+    .filter(({ state }) => state === 'missing')
+    .map(({ index, uuid, name, pciBusId }) => {
+      const replacedBy = gpus.value.waiting?.find(({ formerly }) => formerly === uuid)?.gpu.uuid ?? null;
+      return { gpu: index, uuid, name, pciBusId, replacedBy, words: unreachableWords(gpus.value, { uuid, pciBusId }) };
+    });
+  return { cards, unused, missing, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
 }
 
 function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents): DesiredInstance {
@@ -117,4 +126,8 @@ function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents
 
 /** What CUDA_VISIBLE_DEVICES holds for an instance on this card. */
 export const visibleDevices = (gpu: Gpu, pin: Config['gpu']['pin']): string =>
-  gpu.migMode === 'enabled' && gpu.migDevices[0] !== undefined ? gpu.migDevices[0] : pin === 'uuid' ? gpu.uuid : String(gpu.index);
+  gpu.migMode === 'enabled' && gpu.migDevices[0] !== undefined
+    ? gpu.migDevices[0]
+    : pin === 'uuid' || gpu.driverIndex === null
+      ? gpu.uuid
+      : String(gpu.driverIndex);

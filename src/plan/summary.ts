@@ -13,7 +13,9 @@ import type {
 import type { InstanceDocument, LayerHealth, LayerName } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { InstallProgress, Release } from '../domain/release.ts';
+import type { DesiredState } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
+import { missingWords } from './cards/missing.ts';
 
 /** The installation as one document: what is in place, what is being built, what failed. */
 export function summarizeInstallation(input: {
@@ -117,6 +119,7 @@ export function summarizeHealth(input: {
   readonly config: Config;
   readonly wanted: number;
   readonly cardsSeen: boolean;
+  readonly missing: DesiredState['missing'];
   readonly installation: InstallationDocument;
   readonly models: ModelsDocument;
   readonly instances: readonly InstanceDocument[];
@@ -132,12 +135,15 @@ export function summarizeHealth(input: {
   const capacity = { ready: readyCount, wanted: input.wanted };
   const enabled = config.comfyui.enabled;
   const enough = !enabled || (readyCount >= config.health.minReady && (input.cardsSeen || readyCount > 0));
+  const ofInstances = instances
+    .filter((instance) => !instance.ready && instance.status !== 'disabled')
+    .map((instance) => `gpu ${instance.gpu}: ${instanceReason(instance)}`);
   const reasons = [
     ...(input.cardsSeen || !enabled ? [] : ['the GPUs were not seen yet']),
     ...(input.installation.ok || input.installation.reason === null ? [] : [`installation: ${input.installation.reason}`]),
-    ...instances
-      .filter((instance) => !instance.ready && instance.status !== 'disabled')
-      .map((instance) => `gpu ${instance.gpu}: ${instanceReason(instance)}`),
+    ...ofInstances,
+    // Where an instance waits for its card it says so itself.
+    ...input.missing.map(missingWords).filter((words) => ofInstances.every((reason) => !reason.includes(words))),
     ...holds.filter((hold) => !hold.target.startsWith('instance ')).map((hold) => `${hold.target}: ${hold.reason}`),
   ];
   const notes = [
@@ -169,7 +175,8 @@ export function summarizeHealth(input: {
             : 'unhealthy';
   const checkedAt = toTime(input.now);
   return {
-    ready: { ready: enough && enabled, capacity: `${readyCount}/${input.wanted}`, reasons: enough && enabled ? [] : reasons },
+    // Also of a machine that is ready: why its capacity is not whole.
+    ready: { ready: enough && enabled, capacity: `${readyCount}/${input.wanted}`, reasons },
     instances: { ready: enough, capacity, reasons, instances: [...instances] },
     health: {
       status,

@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createHardware, type HardwareOptions } from '../../src/adapters/hardware.ts';
 import { createShell } from '../../src/adapters/shell.ts';
-import { Gpu, MachineFacts } from '../../src/domain/gpu.ts';
+import { Gpu, type GpuReading, MachineFacts } from '../../src/domain/gpu.ts';
 import type { Hardware } from '../../src/ports.ts';
 import { createFakeHardware } from '../fakes/hardware.ts';
 import { aGpu } from '../support/builders.ts';
@@ -93,6 +93,7 @@ describe('nvidia-smi of several driver generations', () => {
   it('580: two cards at rest', async () => {
     expect((await read('580-2xl40s'))[0]).toEqual({
       index: 0,
+      driverIndex: 0,
       uuid: 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6',
       name: 'NVIDIA L40S',
       memoryTotalBytes: 46_068 * MEBIBYTE,
@@ -194,6 +195,68 @@ describe('nvidia-smi of several driver generations', () => {
       gpus: [{ index: 1, uuid: 'GPU-8f1d2c3b-4a59-4768-8796-b5c4d3e2f1a0' }],
       unreachable: [{ pciBusId: '0000:3b:00' }],
     });
+  });
+
+  const FIRST = 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6';
+  const SECOND = 'GPU-8f1d2c3b-4a59-4768-8796-b5c4d3e2f1a0';
+
+  it.each([
+    ['WARNING: infoROM is corrupted at gpu 0000:AF:00.0', 14, SECOND],
+    ['WARNING: infoROM is corrupted at gpu 0000:AF:00.0', 0, SECOND],
+    ['GPU 0: fan is stuck', 0, FIRST],
+    [`[Unknown Error], ${SECOND}, [Unknown Error]`, 0, SECOND],
+    ['Warning: persistence mode is deprecated', 3, null],
+    ['', 3, null],
+  ])('a line beside the rows (%s, exit %i) takes no card away, and is told with its own words', async (warning, rc, uuid) => {
+    await smi.control({ rc, warning });
+    const reading = await hardware().gpus();
+    expect(reading.gpus.map((gpu) => gpu.uuid)).toEqual([FIRST, SECOND]);
+    expect(reading.remarks).toEqual([{ uuid, words: warning === '' ? 'nvidia-smi ended with exit code 3' : warning }]);
+  });
+
+  it('a card whose row cannot be read is asked for alone', async () => {
+    const subject = hardware();
+    await smi.control({ change: '1|index|[Unknown Error]' });
+    const reading = await subject.gpus([{ uuid: SECOND, pciBusId: '0000:af:00' }]);
+    expect(reading.gpus.map((gpu) => gpu.uuid)).toEqual([FIRST]);
+    expect(reading.unreachable).toMatchObject([
+      { uuid: SECOND, pciBusId: '0000:af:00', words: expect.stringContaining('[Unknown Error]') },
+    ]);
+    const calls = await smi.calls();
+    expect(calls.filter((call) => call.includes(`-i ${SECOND}`))).toHaveLength(1);
+  });
+
+  const DEAD = 'Unable to determine the device handle for GPU2: 0000:D8:00.0: Unknown Error';
+  const ofEight = (reading: GpuReading) => reading.gpus.map((gpu) => gpu.index);
+
+  it('a dead card at the first reading: the others are asked one by one, as the roster names them', async () => {
+    await smi.control({ set: '580-4xl40s', dead: 2, gone: DEAD });
+    const all = [FIRST, SECOND, 'GPU-0b6f3e27-91c8-4d0a-b5e4-7d2c9a81f306', 'GPU-c47a18d9-2e63-4fb1-8a07-3f95e6d0b2c8'];
+    const reading = await hardware().gpus(all.map((uuid) => ({ uuid, pciBusId: null })));
+    expect(ofEight(reading)).toEqual([0, 1, 3]);
+    expect(reading.unreachable?.map(({ words }) => words)).toContain(DEAD);
+  });
+
+  it('or as the driver itself names them, where no roster does', async () => {
+    await smi.control({ set: '580-4xl40s', dead: 2, gone: DEAD });
+    const places: readonly (readonly [string, string])[] = [
+      ['0000:1b:00.0', FIRST],
+      ['0000:23:00.0', SECOND],
+      ['0000:d8:00.0', 'GPU-????????-????-????-????-????????????'],
+      ['0000:e3:00.0', 'GPU-c47a18d9-2e63-4fb1-8a07-3f95e6d0b2c8'],
+    ];
+    for (const [bus, uuid] of places) {
+      const directory = join(procRoot, 'driver/nvidia/gpus', bus);
+      mkdirSync(directory, { recursive: true });
+      writeFileSync(join(directory, 'information'), `Model: \t\t NVIDIA L40S\nGPU UUID: \t ${uuid}\nBus Location: \t ${bus}\n`);
+    }
+    expect(ofEight(await hardware().gpus())).toEqual([0, 1, 3]);
+  });
+
+  it('where every card fails in the same words it is a failure of the machine, told once', async () => {
+    await smi.control({ mode: 'fail', exit: 15, text: 'Unable to determine the device handle for GPU0: 0000:3B:00.0: Unknown Error' });
+    const both = [FIRST, SECOND].map((uuid) => ({ uuid, pciBusId: null }));
+    await expect(hardware().gpus(both)).rejects.toMatchObject({ code: 'GPU_QUERY_FAILED', message: expect.stringContaining('3B:00.0') });
   });
 
   it('535: a process with commas in its path, on its card', async () => {

@@ -159,6 +159,10 @@ export function fakeAgent(options: FakeAgentOptions = {}): FakeAgent {
         if (next.state !== 'running') return;
       }
     },
+    async acceptGpus() {
+      asked.push({ call: 'acceptGpus', argument: null });
+      return agent.gpus();
+    },
     async patchInstance(reference, patch) {
       const instance = await agent.instance(reference);
       asked.push({ call: 'patchInstance', argument: { reference, patch } });

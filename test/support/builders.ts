@@ -23,6 +23,7 @@ export const aConfig = (input: ConfigInput = {}): Config =>
 
 export const aGpu = (index: number, change: Partial<Gpu> = {}): Gpu => ({
   index,
+  driverIndex: change.index ?? index,
   uuid: `GPU-0000000${index}`,
   name: 'NVIDIA Test',
   memoryTotalBytes: 24 * 1024 ** 3,
@@ -207,6 +208,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     lockDigest: null,
     instances: gpus.map((gpu) => anInstance(gpu)),
     unused: [],
+    missing: [],
     wanted: gpus.length,
     warnings: [],
   };

@@ -87,7 +87,7 @@ export const aStateDocument = (change: Partial<StateDocument> = {}): StateDocume
 export const aGpusDocument = (change: Partial<GpusDocument> = {}): GpusDocument => ({
   present: true,
   reason: null,
-  gpus: [0, 1].map((index) => ({ ...aGpu(index), instance: `comfyui-gpu${index}`, owner: null })),
+  gpus: [0, 1].map((index) => ({ ...aGpu(index), instance: `comfyui-gpu${index}`, owner: null, note: null })),
   ...change,
 });
 

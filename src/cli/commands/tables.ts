@@ -1,4 +1,4 @@
-import type { Agent, ReleasesDocument } from '../../domain/agent.ts';
+import type { Agent, GpusDocument, ReleasesDocument } from '../../domain/agent.ts';
 import { ExitCode } from '../../domain/error-registry.ts';
 import { requireAgent, withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
@@ -41,40 +41,47 @@ const command = (text: string | null, { verbose, style }: Context): string =>
 const right = 'right' as const;
 const bytes = (value: number | null): string => (value === null ? '-' : describeBytes(value));
 
-export const gpus = ofDocument(
-  (agent) => agent.gpus(),
-  (document, context) => {
-    if (document.reason !== null)
-      context.note(document.present === null ? `the cards could not be read: ${document.reason}` : document.reason);
-    const columns = [
-      { title: 'GPU', align: right },
-      { title: 'NAME', shrink: true },
-      { title: 'MEMORY', align: right },
-      { title: 'LOAD', align: right },
-      { title: 'TEMP', align: right },
-      { title: 'POWER', align: right },
-      { title: 'STATE' },
-      { title: 'DRIVER' },
-      { title: 'INSTANCE' },
-      { title: 'OTHER USER' },
-      { title: 'UUID' },
-    ];
-    const rows = document.gpus.map((gpu): Cell[] => [
-      String(gpu.index),
-      gpu.name,
-      `${bytes(gpu.memoryUsedBytes)} / ${bytes(gpu.memoryTotalBytes)}`,
-      gpu.utilisationPercent === null ? '-' : `${gpu.utilisationPercent} %`,
-      gpu.temperatureC === null ? '-' : `${gpu.temperatureC} C`,
-      gpu.powerDrawWatts === null ? '-' : `${Math.round(gpu.powerDrawWatts)} W`,
-      gpu.state === 'ok' ? 'ok' : { text: gpu.state, paint: (text) => context.style.paint('bad', text) },
-      gpu.driverVersion ?? '-',
-      gpu.instance ?? '-',
-      gpu.owner === null ? '-' : { text: gpu.owner, paint: (text) => context.style.paint('warn', text) },
-      gpu.uuid,
-    ]);
-    show(context, columns, rows, 'no cards');
-  },
-);
+const showGpus = (document: GpusDocument, context: Context): void => {
+  if (document.reason !== null)
+    context.note(document.present === null ? `the cards could not be read: ${document.reason}` : document.reason);
+  const columns = [
+    { title: 'GPU', align: right },
+    { title: 'NAME', shrink: true },
+    { title: 'MEMORY', align: right },
+    { title: 'LOAD', align: right },
+    { title: 'TEMP', align: right },
+    { title: 'POWER', align: right },
+    { title: 'STATE' },
+    { title: 'DRIVER' },
+    { title: 'INSTANCE' },
+    { title: 'OTHER USER' },
+    { title: 'UUID' },
+  ];
+  const rows = document.gpus.map((gpu): Cell[] => [
+    String(gpu.index),
+    gpu.name,
+    `${bytes(gpu.memoryUsedBytes)} / ${bytes(gpu.memoryTotalBytes)}`,
+    gpu.utilisationPercent === null ? '-' : `${gpu.utilisationPercent} %`,
+    gpu.temperatureC === null ? '-' : `${gpu.temperatureC} C`,
+    gpu.powerDrawWatts === null ? '-' : `${Math.round(gpu.powerDrawWatts)} W`,
+    gpu.state === 'ok' ? 'ok' : { text: gpu.state, paint: (text) => context.style.paint('bad', text) },
+    gpu.driverVersion ?? '-',
+    gpu.instance ?? '-',
+    gpu.owner === null ? '-' : { text: gpu.owner, paint: (text) => context.style.paint('warn', text) },
+    gpu.uuid,
+  ]);
+  show(context, columns, rows, 'no cards');
+  context.print(document.gpus.flatMap(({ index, note }) => (note === null ? [] : [`gpu ${index}  ${clean(note)}`])));
+};
+
+/** `agent gpus`, and `agent gpus accept`: the present cards are all there will be. */
+export const gpus: Command = (context, [what]) =>
+  withAgent(context, what === undefined ? 'read' : 'change', async ({ agent }) => {
+    const document = what === undefined ? await agent.gpus() : await agent.acceptGpus();
+    if (context.json) context.printJson(document);
+    else showGpus(document, context);
+    return ExitCode.done;
+  });
 
 export const ports = ofDocument(
   (agent) => agent.ports(),

@@ -31,7 +31,15 @@ export const LOOK_VERBS: readonly Verb[] = [
   {
     name: 'gpus',
     group: GROUP,
-    about: 'cards with UUID, memory and owner',
+    about: 'cards with slot, UUID, memory and owner; accept: the present cards are the right ones, missing ones are forgotten',
+    arguments: [
+      {
+        name: '[accept]',
+        about: 'frees the slots of missing cards, and gives a replacement the slot of the card it replaces',
+        choices: ['accept'],
+      },
+    ],
+    examples: ['agent gpus', 'agent gpus accept'],
     load: async () => (await import('../commands/tables.ts')).gpus,
   },
   {

@@ -86,6 +86,7 @@ describe('the OpenAPI document', () => {
       'get /v1/status',
       'get /v1/version',
       'patch /v1/instances/{gpu}',
+      'post /v1/gpus/accept',
       'post /v1/operations',
     ]);
   });
@@ -125,6 +126,7 @@ describe('the OpenAPI document', () => {
       'get /v1/doctor',
       'get /v1/drift',
       'patch /v1/instances/{gpu}',
+      'post /v1/gpus/accept',
       'post /v1/operations',
     ]);
     for (const { operation } of operations()) expect('401' in operation.responses).toBe(operation.security !== undefined);

@@ -18,8 +18,8 @@ describe('parseGpus', () => {
   it('sorts by index, and takes the rest of the line for the name', () => {
     const line = (index: number, name: string) =>
       `${index}, GPU-${index}, 10, 1, 580.65.06, Default, [N/A], 29, 0, ${'x, '.repeat(GPU_FIELDS.length - 10)}${name}`;
-    const gpus = parseGpus([line(10, 'B'), line(2, 'NVIDIA A, special')].join('\r\n'), GPU_FIELDS);
-    expect(gpus?.map((gpu) => [gpu.index, gpu.name])).toEqual([
+    const { gpus } = parseGpus([line(10, 'B'), line(2, 'NVIDIA A, special')].join('\r\n'), GPU_FIELDS);
+    expect(gpus.map((gpu) => [gpu.index, gpu.name])).toEqual([
       [2, 'NVIDIA A, special'],
       [10, 'B'],
     ]);
@@ -36,9 +36,10 @@ describe('parseGpus', () => {
     [''],
   ])('%j is not told', (cell) => {
     const line = `0, ${UUID}, ${Array.from({ length: GPU_FIELDS.length - 2 }, () => cell).join(', ')}`;
-    expect(parseGpus(line, GPU_FIELDS)).toEqual([
+    expect(parseGpus(line, GPU_FIELDS).gpus).toEqual([
       {
         index: 0,
+        driverIndex: 0,
         uuid: UUID,
         name: 'NVIDIA GPU',
         memoryTotalBytes: null,
@@ -61,13 +62,14 @@ describe('parseGpus', () => {
   });
 
   it.each([['[N/A], GPU-1'], ['0, [N/A]'], ['0'], ['No devices were found'], ['Usage: nvidia-smi, see -h']])('%j is no card', (line) => {
-    expect(parseGpus(line, GPU_FIELDS)).toBeNull();
+    const good = `0, ${UUID}`;
+    expect(parseGpus(`${line}\n${good}\n`, GPU_FIELDS)).toMatchObject({ gpus: [{ uuid: UUID }], rest: [line] });
   });
 
   it('gives a card or nothing, whatever is printed', () => {
     fc.assert(
       fc.property(fc.string(), (output) => {
-        for (const gpu of parseGpus(output, GPU_FIELDS) ?? []) {
+        for (const gpu of parseGpus(output, GPU_FIELDS).gpus) {
           expect(Number.isInteger(gpu.index)).toBe(true);
           expect(gpu.uuid).toMatch(/^(GPU|MIG)-/);
         }
@@ -110,7 +112,7 @@ describe('parseUnreachable', () => {
     ['Unable to determine the device handle for gpu 00000000:0D:00.0: Unknown Error', '0000:0d:00'],
     ['Unable to determine the device handle for GPU1: Unknown Error', null],
   ])('%j', (line, pciBusId) => {
-    expect(parseUnreachable(`${line}\r\nother words\n`)).toEqual([{ pciBusId, words: line }]);
+    expect(parseUnreachable(`${line}\r\nother words\n`)).toEqual([{ uuid: null, pciBusId, words: line }]);
   });
 });
 

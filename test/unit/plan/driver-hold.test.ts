@@ -4,7 +4,7 @@ import { driverHold, heldRemedies, trialHold } from '../../../src/plan/driver-ho
 import type { Exit } from '../../../src/plan/restart-policy.ts';
 import { anInstance, aProcess, aVerdict, NOW } from '../../support/builders.ts';
 
-const GONE = { reason: 'nvidia-smi did not answer within 5000 ms', since: NOW };
+const GONE = { reason: 'nvidia-smi did not answer within 5000 ms', since: NOW, unread: false };
 const onCard = (change: Partial<DesiredInstance> = {}) => anInstance(0, { mode: 'gpu', ...change });
 const end = (at: number, wanted = false): Exit => ({ at, reason: 'exit code 1', wanted });
 
@@ -32,6 +32,17 @@ describe('driverHold', () => {
   ])('PM2 is stopped from starting it again while it is %s: %s', (status, stop) => {
     expect(driverHold(GONE, onCard(), aProcess(0, { status }), [end(NOW)])?.stop).toBe(stop);
     expect(driverHold(GONE, onCard(), null, [end(NOW)])?.stop).toBe(false);
+  });
+});
+
+describe('cards that this agent never saw', () => {
+  const unseen = { ...GONE, unread: true };
+
+  it('get no process, and the one that runs is left alone', () => {
+    expect(driverHold(unseen, onCard(), null, [])).toMatchObject({ hold: { code: 'GPU_QUERY_FAILED' }, stop: false });
+    expect(driverHold(unseen, onCard(), aProcess(0, { status: 'stopped', pid: null }), [])).toMatchObject({ stop: false });
+    expect(driverHold(unseen, onCard(), aProcess(0), [])).toBeNull();
+    expect(driverHold(unseen, onCard({ desired: 'stopped' }), null, [])).toBeNull();
   });
 });
 
