@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Cleanup, Disk, Instances, Log, Memory } from './config-upkeep.ts';
+import { GpuConfig } from './gpu-config.ts';
 import { HealthConfig } from './health-config.ts';
 
 /**
@@ -36,26 +37,6 @@ const Comfyui = z.strictObject({
   listen: text.default('127.0.0.1').describe('address every instance listens on'),
   arguments: z.array(z.string()).default([]).describe('extra arguments for main.py'),
   environment: z.record(z.string(), z.string()).default({}).describe('further environment variables of every instance; never secrets'),
-});
-
-const Gpu = z.strictObject({
-  mode: z.enum(['actual', 'mock', 'cpu']).default('actual').describe('mock and cpu run CPU instances with the same names and ports'),
-  count: z.int().min(1).max(64).nullable().default(null).describe('cap on real cards, or number of mock ones'),
-  mockCount: z.int().min(1).max(64).nullable().default(null).describe('number of mock cards; wins over count in mock mode'),
-  pin: z.enum(['uuid', 'index']).default('uuid').describe('what CUDA_VISIBLE_DEVICES holds'),
-  foreignMemoryMb: z
-    .int()
-    .min(0)
-    .default(1024)
-    .describe('a compute process that is not ours and holds more of a card than this is reported'),
-  foreignProcess: z.enum(['hold', 'warn']).default('hold'),
-  keptMemoryMb: z
-    .int()
-    .min(0)
-    .default(2_048)
-    .describe('more than this on a card after the end of its process, or in an idle process after /free, is called not given back'),
-  periodMs: z.int().min(500).default(10_000).describe('how often the cards are read; what two readings agree on is acted on'),
-  queryTimeoutMs: duration.default(5_000).describe('limit on each nvidia-smi call, so that a hung driver cannot hang the agent'),
 });
 
 const Ports = z.strictObject({
@@ -222,7 +203,7 @@ export const Config = z.strictObject({
   stateDir: text.nullable().default(null).describe('default <root>/state'),
   runDir: text.nullable().default(null).describe('default <root>/run'),
   comfyui: Comfyui.prefault({}),
-  gpu: Gpu.prefault({}),
+  gpu: GpuConfig.prefault({}),
   ports: Ports.prefault({}),
   packs: Packs.prefault({}),
   install: Install.prefault({}),

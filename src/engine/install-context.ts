@@ -1,6 +1,7 @@
 import type { Lock, Moves } from '../domain/lock.ts';
 import type { InstallProgress, InstallStep, Release } from '../domain/release.ts';
 import type { DesiredState, ObservedState } from '../domain/state.ts';
+import { usableCards } from '../plan/cards/usable.ts';
 import { NO_MOVES, pinsOf } from '../plan/lock.ts';
 import type { LocalWheels, Ports } from '../ports.ts';
 import type { InstallContext } from './installation/context.ts';
@@ -120,7 +121,7 @@ export function installContext(
     wheels: bundle?.wheels ?? null,
     locked: request.locked || bundle !== null,
     requiredModels: knowledge.inputs.models,
-    gpus: knowledge.cards.known ? knowledge.cards.value : null,
+    gpus: cardsToUse(knowledge),
     trialDevice: idleCard(desired, observed),
     modelPathsFile: knowledge.modelPathsFile,
     inherited: inherited(),
@@ -128,6 +129,13 @@ export function installContext(
     signal: handle.signal,
     activate,
   };
+}
+
+/** Also as an earlier agent left them: a driver that is silent just now must not make a release for the CPU. */
+function cardsToUse({ cards, configuration }: Knowledge): InstallContext['gpus'] {
+  if (!cards.known) return null;
+  const there = cards.value.gpus.filter(({ state }) => state !== 'missing');
+  return { ...cards.value, gpus: usableCards(configuration.config.gpu, there).cards };
 }
 
 /** A card whose instance does not run, so that the trial start disturbs nobody. */
@@ -138,7 +146,8 @@ function idleCard(desired: DesiredState, observed: ObservedState): string | null
     const seen = observed.incarnations.get(name);
     return seen === undefined || (seen.known && seen.value === null);
   };
-  const idle = desired.instances.find((instance) => instance.mode === 'gpu' && isIdle(instance.name));
+  const isMissing = (uuid: string | null): boolean => desired.missing.some((card) => card.uuid === uuid);
+  const idle = desired.instances.find(({ mode, name, uuid }) => mode === 'gpu' && isIdle(name) && !isMissing(uuid));
   return idle?.visibleDevices ?? null;
 }
 

@@ -49,6 +49,8 @@ export const ENVIRONMENT_NAMES: readonly (readonly [key: string, name: string, r
   ['gpu.mode', 'GPU_MODE', word(['actual', 'mock', 'cpu'])],
   ['gpu.mockCount', 'TEST_GPUS', integer],
   ['gpu.count', 'NUM_GPUS', count],
+  ['gpu.cudaVisibleDevices', 'CUDA_VISIBLE_DEVICES', text],
+  ['gpu.nvidiaVisibleDevices', 'NVIDIA_VISIBLE_DEVICES', text],
   ['gpu.pin', 'COMFYUI_PIN', word(['uuid', 'index'])],
   ['ports.first', 'COMFYUI_PORT_START', integer],
   ['ports.first', 'WORKER_BASE_COMFYUI_PORT', integer],
@@ -111,10 +113,13 @@ export const namesOf = (key: string): string[] => [
 /** The key that a variable sets, when a file names the variable by mistake. */
 export const keyOfName = (name: string): string | null => ENVIRONMENT_NAMES.find(([, candidate]) => candidate === name)?.[0] ?? null;
 
+/** To CUDA a variable without a value says that there is no device. */
+const EMPTY_SPEAKS: readonly string[] = ['CUDA_VISIBLE_DEVICES'];
+
 /** A variable that is empty or blank counts as not set. */
 export const variableOf = (environment: Environment, name: string): string | null => {
   const value = environment[name]?.trim();
-  return value === undefined || value === '' ? null : value;
+  return value === undefined || (value === '' && !EMPTY_SPEAKS.includes(name)) ? null : value;
 };
 
 export interface EnvironmentReading {

@@ -256,6 +256,11 @@ function gpuHolds(config: Config, desired: DesiredState, gpus: ObservedState['gp
     const trouble = gpus.value.gpus.length > 0 ? null : 'the driver lists no card any more';
     return trouble === null ? [] : [hold('machine', 'GPU_QUERY_FAILED', trouble, DRIVER_HELP)];
   }
+  const [left] = desired.unused;
+  if (left !== undefined)
+    return [
+      hold('machine', 'NO_GPU', `no card may be used: ${left.reason}`, 'name the cards that the agent may use: `agent gpus` lists them'),
+    ];
   const reason = gpus.value.present ? 'the driver lists no GPU' : 'this machine has no NVIDIA driver';
   return [hold('machine', 'NO_GPU', reason, 'install the driver, or run on the CPU with COMFYUI_CPU_ONLY=1 (gpu.mode: cpu)')];
 }

@@ -6,6 +6,7 @@ import type { Lock } from '../domain/lock.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { InstallationSpec, PackSpec } from '../domain/release.ts';
 import { type DesiredState, InstanceIntent, type Intents } from '../domain/state.ts';
+import { usableCards } from './cards/usable.ts';
 import { overrideLine } from './conflicts.ts';
 import { resolveSource } from './source.ts';
 
@@ -83,9 +84,13 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
     return { cards, unused: [], missing: [], wanted: count, warnings: [] };
   }
   if (!gpus.known) return { cards: [], unused: [], missing: [], wanted: setting.count ?? 1, warnings: [] };
-  const found = [...gpus.value.gpus].sort((a, b) => a.index - b.index);
+  const usable = usableCards(
+    setting,
+    [...gpus.value.gpus].sort((a, b) => a.index - b.index),
+  );
+  const found = usable.cards;
   const used = found.slice(0, setting.count ?? found.length);
-  const warnings: string[] = [];
+  const warnings = [...usable.warnings];
   if (setting.count !== null && setting.count > found.length) {
     warnings.push(`${setting.count} GPUs are asked for (NUM_GPUS, gpu.count) and ${found.length} found: those found are used`);
   }
@@ -101,14 +106,15 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
   }
   const cards = used.map((gpu) => ({ index: gpu.index, gpu, label: gpu.name }));
   const reason = `${setting.count} of ${found.length} cards are asked for (NUM_GPUS, gpu.count)`;
-  const unused = found.slice(used.length).map(({ index, uuid }) => ({ gpu: index, uuid, reason }));
+  const capped = found.slice(used.length).map(({ index, uuid }) => ({ gpu: index, uuid, reason }));
+  const unused = [...usable.unused, ...capped].sort((a, b) => a.gpu - b.gpu);
   const missing = used
     .filter(({ state }) => state === 'missing')
     .map(({ index, uuid, name, pciBusId }) => {
       const replacedBy = gpus.value.waiting?.find(({ formerly }) => formerly === uuid)?.gpu.uuid ?? null;
       return { gpu: index, uuid, name, pciBusId, replacedBy, words: unreachableWords(gpus.value, { uuid, pciBusId }) };
     });
-  return { cards, unused, missing, wanted: Math.max(setting.count ?? found.length, found.length === 0 ? 1 : 0), warnings };
+  return { cards, unused, missing, wanted: Math.max(setting.count ?? found.length + usable.absent, found.length === 0 ? 1 : 0), warnings };
 }
 
 function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents): DesiredInstance {

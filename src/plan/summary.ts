@@ -201,11 +201,12 @@ export function summarizeHealth(input: {
 /** Why an instance is not ready: the first layer that does not pass, else the operator's wish. */
 export function instanceReason(instance: InstanceDocument): string {
   if (instance.hold !== null) return instance.hold;
+  if (instance.status === 'stopped') return `stopped on purpose; \`agent start ${instance.gpu}\` starts it`;
   for (const name of ['installation', 'runtime', 'functional'] as const) {
     const health = instance.layers[name];
     if (health.status !== 'pass') return `${instance.status}, ${health.reason ?? `${name} ${health.status}`}`;
   }
-  if (instance.cordoned) return 'cordoned';
+  if (instance.cordoned) return `cordoned on purpose: it takes no new jobs until \`agent uncordon ${instance.gpu}\``;
   return instance.status;
 }
 

@@ -121,3 +121,27 @@ describe('an nvidia-smi that says more than rows, or less', () => {
     expect((await agent.cli('doctor')).stdout.replaceAll(/\s+/g, ' ')).toContain('Unable to determine the device handle');
   });
 });
+
+describe('cards that the agent may not use', () => {
+  it('are left alone and named; what is stopped on purpose has its reason', async () => {
+    cards = await driverCards(4);
+    agent = await startAgent({ cards, environment: { CUDA_VISIBLE_DEVICES: `2,${THIRD.slice(0, 12)}` }, config: CONFIG });
+    await untilCapacity('2/2');
+    expect((await served()).map((line) => line.replace(/ \S+/, ''))).toEqual(['2 2', '3 3']);
+    expect((await status()).health.status).toBe('healthy');
+    expect((await agent.cli('gpus')).stdout).toContain(`CUDA_VISIBLE_DEVICES=2,${THIRD.slice(0, 12)} leaves it out`);
+    expect((await agent.cli('config', 'show')).stdout).toContain('CUDA_VISIBLE_DEVICES');
+    expect((await agent.cli('stop', '3')).code).toBe(0);
+    await untilCapacity('1/2');
+    expect(await reasons()).toBe('gpu 3: stopped on purpose; `agent start 3` starts it');
+    await agent.stop();
+
+    agent = await start(agent.root, { CUDA_VISIBLE_DEVICES: '' });
+    await eventually(
+      'it says why',
+      async () => expect(await reasons()).toContain('no card may be used: CUDA_VISIBLE_DEVICES= names no card'),
+      30_000,
+    );
+    expect((await status()).health.instances).toEqual([]);
+  });
+});
