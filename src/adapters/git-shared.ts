@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitOptions } from '../ports.ts';
+import { closeFiles } from './git-closed-files.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { compareWithDisk, parseIndex, parseTree, type TreeEntry } from './git-tree.ts';
 
@@ -20,6 +21,8 @@ export interface SharedUpdate {
   /** Full name of the branch that the folder follows; null leaves HEAD detached. */
   readonly branch: string | null;
   readonly directory: string;
+  /** Another user may write below the folder: what git puts at its top is for this one alone to write. */
+  readonly closed: boolean;
   readonly mirror: string;
 }
 
@@ -70,6 +73,8 @@ export async function updateSharedFolder(runner: GitRunner, update: SharedUpdate
     await runner.run(['update-ref', update.branch.replace('refs/heads/', 'refs/remotes/origin/'), commit], call);
   }
   await rm(own, { force: true });
+  const changed = update.closed ? await closeFiles(directory, target) : [];
+  if (changed.length > 0) throw dirty(directory, changed, `${changed.length} files changed by somebody else`);
 }
 
 const localCall = (call: GitCall): GitCall => {
