@@ -214,10 +214,11 @@ export interface Git {
     },
   ): Promise<GitCheckout>;
   /**
-   * Brings a work tree in place to the head of the branch: init, fetch, checkout; never clean, never reset.
+   * Brings a work tree in place to the head of the branch: init, fetch, checkout; never clean, never reset. `closed`: others may
+   * not write what is obeyed.
    * @throws AgentError SHARED_REPOSITORY_DIRTY when a tracked file was changed or an untracked one is in the way
    */
-  updateInPlace(source: GitSource, directory: string, options?: GitOptions): Promise<GitCheckout>;
+  updateInPlace(source: GitSource, directory: string, options?: GitOptions & { readonly closed?: boolean }): Promise<GitCheckout>;
   /** HEAD of a work tree and which tracked files differ from it (submodules count by their path); null when it is no work tree. */
   inspect(directory: string): Promise<{ readonly commit: string; readonly changed: readonly string[] } | null>;
   /** Paths in a work tree that git does not track, ignored ones included, directories collapsed, without __pycache__. */

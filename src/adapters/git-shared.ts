@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitOptions } from '../ports.ts';
+import { closeFiles } from './git-closed-files.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { isFullCommit } from './git-refs.ts';
 import { compareWithDisk, parseIndex, parseTree, type TreeEntry } from './git-tree.ts';
@@ -24,6 +25,8 @@ export interface SharedUpdate {
   readonly directory: string;
   /** `.git` in the folder, or elsewhere: then nothing that lies in the folder decides what git does. */
   readonly repository: string;
+  /** Another user may write below the folder: what git puts at its top is for this one alone to write. */
+  readonly closed: boolean;
   readonly mirror: string;
 }
 
@@ -75,6 +78,8 @@ export async function updateSharedFolder(runner: GitRunner, update: SharedUpdate
     await runner.run(['update-ref', update.branch.replace('refs/heads/', 'refs/remotes/origin/'), commit], call);
   }
   await rm(own, { force: true });
+  const changed = update.closed ? await closeFiles(directory, target) : [];
+  if (changed.length > 0) throw dirty(directory, changed, `${changed.length} files changed by somebody else`);
 }
 
 const localCall = (call: GitCall): GitCall => {

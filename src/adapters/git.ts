@@ -232,7 +232,11 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
         const found = await locate(source, remote, call);
         const branch = source.commit === null && found.ref?.startsWith('refs/heads/') ? found.ref : null;
         await mirrors.withCommit(remote, found, call, (mirror, commit) =>
-          updateSharedFolder(runner, { remote, commit, branch, directory, repository: repositoryOf(directory), mirror }, call),
+          updateSharedFolder(
+            runner,
+            { remote, commit, branch, directory, repository: repositoryOf(directory), closed: call.closed === true, mirror },
+            call,
+          ),
         );
         return { ...(await describeTree(runner, directory, remote, call, true, repositoryOf(directory))), branch: found.branch };
       });

@@ -85,7 +85,9 @@ async function updateSharedRepository(ports: Ports, knowledge: Knowledge, journa
   const { url, branch } = config.sharedRepository;
   if (url === null) return;
   try {
-    const { commit } = await ports.git.updateInPlace({ url, branch, commit: null }, layout.shared);
+    const { commit } = await ports.git.updateInPlace({ url, branch, commit: null }, layout.shared, {
+      closed: config.users.comfyui !== null,
+    });
     journal.record({
       type: 'shared.updated',
       target: 'agent',

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitSource } from '../../src/ports.ts';
@@ -299,6 +299,35 @@ describe('git on local repositories', () => {
     await expect(git.resolve(source('https://example.invalid/p/x'))).rejects.toThrow(
       /file:\/\/\/nowhere\/p\/x \(install\.gitMirror for https:\/\/example\.invalid\/p\/x\)/,
     );
+  });
+
+  it('a shared folder in which others may write gets files at its top that they may not, as the commit has them', async () => {
+    const origin = await harness.origin('shared');
+    const first = { 'config_nodes.json': '{}', 'workflows/a.json': '[]', 'run.sh': '', 'models/readme.txt': 'put models here' };
+    await origin.commit(first);
+    const before = process.umask(0o002);
+    const modeOf = async (path: string) => ((await stat(join(place, path))).mode & 0o777).toString(8);
+    const update = () => harness.git.updateInPlace(source(origin.url, { branch: 'main' }), place, { closed: true });
+    try {
+      await mkdir(join(place, 'models'), { recursive: true });
+      await mkdir(join(place, 'workflows'));
+      await chmod(place, 0o755);
+      await chmod(join(place, 'workflows'), 0o755);
+      await update();
+      expect([await modeOf('config_nodes.json'), await modeOf('workflows/a.json'), await modeOf('models/readme.txt')]).toEqual([
+        '644',
+        '644',
+        '664',
+      ]);
+      const commit = await origin.commit({ 'config_nodes.json': '{"a":1}' });
+      expect(await update()).toMatchObject({ commit });
+      expect(await readFile(join(place, 'config_nodes.json'), 'utf8')).toBe('{"a":1}');
+      expect(await modeOf('config_nodes.json')).toBe('644');
+      expect((await readdir(place)).sort()).toEqual(['.git', 'config_nodes.json', 'models', 'run.sh', 'workflows']);
+      expect(await harness.git.inspect(place)).toEqual({ commit, changed: [] });
+    } finally {
+      process.umask(before);
+    }
   });
 
   it('fetches Git LFS files on request, and says when git-lfs is not there', async () => {

@@ -35,14 +35,17 @@ export async function openPlace(place: FileHandle): Promise<FileHandle> {
   return open(`/proc/self/fd/${place.fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
 }
 
-/** All of a file as text, however long it says it is. @throws NotPlain when it is longer than the limit, in bytes */
-export async function readBounded(handle: FileHandle, maxBytes: number): Promise<string> {
+export const readBounded = async (handle: FileHandle, maxBytes: number): Promise<string> =>
+  (await bytesOf(handle, maxBytes)).toString('utf8');
+
+/** All of a file, however long it says it is. @throws NotPlain when it is longer than the limit, in bytes */
+export async function bytesOf(handle: FileHandle, maxBytes: number): Promise<Buffer> {
   const { size } = await handle.stat();
   if (size > maxBytes) throw new NotPlain(tooLarge(maxBytes));
   const parts: Buffer[] = [];
   for (let length = 0; ; ) {
     const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(Math.min(CHUNK_BYTES, maxBytes + 1)), 0);
-    if (bytesRead === 0) return Buffer.concat(parts).toString('utf8');
+    if (bytesRead === 0) return Buffer.concat(parts);
     length += bytesRead;
     if (length > maxBytes) throw new NotPlain(tooLarge(maxBytes));
     parts.push(buffer.subarray(0, bytesRead));
