@@ -24,6 +24,7 @@ import { ResourceSurvey } from './resource-survey.ts';
 import type { RolloutContext } from './rollout.ts';
 import { setUpShared } from './shared-setup.ts';
 import { createStateFiles } from './state-files.ts';
+import { StateStore } from './state-store.ts';
 import { Surveys } from './surveys.ts';
 import { recordTransitions } from './transitions.ts';
 
@@ -51,6 +52,7 @@ export interface Core {
   readonly caretaker: Caretaker;
   readonly operations: Operations;
   readonly journal: Journal;
+  readonly state: StateStore;
   readonly documents: () => Documents;
   readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
   /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
@@ -68,7 +70,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   let onJump = (_byMs: number): void => undefined;
   const ports: Ports = { ...options.ports, clock: watchClock(options.ports.clock, (byMs) => onJump(byMs)) };
   const journal = new Journal(ports.journal, ports.clock, log);
-  const state = createStateFiles(ports.files, layout, (path) =>
+  const stateFiles = createStateFiles(ports.files, layout, (path) =>
     journal.record({
       type: 'state.damaged',
       target: 'agent',
@@ -77,7 +79,8 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       data: { path },
     }),
   );
-  const knowledge = emptyKnowledge(configuration, await state.intents(), await state.leases());
+  const knowledge = emptyKnowledge(configuration, await stateFiles.intents(), await stateFiles.leases());
+  const state = new StateStore(stateFiles, knowledge, journal);
   if (options.isDaemon) {
     recallExits(journal, knowledge, ports.clock.now());
     recallProofs(journal, knowledge);
@@ -200,6 +203,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     caretaker,
     operations,
     journal,
+    state,
     documents: () => reconciler.documents,
     changes: instanceOperations.changes,
     refreshInputs,
@@ -218,6 +222,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       await operations.stop();
       await Promise.all([surveys.stop(), resources.stop()]);
       await reconciler.stop();
+      await state.settled();
       changes.close();
       await discovery.close();
       await lastStatus.close();

@@ -157,6 +157,7 @@ export class Installer {
       atOnce: false,
       rejected: null,
       pinnedRelease: null,
+      absolved: [],
     });
   }
 

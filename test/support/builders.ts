@@ -253,6 +253,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     fileProblem: null,
     configurationProblem: null,
     rollout: null,
+    unsaved: null,
     now: NOW,
   };
 }
