@@ -64,7 +64,7 @@ export const errorRegistry = {
   ),
   ROOT_UNSUITABLE: kind('the root directory cannot hold an installation', 'choose a directory on a local disk with --root', 500, 1),
   ROOT_LOCKED: kind('another agent owns this root', 'use that agent (`agent status`), or stop it first', 409, 5, true),
-  DISK_FULL: kind('the disk is full or nearly so', 'free space or move the root; `df -h` shows what is full', 507, 1, true),
+  DISK_FULL: kind('the disk is full or nearly so', 'free space or move the root; `df -h` and `df -i` show what is full', 507, 1, true),
   FILE_UNREADABLE: kind('a file is there but cannot be read', 'check the owner and the permissions of the named path', 500, 1),
   AGENT_NOT_RUNNING: kind('no agent is running on this root', 'start it with `agent run` or `systemctl start comfy-agent`', 503, 4, true),
   LISTEN_FAILED: kind('the agent cannot listen on its address', 'choose another with --port or AGENT_PORT', 500, 1),

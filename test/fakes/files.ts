@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
 import { readFault, writeFault } from '../../src/adapters/file-errors.ts';
 import { AgentError } from '../../src/domain/errors.ts';
+import type { Inodes } from '../../src/domain/upkeep.ts';
 import type { Files } from '../../src/ports.ts';
 
 type Node =
@@ -18,6 +19,7 @@ export interface FakeFiles extends Files {
   /** Called before each writing call (and each read, as "read"): throw to fail it, wait to hold it. */
   before: ((call: string, path: string) => void | Promise<void>) | null;
   freeDiskBytes: number | null;
+  freeDiskInodes: Inodes | null;
   /** Paths that were written by writeText, in order. */
   readonly written: readonly string[];
 }
@@ -104,6 +106,7 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
   const files: FakeFiles = {
     before: null,
     freeDiskBytes: 500 * 1024 ** 3,
+    freeDiskInodes: { free: 1_000_000, total: 2_000_000 },
     written,
     put: (path, content = '', facts = {}) => {
       makeDirectory(posix.dirname(path));
@@ -227,6 +230,7 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         return createHash('sha256').update(node.content).digest('hex');
       }),
     freeBytes: async () => files.freeDiskBytes,
+    inodes: async () => files.freeDiskInodes,
     treeSize: async (path) => {
       const place = resolve(path);
       return [place, ...children(place)].reduce((sum, each) => {

@@ -223,6 +223,8 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
       memoryAvailableBytes: 1,
       diskFreeBytes: 1,
       diskTotalBytes: 1,
+      diskFreeInodes: null,
+      diskTotalInodes: null,
     }),
     processes: known(gpus.map((gpu) => aProcess(gpu, { entryDigest: launchDigest(aLaunch(gpu)) }))),
     incarnations: new Map(gpus.map((gpu) => [`comfyui-gpu${gpu}`, known(anIncarnation(gpu))])),
