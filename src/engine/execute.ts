@@ -3,6 +3,7 @@ import { AgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
 import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
 import type { InstanceIntent } from '../domain/state.ts';
+import { addedFaults } from '../plan/comfyui-arguments.ts';
 import { intentOf, withInstance } from '../plan/intents.ts';
 import { instanceDirectories, launchDigest, launchPort } from '../plan/launch.ts';
 import { nextQuarantine } from '../plan/quarantine.ts';
@@ -122,6 +123,8 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
   // An entry that cannot be started must not cost the process that is there.
   const entry = await ports.template.toEntry(launch, config.pm2.template);
+  const [fault] = addedFaults(launch.arguments, entry.args);
+  if (fault !== undefined) throw new AgentError('TEMPLATE_INVALID', `${config.pm2.template ?? 'the template'} adds an argument: ${fault}`);
   // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was
   // started with is told by its entry: release and lease may be others by the time it is asked.
   const env = {
