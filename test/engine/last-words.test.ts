@@ -59,9 +59,12 @@ describe('an instance that ends by itself', () => {
     machine.world.boot = 'silent';
     let paused = 0;
     for (let crashes = 0; crashes < 4; crashes++) {
+      // PM2 has started it by the time it is stopped, and a stop takes its time.
+      const slow = machine.wires.hold('processes.stop', 'comfyui-gpu0');
       machine.world.pm2.exit('comfyui-gpu0', { exitCode: 1 });
       for (let step = 0; step < 100; step++) {
         await machine.advance(50);
+        if (step === 50) slow.open();
         const said = texts(machine.instance(0));
         if (!said.some((text) => text.includes('it is started again at'))) continue;
         paused += 1;
