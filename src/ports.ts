@@ -14,7 +14,7 @@ import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
 import type { MemoryCounters } from './domain/memory-group.ts';
 import type { ProcessIdentity } from './domain/ownership.ts';
 import type { RegistryRequest, RegistryVersion } from './domain/registry.ts';
-import type { Upkeep } from './domain/upkeep.ts';
+import type { Inodes, Upkeep } from './domain/upkeep.ts';
 
 /** Structured logging, the shape of pino: facts first, static message second. */
 export interface Logger {
@@ -428,6 +428,8 @@ export interface Files {
   /** sha256 in hex. */
   digest(path: string, signal?: AbortSignal): Promise<string>;
   freeBytes(path: string): Promise<number | null>;
+  /** null: nothing is there, or its filesystem makes as many as it needs. */
+  inodes(path: string): Promise<Inodes | null>;
   /** Bytes below a directory, links not followed. */
   treeSize(path: string): Promise<number>;
   /** The same, and how much of it is in no other place (files with one name only): what its removal would free. */

@@ -1,4 +1,5 @@
 import { AgentError } from '../domain/errors.ts';
+import { fullReason } from './disk-full.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
@@ -30,7 +31,7 @@ export function writeFault(error: unknown, path: string): AgentError {
   if (error instanceof AgentError) return error;
   const code = errorCode(error);
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    const why = code === 'EDQUOT' ? 'the quota is used up' : 'the disk is full';
+    const why = code === 'EDQUOT' ? 'the quota is used up' : fullReason(path);
     return new AgentError('DISK_FULL', `${path} could not be written: ${why}`, { cause: error, details: { path } });
   }
   const isForbidden = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';

@@ -115,6 +115,10 @@ export function createFiles({ foreign = null, border = null, trust = null }: Fil
       const facts = await reading(path, () => fs.statfs(path), null);
       return facts === null ? null : facts.bavail * facts.bsize;
     },
+    inodes: async (path) => {
+      const facts = await reading(path, () => fs.statfs(path), null);
+      return facts === null || facts.files === 0 ? null : { free: facts.ffree, total: facts.files };
+    },
     treeSize: async (path) => (await reading(path, () => treeUsage(path), NO_USAGE)).bytes,
     treeUsage: (path) => reading(path, () => treeUsage(path), NO_USAGE),
     treeStamp: (path) => reading(path, () => treeStamp(path), ''),

@@ -9,6 +9,7 @@ import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
 import { type Building, beginTree, finishTree } from './building.ts';
+import { fullReason } from './disk-full.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { fetchLfs, findLfsPointers, mayUseLfs } from './git-lfs.ts';
 import type { SubmoduleFacts } from './git-submodules.ts';
@@ -128,9 +129,11 @@ export async function describeTree(
 
 /** A fault of the file system, with the codes users know. */
 export function fileError(error: unknown): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new AgentError('DISK_FULL', 'no space left on the disk while writing a work tree', { cause: error });
+  const { code, path } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const why = path === undefined ? 'the disk is full' : fullReason(path);
+    return new AgentError('DISK_FULL', `a work tree cannot be written: ${why}`, { cause: error });
+  }
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
     return new AgentError('ROOT_NOT_WRITABLE', `a work tree cannot be written: ${(error as Error).message}`, { cause: error });
   return error;

@@ -2,6 +2,7 @@ import { statfs } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, hostname, release, totalmem, type } from 'node:os';
 import { dirname } from 'node:path';
 import type { MachineFacts } from '../domain/gpu.ts';
+import type { Inodes } from '../domain/upkeep.ts';
 
 /** systeminformation starts small programs (lscpu, cat) and has no time limit of its own. */
 const FACTS_LIMIT_MS = 5_000;
@@ -27,6 +28,8 @@ export function createMachineFacts(): (root: string) => Promise<MachineFacts> {
       ...(memory ?? { memoryTotalBytes: totalmem(), memoryAvailableBytes: freemem() }),
       diskFreeBytes: disk?.freeBytes ?? null,
       diskTotalBytes: disk?.totalBytes ?? null,
+      diskFreeInodes: disk?.inodes?.free ?? null,
+      diskTotalInodes: disk?.inodes?.total ?? null,
     };
   };
 }
@@ -54,10 +57,10 @@ async function askMemory(): Promise<Memory> {
 }
 
 /** Of the file system that holds the path, or will hold it: the nearest directory that is there. */
-async function diskOf(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
+async function diskOf(path: string): Promise<{ freeBytes: number; totalBytes: number; inodes: Inodes | null }> {
   try {
-    const { bavail, blocks, bsize } = await statfs(path);
-    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+    const { bavail, blocks, bsize, files, ffree } = await statfs(path);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize, inodes: files === 0 ? null : { free: ffree, total: files } };
   } catch (error) {
     const parent = dirname(path);
     if (parent === path || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;

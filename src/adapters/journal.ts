@@ -3,6 +3,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { AgentError } from '../domain/errors.ts';
 import { JournalEvent } from '../domain/journal.ts';
 import type { JournalStore } from '../ports.ts';
+import { fullReason } from './disk-full.ts';
 
 const KEPT_ROWS = 50_000;
 /** Of the database file; what is pruned makes room in it, so that it does not grow past this. */
@@ -116,7 +117,8 @@ function explained<T>(path: string, work: () => T): T {
     return work();
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    if (resultCode(error) === FULL) throw new AgentError('DISK_FULL', `${path} could not be written: the disk is full`, { cause: error });
+    if (resultCode(error) === FULL)
+      throw new AgentError('DISK_FULL', `${path} could not be written: ${fullReason(path)}`, { cause: error });
     throw new AgentError('ROOT_NOT_WRITABLE', `the journal ${path} cannot be used: ${why}`, {
       cause: error,
       help: 'check the directory; a network volume cannot hold it: name a local one with AGENT_STATE_DIR',

@@ -5,6 +5,7 @@ import { INPUT_LIMITS } from '../domain/foreign.ts';
 import type { LockedPackage } from '../domain/lock.ts';
 import { normaliseName, redactUrls } from '../domain/requirements.ts';
 import type { Files, Shell } from '../ports.ts';
+import { fullReason } from './disk-full.ts';
 import { pythonEnvironment } from './uv-environment.ts';
 
 /** ComfyUI 0.3 and the simulator need it. */
@@ -80,7 +81,7 @@ export async function createPlainEnvironment(
   if (signal?.aborted || result === null) throw new AgentError('INTERRUPTED', 'making the Python environment was interrupted');
   if (result.exitCode === 0 && (await files.exists(python))) return python;
   if (/No space left on device|Disk quota exceeded/.test(result.tail))
-    throw new AgentError('DISK_FULL', `the disk is full: ${directory} could not be made`);
+    throw new AgentError('DISK_FULL', `${directory} could not be made: ${fullReason(directory)}`);
   return createByHand(context, directory, found);
 }
 

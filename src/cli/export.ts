@@ -5,10 +5,10 @@ import { gzip } from 'node:zlib';
 import type { Agent } from '../domain/agent.ts';
 import { ExitCode } from '../domain/error-registry.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
+import { createRedactor } from '../plan/redact-text.ts';
 import type { Connection } from './connect.ts';
 import type { Context } from './context.ts';
 import { describeBytes } from './duration.ts';
-import { createRedactor } from './redact.ts';
 import { createTar, type TarEntry } from './tar.ts';
 
 const LINES = 2_000;

@@ -64,7 +64,7 @@ export const errorRegistry = {
   ),
   ROOT_UNSUITABLE: kind('the root directory cannot hold an installation', 'choose a directory on a local disk with --root', 500, 1),
   ROOT_LOCKED: kind('another agent owns this root', 'use that agent (`agent status`), or stop it first', 409, 5, true),
-  DISK_FULL: kind('the disk is full or nearly so', 'free space or move the root; `df -h` shows what is full', 507, 1, true),
+  DISK_FULL: kind('the disk is full or nearly so', 'free space or move the root; `df -h` and `df -i` show what is full', 507, 1, true),
   FILE_UNREADABLE: kind('a file is there but cannot be read', 'check the owner and the permissions of the named path', 500, 1),
   INPUT_REFUSED: kind(
     'a file that ComfyUI or a node pack may have made is not a plain file, is too large, or leads elsewhere',

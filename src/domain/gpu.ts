@@ -98,6 +98,9 @@ export const MachineFacts = z.object({
   memoryAvailableBytes: z.int(),
   diskFreeBytes: z.int().nullable(),
   diskTotalBytes: z.int().nullable(),
+  /** null where the filesystem makes as many as it needs. */
+  diskFreeInodes: z.int().nullable(),
+  diskTotalInodes: z.int().nullable(),
 });
 export type MachineFacts = z.infer<typeof MachineFacts>;
 

@@ -72,6 +72,14 @@ export const Intents = z.object({
 });
 export type Intents = z.infer<typeof Intents>;
 
+/** What this agent knows and its files do not: whoever follows it would forget it. */
+export interface Unsaved {
+  /** For people, oldest first. */
+  readonly what: readonly string[];
+  /** Why it could not be written, the newest. */
+  readonly reason: string;
+}
+
 /** What should be. */
 export const DesiredState = z.object({
   generation: z.int(),

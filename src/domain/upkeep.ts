@@ -22,6 +22,15 @@ export interface LogWatch {
   close(): Promise<void>;
 }
 
+/** How many files a filesystem can still take, where it has a fixed number of them. */
+export interface Inodes {
+  readonly free: number;
+  readonly total: number;
+}
+
+/** "0 of 2500 inodes free" */
+export const inodesText = ({ free, total }: Inodes): string => `${free} of ${total} inodes free`;
+
 /** A filesystem, by a path on it. */
 export interface Space {
   readonly freeBytes: number;

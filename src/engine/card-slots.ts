@@ -3,14 +3,17 @@ import type { Gpu, GpuReading } from '../domain/gpu.ts';
 import { known } from '../domain/observed.ts';
 import type { RosterCard } from '../domain/roster.ts';
 import { acceptCards, cardsOfRoster, rosterOf, updateRoster } from '../plan/cards/roster.ts';
-import { changeIntent } from './execute.ts';
+import { withInstance } from '../plan/intents.ts';
+
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { StateFiles } from './state-files.ts';
+import type { StateStore } from './state-store.ts';
 
 export interface CardSlotsOptions {
   readonly knowledge: Knowledge;
-  readonly state: StateFiles;
+  readonly files: Pick<StateFiles, 'saveRoster'>;
+  readonly state: StateStore;
   readonly journal: Journal;
   /** Only the agent itself writes down what it saw. */
   readonly keeps: boolean;
@@ -52,7 +55,7 @@ export class CardSlots {
    * @throws AgentError HELD where there is nothing to accept, or the cards cannot be seen; what the state directory says
    */
   async accept(): Promise<void> {
-    const { knowledge, state, journal } = this.#options;
+    const { knowledge, files, state, journal } = this.#options;
     const { gpus, cards } = knowledge;
     if (!gpus.known) throw new AgentError('HELD', `the cards cannot be seen, so none is forgotten: ${gpus.reason}`);
     if (!cards.known || gpus.value.gpus.length === 0) throw new AgentError('HELD', 'the driver lists no card, so none is forgotten');
@@ -60,7 +63,7 @@ export class CardSlots {
     if (forgotten.length === 0 && replaced.length === 0)
       throw new AgentError('HELD', 'every card that has a slot is there: there is nothing to accept', { help: 'see `agent gpus`' });
     const roster = rosterOf(next.cards);
-    await state.saveRoster(roster);
+    await files.saveRoster(roster);
     // A reading may have come meanwhile, and counts.
     const now = knowledge.cards === cards ? next : acceptCards(knowledge.cards.known ? knowledge.cards.value : next.cards, gpus.value);
     knowledge.roster = roster;
@@ -77,16 +80,18 @@ export class CardSlots {
       data: { cards: roster.map(({ slot, uuid }) => `${slot} ${uuid}`) },
     });
     // What was held against the old card is not the fault of the new one.
-    for (const { slot } of replaced) await changeIntent(this.#options, slot, { quarantined: null, quarantine: null });
+    await state.change((intents) =>
+      replaced.reduce((before, { slot }) => withInstance(before, slot, { quarantined: null, quarantine: null }), intents),
+    );
   }
 
   /** Written when the set of cards changes; tried again with each reading while it cannot be. */
   async #keep(cards: GpuReading): Promise<void> {
-    const { knowledge, state, journal, keeps } = this.#options;
+    const { knowledge, files, journal, keeps } = this.#options;
     const roster = rosterOf(cards);
     if (!keeps || isSame(roster, knowledge.roster)) return;
     try {
-      await state.saveRoster(roster);
+      await files.saveRoster(roster);
       knowledge.roster = roster;
       this.#trouble = null;
     } catch (error) {

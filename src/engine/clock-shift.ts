@@ -4,18 +4,14 @@ import type { InstanceIntent, Intents } from '../domain/state.ts';
 import type { XidEvent } from '../domain/xid.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
-import type { StateFiles } from './state-files.ts';
+import type { StateStore } from './state-store.ts';
 
 /** More jumps than are ever told at once. */
 const KEPT_JUMPS = 5;
 
 /** Moves what is known, writes down what was asked for at a moment, and tells of the jump. */
 export function noteClockJump(
-  {
-    knowledge,
-    state,
-    journal,
-  }: { readonly knowledge: Knowledge; readonly state: Pick<StateFiles, 'saveIntents'>; readonly journal: Journal },
+  { knowledge, state, journal }: { readonly knowledge: Knowledge; readonly state: Pick<StateStore, 'note'>; readonly journal: Journal },
   byMs: number,
   now: number,
 ): void {
@@ -23,9 +19,8 @@ export function noteClockJump(
   knowledge.clockShiftMs += byMs;
   const { machineResources } = knowledge;
   knowledge.machineResources = { ...machineResources, clockJumps: [...machineResources.clockJumps, { at: now, byMs }].slice(-KEPT_JUMPS) };
-  const { instances, installation, rollout } = knowledge.intents;
-  if (installation !== null || rollout !== null || Object.values(instances).some(hasMoment))
-    void state.saveIntents(knowledge.intents).catch(() => undefined);
+  // Also where nothing is named yet: a wish that is being written is made anew, by the new clock.
+  void state.note('when things were asked for, by the new clock', (intents) => shiftIntents(intents, byMs));
   journal.record({
     type: 'clock.jump',
     target: 'machine',
@@ -34,8 +29,6 @@ export function noteClockJump(
     data: { byMs },
   });
 }
-
-const hasMoment = ({ restartRequestedAt, quarantine }: InstanceIntent): boolean => restartRequestedAt !== null || quarantine !== null;
 
 /**
  * The wall clock jumped: what was noted by the old one is moved, so that it is as long ago as it really is. Nothing else has to
@@ -94,7 +87,6 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
   if (knowledge.failedInstallation !== null)
     knowledge.failedInstallation = { ...knowledge.failedInstallation, at: moved(knowledge.failedInstallation.at) };
   knowledge.holds = knowledge.holds.map((hold) => ({ ...hold, since: movedTime(hold.since) }));
-  knowledge.intents = shiftIntents(knowledge.intents, moved, movedOrNull);
 }
 
 /** Ends, their memory cgroups, and what nobody hosts. */
@@ -131,7 +123,9 @@ function shiftCards(knowledge: Knowledge, moved: (at: number) => number, movedOr
   }
 }
 
-function shiftIntents(intents: Intents, moved: (at: number) => number, movedOrNull: (at: number | null) => number | null): Intents {
+function shiftIntents(intents: Intents, byMs: number): Intents {
+  const moved = (at: number): number => (at === 0 ? 0 : at + byMs);
+  const movedOrNull = (at: number | null): number | null => (at === null ? null : moved(at));
   const shifted = ({ quarantine, ...intent }: InstanceIntent): InstanceIntent => ({
     ...intent,
     restartRequestedAt: movedOrNull(intent.restartRequestedAt),

@@ -25,6 +25,7 @@ import { ResourceSurvey } from './resource-survey.ts';
 import type { RolloutContext } from './rollout.ts';
 import { setUpShared } from './shared-setup.ts';
 import { createStateFiles } from './state-files.ts';
+import { StateStore } from './state-store.ts';
 import { Surveys } from './surveys.ts';
 import { recordTransitions } from './transitions.ts';
 
@@ -52,6 +53,7 @@ export interface Core {
   readonly caretaker: Caretaker;
   readonly operations: Operations;
   readonly journal: Journal;
+  readonly state: StateStore;
   readonly documents: () => Documents;
   readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
   /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
@@ -69,7 +71,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   let onJump = (_byMs: number): void => undefined;
   const ports: Ports = { ...options.ports, clock: watchClock(options.ports.clock, (byMs) => onJump(byMs)) };
   const journal = new Journal(ports.journal, ports.clock, log);
-  const state = createStateFiles(ports.files, layout, (path) =>
+  const stateFiles = createStateFiles(ports.files, layout, (path) =>
     journal.record({
       type: 'state.damaged',
       target: 'agent',
@@ -79,10 +81,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     }),
   );
   const knowledge = emptyKnowledge(configuration, {
-    intents: await state.intents(),
-    leases: await state.leases(),
-    roster: await state.roster(),
+    intents: await stateFiles.intents(),
+    leases: await stateFiles.leases(),
+    roster: await stateFiles.roster(),
   });
+  const state = new StateStore(stateFiles, knowledge, journal);
   if (options.isDaemon) {
     recallExits(journal, knowledge, ports.clock.now());
     recallProofs(journal, knowledge);
@@ -95,7 +98,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   });
   const resources = new ResourceSurvey(ports, knowledge, () => void reconciler.trigger());
   const caretaker = new Caretaker({ ports, knowledge, journal, operations });
-  const slots = new CardSlots({ knowledge, state, journal, keeps: options.isDaemon });
+  const slots = new CardSlots({ knowledge, files: stateFiles, state, journal, keeps: options.isDaemon });
   const surveys = new Surveys(ports, knowledge, slots, () => void reconciler.trigger());
   const inherited = () => inheritedEnvironment(knowledge.configuration);
   // One after the other: an edit and an installation may ask for it at the same time.
@@ -207,6 +210,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     caretaker,
     operations,
     journal,
+    state,
     documents: () => reconciler.documents,
     changes: instanceOperations.changes,
     refreshInputs,
@@ -225,6 +229,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       await operations.stop();
       await Promise.all([surveys.stop(), resources.stop()]);
       await reconciler.stop();
+      await state.settled();
       changes.close();
       await discovery.close();
       await lastStatus.close();

@@ -73,6 +73,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
   const [
     rootWritable,
     freeBytes,
+    inodes,
     pythonVersion,
     uv,
     ps,
@@ -92,6 +93,9 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
       async () =>
         (await files.freeBytes(await nearestExisting(files, layout.root))) ?? Promise.reject(new Error('the filesystem does not say')),
     ),
+    nearestExisting(files, layout.root)
+      .then((path) => files.inodes(path))
+      .catch(() => null),
     attempt(() => python.interpreterVersion(config.python.interpreter ?? 'python3')),
     shell.which('uv').catch(() => null),
     shell.which('ps').catch(() => null),
@@ -117,6 +121,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     certificates,
     rootWritable,
     freeBytes,
+    inodes,
     python: pythonVersion,
     git: gitVersion,
     programs: { uv, ps },

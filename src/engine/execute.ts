@@ -2,7 +2,9 @@ import type { Action, ActionKind } from '../domain/action.ts';
 import { AgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
 import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
-import { InstanceIntent, type Intents } from '../domain/state.ts';
+import type { InstanceIntent } from '../domain/state.ts';
+import { addedFaults } from '../plan/comfyui-arguments.ts';
+import { intentOf, withInstance } from '../plan/intents.ts';
 import { instanceDirectories, launchDigest, launchPort } from '../plan/launch.ts';
 import { nextQuarantine } from '../plan/quarantine.ts';
 import type { Ports } from '../ports.ts';
@@ -11,7 +13,7 @@ import { endLeftovers, jobsOf } from './leftovers.ts';
 import { probeHost } from './probe-targets.ts';
 import { forgiveExits } from './records.ts';
 import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
-import type { StateFiles } from './state-files.ts';
+import type { StateStore } from './state-store.ts';
 
 const FREE_TIMEOUT_MS = 5_000;
 
@@ -19,7 +21,7 @@ const FREE_TIMEOUT_MS = 5_000;
 export interface Execution {
   readonly ports: Ports;
   readonly knowledge: Knowledge;
-  readonly state: StateFiles;
+  readonly state: StateStore;
   /** Starts the installation operation and waits for its end. */
   readonly install: (reason: string) => Promise<void>;
   readonly rollouts: RolloutContext;
@@ -41,17 +43,23 @@ const handlers: Handlers = {
   'take-back-release': ({ reason }, { rollouts }) => takeBack(rollouts, reason),
   'lease-port': async ({ gpu, tcpPort }, { knowledge, state, ports }) => {
     const { first } = knowledge.configuration.config.ports;
-    const others = knowledge.leases.filter((lease) => lease.gpu !== gpu && lease.tcpPort !== tcpPort);
-    await saveLeases(knowledge, state, [...others, { gpu, tcpPort, first, since: toTime(ports.clock.now()) }]);
+    const lease = { gpu, tcpPort, first, since: toTime(ports.clock.now()) };
+    // A disk that is full keeps no instance down.
+    await state.noteLeases(`the port of instance ${gpu}`, (leases) =>
+      [...leases.filter((other) => other.gpu !== gpu && other.tcpPort !== tcpPort), lease].sort((a, b) => a.gpu - b.gpu),
+    );
   },
   'start-instance': ({ gpu, name }, execution) => startInstance(execution, gpu, name),
   'restart-instance': async ({ gpu, name }, execution) => {
-    const wish = () => execution.knowledge.intents.instances[String(gpu)]?.restartRequestedAt ?? null;
-    const carriedOut = wish();
+    const { knowledge, state } = execution;
+    const carriedOut = intentOf(knowledge.intents, gpu).restartRequestedAt;
     await startInstance(execution, gpu, name);
-    // A restart that was asked for meanwhile is still to be done.
-    if (carriedOut !== null && wish() === carriedOut)
-      await changeIntent(execution, gpu, { restartRequestedAt: null, drainBeforeRestart: false });
+    await state.note(`the restart of instance ${gpu}`, (intents) => {
+      const { restartRequestedAt } = intentOf(intents, gpu);
+      // A restart that was asked for meanwhile is still to be done.
+      if (restartRequestedAt === null || restartRequestedAt !== carriedOut) return intents;
+      return withInstance(intents, gpu, { restartRequestedAt: null, drainBeforeRestart: false });
+    });
   },
   'free-memory': async ({ gpu, since }, { ports, knowledge }) => {
     const lease = knowledge.leases.find((candidate) => candidate.gpu === gpu);
@@ -75,23 +83,23 @@ const handlers: Handlers = {
   'remove-process': ({ name }, { ports }) => ports.processes.remove(name),
   'trial-start': async ({ gpu, name }, execution) => {
     const { knowledge, ports, rollouts } = execution;
-    const before = knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
     forgiveExits(rollouts.journal, knowledge, gpu, 'trial start');
-    if (before !== null) await changeIntent(execution, gpu, { quarantine: { ...before, trialAt: ports.clock.now() } });
+    await noteQuarantine(execution, 'the trial start', gpu, { trialAt: ports.clock.now() });
     await startInstance(execution, gpu, name);
   },
   'release-instance': async ({ gpu }, execution) => {
-    const before = execution.knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
-    const quarantine = before === null ? null : { ...before, trialAt: null, releasedAt: execution.ports.clock.now() };
-    await changeIntent(execution, gpu, { quarantined: null, quarantine });
+    const releasedAt = execution.ports.clock.now();
+    await noteQuarantine(execution, 'the release', gpu, { trialAt: null, releasedAt }, { quarantined: null });
   },
-  'quarantine-instance': async ({ gpu, name, reason, fault }, execution) => {
-    execution.onEnding();
-    const { knowledge, ports } = execution;
-    const before = knowledge.intents.instances[String(gpu)]?.quarantine ?? null;
+  'quarantine-instance': async ({ gpu, name, reason, fault }, { knowledge, state, ports, onEnding }) => {
+    onEnding();
     const settings = knowledge.configuration.config.health.quarantine;
-    await changeIntent(execution, gpu, { quarantined: reason, quarantine: nextQuarantine(before, fault, settings, ports.clock.now()) });
-    await execution.ports.processes.stop(name);
+    const now = ports.clock.now();
+    await state.note(`the quarantine of instance ${gpu}`, (intents) => {
+      const { quarantine } = intentOf(intents, gpu);
+      return withInstance(intents, gpu, { quarantined: reason, quarantine: nextQuarantine(quarantine, fault, settings, now) });
+    });
+    await ports.processes.stop(name);
   },
 };
 
@@ -115,6 +123,8 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
   // An entry that cannot be started must not cost the process that is there.
   const entry = await ports.template.toEntry(launch, config.pm2.template);
+  const [fault] = addedFaults(launch.arguments, entry.args);
+  if (fault !== undefined) throw new AgentError('TEMPLATE_INVALID', `${config.pm2.template ?? 'the template'} adds an argument: ${fault}`);
   // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was
   // started with is told by its entry: release and lease may be others by the time it is asked.
   const env = {
@@ -144,21 +154,17 @@ async function endLeft({ ports, knowledge }: Execution, gpu: number, name: strin
   });
 }
 
-/** Known before it is written: leases of several instances are taken side by side, and none may lose another's. */
-async function saveLeases(knowledge: Knowledge, state: StateFiles, leases: Knowledge['leases']): Promise<void> {
-  knowledge.leases = [...leases].sort((a, b) => a.gpu - b.gpu);
-  await state.saveLeases(knowledge.leases);
-}
-
-/** Writes an operator's wish down before it is acted on, so that it outlives the agent. */
-export async function changeIntent(
-  { knowledge, state }: Pick<Execution, 'knowledge' | 'state'>,
+/** A step on the way out of a quarantine; one that ended meanwhile stays ended. */
+function noteQuarantine(
+  { state }: Execution,
+  step: string,
   gpu: number,
-  change: Partial<InstanceIntent>,
-): Promise<void> {
-  const key = String(gpu);
-  const before = InstanceIntent.parse(knowledge.intents.instances[key] ?? {});
-  const intents: Intents = { ...knowledge.intents, instances: { ...knowledge.intents.instances, [key]: { ...before, ...change } } };
-  knowledge.intents = intents;
-  await state.saveIntents(intents);
+  change: Partial<NonNullable<InstanceIntent['quarantine']>>,
+  beside: Partial<InstanceIntent> = {},
+): Promise<string | null> {
+  return state.note(`${step} of instance ${gpu}`, (intents) => {
+    const { quarantine } = intentOf(intents, gpu);
+    const next = quarantine === null ? {} : { quarantine: { ...quarantine, ...change } };
+    return withInstance(intents, gpu, { ...next, ...beside });
+  });
 }

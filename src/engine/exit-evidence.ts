@@ -3,6 +3,7 @@ import type { ProcessEvent } from '../domain/instance.ts';
 import type { MemoryCounters } from '../domain/memory-group.ts';
 import { judgeExit } from '../plan/exit-evidence.ts';
 import { instanceLogFile } from '../plan/launch.ts';
+import { createRedactor } from '../plan/redact-text.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 
@@ -20,6 +21,8 @@ const KEPT_SAMPLES = 3;
 const MARGIN_MS = 500;
 /** Lines looked at: those of a respawn may follow those of the one that ended. */
 const LOG_LINES = 200;
+/** More than is kept of a line: a secret that is cut would not be known for one. */
+const LINE_CHARACTERS = 2_000;
 
 /** Remembers the memory cgroup of each process while it lives: afterwards nobody can tell where it was. */
 export async function watchMemory({ kernel, clock }: Outside, knowledge: Knowledge): Promise<void> {
@@ -48,7 +51,13 @@ export async function gatherExit({ kernel, files }: Outside, knowledge: Knowledg
     isKill && event.pid !== null ? kernel.outOfMemoryLine(event.pid).catch(() => null) : null,
     newestLines(files, instanceLogFile(knowledge.configuration.layout, gpu)),
   ]);
-  return judgeExit({ ...event, before, after, kernelLine, log });
+  return judgeExit({ ...event, before, after, kernelLine, log: masked(log, knowledge) });
+}
+
+/** These lines are shown to whoever asks for health. */
+function masked(lines: readonly string[], { configuration: { config, secrets } }: Knowledge): readonly string[] {
+  const { text } = createRedactor({ ...secrets.environment, ...config.comfyui.environment, AGENT_TOKEN: secrets.token ?? undefined });
+  return lines.map((line) => text(line.slice(0, LINE_CHARACTERS)));
 }
 
 async function newestLines(files: Pick<Ports, 'files'>['files'], path: string): Promise<readonly string[]> {

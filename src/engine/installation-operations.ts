@@ -1,7 +1,7 @@
 import { AgentError } from '../domain/errors.ts';
 import { Moves } from '../domain/lock.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
-import type { InstallationIntent, Intents } from '../domain/state.ts';
+import type { InstallationIntent } from '../domain/state.ts';
 import { installationWish } from '../plan/installation.ts';
 import { movesNothing } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
@@ -11,13 +11,13 @@ import type { Knowledge } from './knowledge.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import { forgetPin } from './rollback.ts';
 import type { RolloutContext } from './rollout.ts';
-import type { StateFiles } from './state-files.ts';
+import type { StateStore } from './state-store.ts';
 
 export type InstallationKind = Extract<OperationKind, 'install' | 'reinstall' | 'update'>;
 
 export interface InstallationOperations {
   readonly knowledge: Knowledge;
-  readonly state: Pick<StateFiles, 'saveIntents'>;
+  readonly state: StateStore;
   readonly rollouts: RolloutContext;
   readonly operations: Operations;
   readonly installer: Installer;
@@ -39,6 +39,8 @@ export async function requestInstallation(
     throw new AgentError('REQUEST_INVALID', 'a bundle can only be installed', { help: 'name `bundle` with kind install, without dryRun' });
   const running = context.operations.running('installation');
   if (running !== null) {
+    // It may be about to write down what it is of.
+    await context.state.settled();
     // Another installation would reach for the network; who names a bundle must not be told that it is done.
     if (bundle !== null && context.knowledge.intents.installation?.bundle !== bundle)
       throw new AgentError('HELD', `${running.kind} is running; the bundle was not begun`, {
@@ -59,7 +61,7 @@ export async function requestInstallation(
   const operation = context.operations.start(kind, 'installation', `${kind} was asked for`, (handle) =>
     install(context, handle, { wish, locked, kept }),
   );
-  const kept = saveWish(context, wish);
+  const kept = context.state.change((intents) => ({ ...intents, installation: wish }));
   await kept;
   return operation;
 }
@@ -106,11 +108,11 @@ async function install(
       bundle: wish?.bundle ?? null,
       requestedAt: wish?.requestedAt ?? null,
     });
-    await forgetWish(context);
-    if (wish !== null) await forgetPin(context.rollouts).catch(() => undefined);
+    const forgotten = [await forgetWish(context), wish === null ? null : await forgetPin(context.rollouts)];
     // The new release is seen before the operation ends, so that no document says otherwise.
     await trigger();
-    return message;
+    const trouble = forgotten.find((reason) => reason !== null) ?? null;
+    return trouble === null ? message : `${message}; done, but not remembered: ${trouble}`;
   } catch (error) {
     // Told by the operation. What only the end of the agent cut short is still wished for.
     if (!handle.signal.aborted) await forgetWish(context);
@@ -119,10 +121,5 @@ async function install(
 }
 
 /** One that stays on a disk that is full asks for nothing once its release is there. */
-const forgetWish = (context: InstallationOperations): Promise<void> => saveWish(context, null).catch(() => undefined);
-
-async function saveWish({ knowledge, state }: InstallationOperations, wish: Intents['installation']): Promise<void> {
-  if (knowledge.intents.installation === wish) return;
-  knowledge.intents = { ...knowledge.intents, installation: wish };
-  await state.saveIntents(knowledge.intents);
-}
+const forgetWish = ({ state }: InstallationOperations): Promise<string | null> =>
+  state.note('the end of the installation', (intents) => (intents.installation === null ? intents : { ...intents, installation: null }));

@@ -4,6 +4,7 @@ import type { InstallationSpec, Release } from '../domain/release.ts';
 import { packChanges } from '../plan/inputs/pack-changes.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
 import { withBundle } from './bundle/take.ts';
+import { withInodes } from './disk-room.ts';
 import { type InstallerOptions, type InstallRequest, installContext, type TakenBundle } from './install-context.ts';
 import type { InstallContext } from './installation/context.ts';
 import { findFinished } from './installation/finished.ts';
@@ -120,7 +121,8 @@ export class Installer {
       });
       return message;
     } catch (thrown) {
-      const { code, message, help, retryable } = asAgentError(thrown);
+      const told = await withInodes(ports.files, context.layout.root, thrown);
+      const { code, message, help, retryable } = told;
       const before = knowledge.failedInstallation;
       const attempts = before?.specDigest === context.specDigest ? before.attempts + 1 : 1;
       knowledge.failedInstallation = { specDigest: context.specDigest, at: ports.clock.now(), attempts, code, message, help, retryable };
@@ -133,7 +135,7 @@ export class Installer {
       });
       // The release that was refused stays for whoever looks into it; the one refused before it has had its time.
       if (code === 'VALIDATION_FAILED' || code === 'ROLLOUT_FAILED') await this.#collect();
-      throw thrown;
+      throw told;
     }
   }
 
@@ -162,6 +164,7 @@ export class Installer {
       atOnce: false,
       rejected: null,
       pinnedRelease: null,
+      absolved: [],
     });
   }
 

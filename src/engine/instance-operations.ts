@@ -1,9 +1,10 @@
 import { AgentError } from '../domain/errors.ts';
 import type { InstanceDocument, InstancePatch } from '../domain/instance.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
-import { InstanceIntent } from '../domain/state.ts';
+import type { InstanceIntent } from '../domain/state.ts';
+import { intentOf, withInstance } from '../plan/intents.ts';
 import type { Documents } from './documents.ts';
-import { changeIntent, type Execution } from './execute.ts';
+import type { Execution } from './execute.ts';
 import type { Journal } from './journal.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import { forgiveExits } from './records.ts';
@@ -36,7 +37,7 @@ const intents: Readonly<Record<InstanceVerb, (request: OperationRequest, now: nu
   drain: () => ({ draining: true }),
 };
 
-/** start, stop, restart, drain: writes the wish down and follows until it is so. */
+/** start, stop, restart, drain: writes the wish down, for all or none of them, and follows until it is so. */
 export function startInstanceOperation(context: InstanceOperations, kind: InstanceVerb, request: OperationRequest): OperationDocument {
   const present = context.documents().instances.instances.map((instance) => instance.gpu);
   const gpus = request.gpus === undefined || request.gpus.length === 0 ? present : [...new Set(request.gpus)].sort((a, b) => a - b);
@@ -49,14 +50,15 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
   if (gpus.length === 0) throw new AgentError('HELD', 'there are no instances: no GPU was found yet or ComfyUI is disabled');
   const target = gpus.length === present.length && gpus.length > 1 ? 'all instances' : `instance ${gpus.join(', ')}`;
   const run = async (handle: OperationHandle): Promise<string> => {
-    const requestedAt = context.now();
-    for (const gpu of gpus) {
-      handle.signal.throwIfAborted();
-      // A later wish may be written down already.
-      if (handle.superseded.has(subjectOf(gpu))) continue;
-      if (kind === 'start' || kind === 'restart') forgiveExits(context.journal, context.execution.knowledge, gpu);
-      await changeIntent(context.execution, gpu, intents[kind](request, requestedAt));
-    }
+    let requestedAt = 0;
+    // A later wish may be written down already.
+    const left = () => gpus.filter((gpu) => !handle.superseded.has(subjectOf(gpu)));
+    await context.execution.state.change((before) => {
+      requestedAt = context.now();
+      return left().reduce((changed, gpu) => withInstance(changed, gpu, intents[kind](request, requestedAt)), before);
+    });
+    handle.signal.throwIfAborted();
+    if (kind === 'start' || kind === 'restart') for (const gpu of left()) forgiveExits(context.journal, context.execution.knowledge, gpu);
     await context.trigger();
     return follow(context, handle, kind, gpus, requestedAt);
   };
@@ -125,12 +127,12 @@ export async function patchIntent(context: InstanceOperations, gpu: number, patc
     ...(patch.cordoned === undefined ? {} : { cordoned: patch.cordoned }),
     ...(patch.quarantined === undefined ? {} : { quarantined: null, quarantine: null }),
   };
-  if (patch.quarantined === false) forgiveExits(context.journal, context.execution.knowledge, gpu);
-  const writing = changeIntent(context.execution, gpu, change);
+  const { state, knowledge } = context.execution;
+  await state.change((before) => withInstance(before, gpu, change));
+  if (patch.quarantined === false) forgiveExits(context.journal, knowledge, gpu);
   // Whoever waits for the opposite would wait for ever.
-  const { desired, draining } = InstanceIntent.parse(context.execution.knowledge.intents.instances[String(gpu)] ?? {});
+  const { desired, draining } = intentOf(knowledge.intents, gpu);
   const isDown = desired === 'stopped' || draining;
   context.operations.supersede([subjectOf(gpu)], 'a later change of its state', (kind) => (kind === 'stop' || kind === 'drain') !== isDown);
-  await writing;
   await context.trigger();
 }

@@ -85,8 +85,9 @@ export const NO_INPUTS: Inputs = {
 export interface Knowledge {
   configuration: LoadedConfiguration;
   inputs: Inputs;
-  intents: Intents;
-  leases: readonly PortLease[];
+  /** Changed by the state store alone. */
+  readonly intents: Intents;
+  readonly leases: readonly PortLease[];
   /** The newest attempt to read the cards. */
   gpus: Observed<GpuReading>;
   /** All cards that have a slot, by the newest reading that succeeded: none vanishes from the plan because the driver is silent. */

@@ -1,5 +1,5 @@
 import type { InstanceDocument, QueueReading } from '../domain/instance.ts';
-import type { DesiredState, ObservedState } from '../domain/state.ts';
+import type { DesiredState, ObservedState, Unsaved } from '../domain/state.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';
@@ -10,9 +10,8 @@ import { driverGoneOf, verdictFacts } from './verdict-facts.ts';
 /** What is known, as the planner takes it. Verdicts are made from this look, not from the documents before it. */
 export function planInput(
   knowledge: Knowledge,
-  state: { readonly desired: DesiredState; readonly observed: ObservedState },
+  state: { readonly desired: DesiredState; readonly observed: ObservedState; readonly unsaved: Unsaved | null },
   documents: Documents,
-  rollout: PlanInput['rollout'],
   now: number,
 ): PlanInput {
   const { configuration, inputs, intents, launches, exits, freedFor, failedInstallation, leavingSince, unwanted } = knowledge;
@@ -44,7 +43,7 @@ export function planInput(
     inputProblem: inputs.installationProblem,
     fileProblem: inputs.problem,
     configurationProblem: configuration.problem,
-    rollout,
+    rollout: knowledge.rollout,
     now,
   };
 }

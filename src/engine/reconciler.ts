@@ -193,7 +193,7 @@ export class Reconciler {
   }
 
   async #once(): Promise<void> {
-    const { ports, knowledge, busyOperations, inherited, canary } = this.#options;
+    const { ports, knowledge, execution, busyOperations, inherited, canary } = this.#options;
     // A jump of the clock is noticed when it is asked: before anything is made of what was noted by the old one.
     ports.clock.now();
     const reading = takeReading(knowledge);
@@ -217,7 +217,8 @@ export class Reconciler {
     knowledge.unwanted = findUnwanted({ config, desired, observed }, knowledge.unwanted, reading.gpusAskedAt);
     knowledge.launches = launchesOf(knowledge, inherited);
     knowledge.rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
-    const input = planInput(knowledge, { desired, observed }, this.#documents, knowledge.rollout, ports.clock.now());
+    const state = { desired, observed, unsaved: execution.state.unsaved };
+    const input = planInput(knowledge, state, this.#documents, ports.clock.now());
     this.#planned = plan(input);
     knowledge.leaving = this.#planned.leaving;
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
@@ -226,7 +227,9 @@ export class Reconciler {
     this.#probes.setTargets(probeTargets(knowledge, canary));
     this.refresh();
     this.#queues.read(this.#planned.leaving, input.health);
-    if (this.#acting) for (const action of this.#planned.actions) this.#begin(action);
+    if (!this.#acting) return;
+    for (const action of this.#planned.actions) this.#begin(action);
+    void execution.state.saveAgain();
   }
 
   /** PM2's daemon was lost: in owned mode this starts another; what it had hosted is unknown until then. Once a period. */

@@ -2,7 +2,7 @@ import type { OperationDocument, OperationRequest } from '../domain/operation.ts
 import { lockDifference } from '../plan/lock.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import { chooseEarlier, readReleaseLock } from './releases.ts';
-import { absolve, followMove, moveTo, type RolloutContext, saveIntents } from './rollout.ts';
+import { followMove, moveTo, type RolloutContext } from './rollout.ts';
 
 export interface RollbackOperations {
   readonly rollouts: RolloutContext;
@@ -31,6 +31,7 @@ export async function requestRollback(context: RollbackOperations, request: Oper
   const from = (await ports.files.readLink(layout.current))?.split('/').at(-1) ?? 'none';
   const reason = `rolled back from ${from}`;
   const started = ports.clock.monotonic();
+  const quarantined = Object.entries(knowledge.intents.instances).filter(([, { quarantined: why }]) => why !== null);
   await moveTo(rollouts, {
     to,
     direction: 'back',
@@ -38,14 +39,9 @@ export async function requestRollback(context: RollbackOperations, request: Oper
     atOnce: request.atOnce === true,
     rejected: null,
     pinnedRelease: { release: to, reason, specDigest: null },
+    absolved: quarantined.map(([gpu]) => Number(gpu)),
   });
   const switchedMs = Math.round(ports.clock.monotonic() - started);
-  const quarantined = Object.entries(knowledge.intents.instances).filter(([, { quarantined: why }]) => why !== null);
-  await absolve(
-    rollouts,
-    quarantined.map(([gpu]) => Number(gpu)),
-    reason,
-  );
   journal.record({
     type: 'release.rollback',
     target: 'installation',
@@ -85,6 +81,5 @@ async function follow({ rollouts, trigger }: RollbackOperations, handle: Operati
 }
 
 /** What a machine stays at ends when an operator moved on. */
-export async function forgetPin(context: Pick<RolloutContext, 'knowledge' | 'state'>): Promise<void> {
-  if (context.knowledge.intents.pinnedRelease !== null) await saveIntents(context, { pinnedRelease: null });
-}
+export const forgetPin = ({ state }: Pick<RolloutContext, 'state'>): Promise<string | null> =>
+  state.note('that the machine moved on', (intents) => (intents.pinnedRelease === null ? intents : { ...intents, pinnedRelease: null }));

@@ -3,6 +3,7 @@ import type { InstanceDocument } from '../domain/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Release, ReleaseFailure } from '../domain/release.ts';
 import type { Intents, PinnedRelease, Rollout } from '../domain/state.ts';
+import { intentOf, withInstance, withoutQuarantine } from '../plan/intents.ts';
 import { lockText } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';
 import type { Documents } from './documents.ts';
@@ -10,13 +11,13 @@ import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { forgiveExits } from './records.ts';
 import { REJECTION_NOTE, readCurrent, readFailure, readReleaseLock, readWhole, releaseDirectory } from './releases.ts';
-import type { StateFiles } from './state-files.ts';
+import type { StateStore } from './state-store.ts';
 
 /** What moving a machine from one release to another needs. */
 export interface RolloutContext {
   readonly ports: Pick<Ports, 'files' | 'clock'>;
   readonly knowledge: Knowledge;
-  readonly state: Pick<StateFiles, 'saveIntents'>;
+  readonly state: StateStore;
   readonly journal: Journal;
   readonly documents: () => Documents;
   /** Every change of the documents, the present ones first. */
@@ -33,6 +34,8 @@ export interface Move {
   /** Why the release that is left is not to be used again. */
   readonly rejected: string | null;
   readonly pinnedRelease: PinnedRelease | null;
+  /** What these did on the release that is left is not held against them: they are free to serve. */
+  readonly absolved: readonly number[];
   /** Absent: those that serve now. */
   readonly serving?: readonly number[];
 }
@@ -62,22 +65,35 @@ export async function moveTo(context: RolloutContext, move: Move): Promise<void>
         };
   knowledge.switching = true;
   try {
-    // Going back is a newer wish than any installation that was asked for before.
-    await saveIntents(context, {
+    await context.state.change((intents) => ({
+      ...withoutQuarantine(intents, move.absolved),
       rollout,
       pinnedRelease: move.pinnedRelease,
+      // Going back is a newer wish than any installation that was asked for before.
       ...(move.direction === 'back' ? { installation: null } : {}),
+    }));
+    await switchCurrent(context, { to: move.to, from: from ?? move.to, rejected: move.rejected }).catch(async (error: unknown) => {
+      await takeBackWish(context, before, move.absolved);
+      throw error;
     });
     knowledge.rolloutTrouble = null;
-    await switchCurrent(context, { to: move.to, from: from ?? move.to, rejected: move.rejected });
-  } catch (error) {
-    const { rollout: earlier, pinnedRelease, installation } = before;
-    await saveIntents(context, { rollout: earlier, pinnedRelease, installation }).catch(() => undefined);
-    throw error;
+    for (const gpu of move.absolved) forgiveExits(context.journal, knowledge, gpu, move.reason);
   } finally {
     knowledge.switching = false;
   }
 }
+
+/** What stays in use is what was wished for before. */
+const takeBackWish = ({ state }: RolloutContext, before: Intents, absolved: readonly number[]): Promise<string | null> =>
+  state.note('the release that stays', (intents) => ({
+    ...absolved.reduce((changed, gpu) => {
+      const { quarantined, quarantine } = intentOf(before, gpu);
+      return withInstance(changed, gpu, { quarantined, quarantine });
+    }, intents),
+    rollout: before.rollout,
+    pinnedRelease: before.pinnedRelease,
+    installation: before.installation,
+  }));
 
 /** The switch itself: notes, lock, link. Can be cut anywhere and repeated. */
 async function switchCurrent({ ports, knowledge }: RolloutContext, move: Pick<Rollout, 'to' | 'from' | 'rejected'>): Promise<void> {
@@ -108,7 +124,7 @@ export async function resumeSwitch(context: RolloutContext): Promise<void> {
   if (rollout === null) return;
   const { problem } = await readWhole(context.ports.files, context.knowledge.configuration.layout, rollout.to);
   if (problem === null) return switchCurrent(context, rollout);
-  await saveIntents(context, { rollout: null });
+  await forgetRollout(context);
   record(context, 'rollout.given-up', 'error', `instances stay where they are: ${problem}`, rollout);
 }
 
@@ -121,12 +137,10 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
   const { problem } = await readWhole(ports.files, layout, rollout.from);
   if (problem !== null) {
     knowledge.rolloutTrouble = `${reason}; it stays in use, because ${problem}`;
-    await saveIntents(context, { rollout: null });
+    await forgetRollout(context);
     return record(context, 'rollout.failed', 'error', `release ${rollout.to}: ${knowledge.rolloutTrouble}`, rollout);
   }
   record(context, 'rollout.failed', 'error', `release ${rollout.to} is taken back: ${reason}`, rollout);
-  const moved = rollout.serving.filter((gpu) => knowledge.watches.has(gpu));
-  await absolve(context, moved, `release ${rollout.to} is taken back`);
   const { release: refused } = await readWhole(ports.files, layout, rollout.to);
   await moveTo(context, {
     to: rollout.from,
@@ -139,22 +153,9 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
       reason: `release ${rollout.to} was taken back: ${reason}`,
       specDigest: refused?.specDigest ?? null,
     },
+    absolved: rollout.serving.filter((gpu) => knowledge.watches.has(gpu)),
     serving: rollout.serving,
   });
-}
-
-/** What instances did on a release that is left is not held against them: they are free to serve the one before. */
-export async function absolve(context: RolloutContext, gpus: readonly number[], because: string): Promise<void> {
-  const { knowledge, journal } = context;
-  const quarantined = gpus.filter((gpu) => (knowledge.intents.instances[String(gpu)]?.quarantined ?? null) !== null);
-  for (const gpu of gpus) forgiveExits(journal, knowledge, gpu, because);
-  if (quarantined.length === 0) return;
-  const { instances } = knowledge.intents;
-  const freed = quarantined.flatMap((gpu) => {
-    const intent = instances[String(gpu)];
-    return intent === undefined ? [] : [[String(gpu), { ...intent, quarantined: null, quarantine: null }] as const];
-  });
-  await saveIntents(context, { instances: { ...instances, ...Object.fromEntries(freed) } });
 }
 
 export async function endRollout(context: RolloutContext, message: string, trouble: string | null): Promise<void> {
@@ -171,7 +172,7 @@ export async function endRollout(context: RolloutContext, message: string, troub
     await files.writeText(`${releaseDirectory(layout, release.id)}/release.json`, `${JSON.stringify(proved, null, 2)}\n`);
   }
   knowledge.rolloutTrouble = trouble;
-  await saveIntents(context, { rollout: null });
+  await forgetRollout(context);
   record(
     context,
     'rollout.done',
@@ -219,13 +220,8 @@ export async function followMove(context: RolloutContext, signal: AbortSignal, t
   });
 }
 
-export async function saveIntents(
-  { knowledge, state }: Pick<RolloutContext, 'knowledge' | 'state'>,
-  change: Partial<Intents>,
-): Promise<void> {
-  knowledge.intents = { ...knowledge.intents, ...change };
-  await state.saveIntents(knowledge.intents);
-}
+const forgetRollout = ({ state }: RolloutContext): Promise<string | null> =>
+  state.note('the end of the rollout', (intents) => (intents.rollout === null ? intents : { ...intents, rollout: null }));
 
 /** Processes that cannot be seen may be there. */
 const hasInstances = ({ observed }: Knowledge): boolean =>

@@ -23,13 +23,7 @@ export function createStateFiles(files: Files, layout: Layout, onDamaged: (path:
   const leasesFile = `${layout.state}/leases.json`;
   const rosterFile = rosterFileOf(layout);
 
-  // Writes follow each other, so that the newest state is what stays.
-  let writing = Promise.resolve();
-  const write = (path: string, value: unknown): Promise<void> => {
-    const turn = writing.then(() => files.writeText(path, `${JSON.stringify(value, null, 2)}\n`, 0o600));
-    writing = turn.catch(() => undefined);
-    return turn;
-  };
+  const write = (path: string, value: unknown): Promise<void> => files.writeText(path, `${JSON.stringify(value, null, 2)}\n`, 0o600);
 
   async function read<T>(path: string, schema: z.ZodType<T>, empty: T): Promise<T> {
     const text = await files.readText(path);

@@ -12,7 +12,7 @@ import {
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { FaultKind, Verdict } from '../domain/verdict.ts';
 import type { Leaving } from './leaving.ts';
-import type { RestartVerdict } from './restart-policy.ts';
+import { describeExits, type RestartVerdict } from './restart-policy.ts';
 
 /** What the scheduler keeps of one probe for one incarnation. */
 export interface ProbeRecord {
@@ -140,6 +140,8 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
   const process = seen.known ? seen.value : null;
   const lastEnd = restarts.lastReason === null ? '' : `; it ended with ${restarts.lastReason}`;
   const incarnation = input.incarnation.known ? input.incarnation.value : null;
+  const rest = isKeptDown(input);
+  if (rest !== null) return fail('failing', rest);
   if (input.acting && input.incarnation.known && incarnation === null) {
     const isLeaving = input.instance.draining || input.instance.desired === 'stopped';
     return fail('starting', isLeaving ? 'is being stopped' : 'is being started');
@@ -176,6 +178,14 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
   const passes = comesBack(http, config.health.http);
   if (passes !== null) return fail('starting', `answers HTTP again, ${passes}`, http.latest.at);
   return { phase: 'up', layer: layer('pass', null, http.latest.at) };
+}
+
+/** Whatever PM2 makes of it meanwhile: until its pause or its quarantine is over it is not on its way up. */
+function isKeptDown({ instance, restarts, config }: InstanceAssessment): string | null {
+  if (instance.desired === 'stopped' || instance.draining) return null;
+  const { quarantined, quarantine } = instance;
+  if (quarantined !== null) return (quarantine?.trialAt ?? null) === null ? `quarantined: ${quarantined}` : null;
+  return restarts.backOffUntil === null ? null : describeExits(restarts.inWindow, config.health.restartWindowMs, restarts.lastReason);
 }
 
 /** After a gate was shut it takes as many passes as asked to open it; null: it is open. */

@@ -1,6 +1,7 @@
 import { type Config, SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import { isAgentError } from '../domain/errors.ts';
 import { parseGitUrl, redactUrl } from '../domain/git-url.ts';
+import { argumentFaults } from './comfyui-arguments.ts';
 import { looksSecret } from './redact-config.ts';
 
 /** What no single key can tell: keys that do not fit together, and values that would break a command later. */
@@ -10,33 +11,13 @@ export interface Finding {
   readonly message: string;
 }
 
-/** Arguments of main.py that the agent sets itself, and what to use instead. */
-const OWN_ARGUMENTS: Readonly<Record<string, string>> = {
-  '--port': 'ports.first (COMFYUI_PORT_START)',
-  '--listen': 'comfyui.listen (COMFYUI_LISTEN)',
-  '--cpu': 'gpu.mode: cpu (COMFYUI_CPU_ONLY)',
-  '--cuda-device': 'gpu.pin and gpu.count; each instance sees exactly its card',
-  '--base-directory': 'root',
-  '--output-directory': 'nothing: it is shared/outputs/gpu<N>',
-  '--input-directory': 'nothing: it is shared/inputs',
-  '--temp-directory': 'nothing: it is instances/gpu<N>/temp',
-  '--user-directory': 'nothing: it is instances/gpu<N>/user',
-  '--database-url': 'nothing: it lies in instances/gpu<N>/user',
-  '--quick-test-for-ci': 'nothing: it ends ComfyUI at once',
-};
-
 export function checkConfig(config: Config): { readonly problems: readonly Finding[]; readonly warnings: readonly string[] } {
   const problems = [...checkArguments(config), ...checkRepositories(config), ...checkMirrors(config), ...checkPorts(config)];
   return { problems, warnings: checkOddities(config) };
 }
 
-function checkArguments({ comfyui }: Config): Finding[] {
-  return comfyui.arguments.flatMap((argument) => {
-    const flag = argument.split('=')[0] ?? '';
-    const instead = Object.hasOwn(OWN_ARGUMENTS, flag) ? OWN_ARGUMENTS[flag] : undefined;
-    return instead === undefined ? [] : [{ key: 'comfyui.arguments', message: `${flag} is set by the agent; use ${instead}` }];
-  });
-}
+const checkArguments = ({ comfyui }: Config): Finding[] =>
+  argumentFaults(comfyui.arguments).map((message) => ({ key: 'comfyui.arguments', message }));
 
 function checkRepositories({ comfyui, sharedRepository }: Config): Finding[] {
   const urls = [

@@ -1,5 +1,6 @@
 import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
 import type { Finding } from '../domain/doctor.ts';
+import { inodesText } from '../domain/upkeep.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 import { compareVersions } from './flags.ts';
@@ -27,6 +28,14 @@ export const checkRoot = ({ root, rootWritable }: DoctorFacts): Finding[] => [
 export function checkDisk(facts: DoctorFacts): Finding[] {
   const { freeBytes, root, config } = facts;
   if (!freeBytes.known) return [cannotTell('disk', `the free space of ${root} could not be read: ${freeBytes.reason}`)];
+  if (facts.inodes?.free === 0)
+    return [
+      fail(
+        'disk',
+        `${inodesText(facts.inodes)}: the disk takes no more files, whatever space it has`,
+        'delete small files (`df -i` shows which disk, `agent cleanup --dry-run` what may go), or choose another root',
+      ),
+    ];
   const needed = config.install.minFreeDiskMb * MEBIBYTE;
   const text =
     freeBytes.value < GIBIBYTE ? `${Math.floor(freeBytes.value / MEBIBYTE)} MB free` : `${Math.floor(freeBytes.value / GIBIBYTE)} GB free`;

@@ -4,6 +4,7 @@ import type { ErrorCode } from '../domain/error-registry.ts';
 import type { GpuReading } from '../domain/gpu.ts';
 import type { PortHolder } from '../domain/instance.ts';
 import type { Observed } from '../domain/observed.ts';
+import type { Inodes } from '../domain/upkeep.ts';
 import type { XidEvent } from '../domain/xid.ts';
 import { checkCardFaults } from './doctor-card-faults.ts';
 import { checkCards, checkPorts, checkTorch } from './doctor-cards.ts';
@@ -58,6 +59,8 @@ export interface DoctorFacts {
   readonly certificates: string | null;
   readonly rootWritable: Attempt<null>;
   readonly freeBytes: Observed<number>;
+  /** Of the same disk; null: it makes as many as it needs, or does not say. */
+  readonly inodes: Inodes | null;
   readonly python: Attempt<string>;
   readonly git: Attempt<string>;
   /** Absolute paths of programs, null where they are not on PATH. */

@@ -1,5 +1,6 @@
 import type { ExitEvidence } from '../domain/exit-evidence.ts';
 import type { MemoryCounters } from '../domain/memory-group.ts';
+import { lastWords } from './last-words.ts';
 import { exitReason } from './restart-policy.ts';
 
 export interface ExitInput {
@@ -25,15 +26,18 @@ export function judgeExit(input: ExitInput): ExitEvidence {
   const { at, pid, exitCode, signal, requested } = input;
   const kernel = outOfMemory(input);
   const plain = exitReason(exitCode, signal);
+  const lines = ownLines(input.log, pid);
+  const words = requested ? null : lastWords(lines, signal === null ? 'status' : 'signal');
+  const told = words === null ? '' : ` (last line: ${words})`;
   const isClean = exitCode === 0 && signal === null;
   const cause = kernel.length > 0 ? 'out-of-memory-kill' : isClean ? 'clean-exit' : 'process-exit';
   const reason =
     cause === 'out-of-memory-kill'
       ? `killed by the kernel's OOM killer: ${kernel[0] ?? ''}`
       : cause === 'clean-exit' && !requested
-        ? `${plain}, though nobody asked it to end`
-        : plain;
-  return { at, pid, wanted: requested, cause, reason, kernel, lines: ownLines(input.log, pid) };
+        ? `${plain}, though nobody asked it to end${told}`
+        : `${plain}${told}`;
+  return { at, pid, wanted: requested, cause, reason, kernel, lines };
 }
 
 /** What says that it was the OOM killer; empty: nothing does. Only SIGKILL is its work. */

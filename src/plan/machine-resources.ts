@@ -1,6 +1,7 @@
 import type { Config } from '../domain/config.ts';
 import { toTime } from '../domain/observed.ts';
 import type { ClockJump, DiskFacts, MachineResources } from '../domain/resources.ts';
+import { type Inodes, inodesText } from '../domain/upkeep.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { mebibytes } from './disk.ts';
 
@@ -24,6 +25,8 @@ interface DiskView {
   readonly state: DiskState;
   /** Until it is full at the present rate; null: it does not fill, or it is not known. */
   readonly fullInMs: number | null;
+  /** Its inodes, where they are what runs out. */
+  readonly inodes: Inodes | null;
 }
 
 /** How a filesystem stands. */
@@ -33,14 +36,15 @@ export function judgeDisk(
 ): DiskView {
   // Writing within the kernel's caches makes small numbers dance.
   const fullInMs = bytesPerSecond === null || bytesPerSecond < 1_024 ? null : (space.freeBytes / bytesPerSecond) * 1_000;
-  const noInodes = space.freeInodes !== null && space.totalInodes !== null && space.freeInodes < space.totalInodes * LEAST_INODES;
+  const { freeInodes: free, totalInodes: total } = space;
+  const inodes = free !== null && total !== null && free < total * LEAST_INODES ? { free, total } : null;
   const state =
     space.freeBytes < disk.minFreeMb * MEBIBYTE
       ? 'low'
-      : space.freeBytes < disk.warnFreeMb * MEBIBYTE || noInodes || (fullInMs !== null && fullInMs < disk.warnFullWithinMs)
+      : space.freeBytes < disk.warnFreeMb * MEBIBYTE || inodes !== null || (fullInMs !== null && fullInMs < disk.warnFullWithinMs)
         ? 'warn'
         : 'fine';
-  return { state, fullInMs };
+  return { state, fullInMs, inodes };
 }
 
 /** Bytes to free so that the disk is no longer told of; 0 unless it is low. */
@@ -57,15 +61,16 @@ export function machineResourceVerdicts({ resources, config, now }: MachineResou
 }
 
 function diskFilling(facts: DiskFacts, config: Thresholds, now: number): Verdict[] {
-  const { state, fullInMs } = judgeDisk(facts, config);
+  const { state, fullInMs, inodes } = judgeDisk(facts, config);
   if (state === 'fine') return [];
   const { space, holds, bytesPerSecond } = facts;
+  const room = `${mebibytes(space.freeBytes)} free of ${mebibytes(space.totalBytes)}`;
   const until = fullInMs === null ? '' : `; it is full in ${duration(fullInMs)} at the present rate`;
   const areas = config.cleanup.whenLow;
   return [
     {
       fault: 'disk-filling',
-      reason: `the disk with ${holds.join(', ')} has ${mebibytes(space.freeBytes)} free of ${mebibytes(space.totalBytes)}${until}`,
+      reason: `the disk with ${holds.join(', ')} has ${inodes === null ? `${room}${until}` : `${inodesText(inodes)} (and ${room})`}`,
       evidence: [
         `path ${facts.path}`,
         ...(bytesPerSecond === null ? [] : [`${(bytesPerSecond / MEBIBYTE).toFixed(2)} MB/s`]),

@@ -2,7 +2,7 @@ import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
 import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
-import type { DesiredState, Intents, ObservedState } from '../domain/state.ts';
+import type { DesiredState, Intents, ObservedState, Unsaved } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { missingHold } from './cards/missing.ts';
 import { type DriverGone, driverHold, heldRemedies, trialHold } from './driver-hold.ts';
@@ -59,6 +59,8 @@ export interface PlanInput {
   readonly configurationProblem: string | null;
   /** Instances being moved to another release; null: none are, or it cannot be seen how far. */
   readonly rollout: RolloutStep | null;
+  /** What was done and could not be written down; null: all of it is. */
+  readonly unsaved: Unsaved | null;
   readonly now: number;
 }
 
@@ -92,6 +94,10 @@ export function plan(input: PlanInput): Planned {
   if (input.fileProblem !== null) {
     const { code, message, help } = input.fileProblem;
     holds.push(hold('configuration', code, message, help));
+  }
+  if (input.unsaved !== null) {
+    const { what, reason } = input.unsaved;
+    holds.push(hold('agent', 'NOT_REMEMBERED', `done, but not remembered: ${what.join(', ')}; ${reason}`, NOT_REMEMBERED_HELP));
   }
   if (desired.enabled) {
     const installation = planInstallation(input);
@@ -161,6 +167,9 @@ export function plan(input: PlanInput): Planned {
   const unwanted = planUnwanted(input, input.unwanted);
   return { actions: [...actions, ...unwanted.actions], holds: [...holds, ...unwanted.holds], leaving };
 }
+
+const NOT_REMEMBERED_HELP =
+  'free space, or let the agent write there: it is tried again by itself; an agent that starts before that forgets it';
 
 /** Who is about to leave: told to everybody before it is acted on. */
 function planLeavings(input: PlanInput): ReadonlyMap<number, Leaving> {

@@ -22,7 +22,9 @@ export function serviceStatus(
       ? [`installing ${Math.floor(installation.progress * 100)} % (${installation.step})`]
       : installation.status === 'broken'
         ? [`the installation is broken: ${installation.reason ?? 'no reason is known'}`]
-        : [];
+        : installation.status === 'degraded' && installation.reason !== null
+          ? [installation.reason]
+          : [];
   const others = Map.groupBy(
     instances.filter(({ ready }) => !ready),
     ({ status }) => status,

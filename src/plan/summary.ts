@@ -12,7 +12,7 @@ import type {
 } from '../domain/health.ts';
 import type { InstanceDocument, LayerHealth, LayerName } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
-import type { InstallProgress, Release } from '../domain/release.ts';
+import type { InstallProgress, PackStatus, Release } from '../domain/release.ts';
 import type { DesiredState } from '../domain/state.ts';
 import type { Verdict } from '../domain/verdict.ts';
 import { missingWords } from './cards/missing.ts';
@@ -40,7 +40,7 @@ export function summarizeInstallation(input: {
     if (inPlace && failedPacks.length > 0)
       return [
         'degraded',
-        `${failedPacks.length} node pack${failedPacks.length === 1 ? '' : 's'} failed: ${failedPacks.map((pack) => pack.name).join(', ')}`,
+        `${failedPacks.length} node pack${failedPacks.length === 1 ? '' : 's'} failed: ${failedPacks.map(failedPack).join(', ')}`,
       ];
     if (inPlace) return ['installed', null];
     if (installing && progress !== null) return ['installing', `step ${progress.step}, ${Math.round(progress.progress * 100)} %`];
@@ -75,6 +75,15 @@ export function summarizeInstallation(input: {
     warnings: [...(release?.warnings ?? []), ...input.warnings],
     operation: progress,
   };
+}
+
+const PACK_ERROR_CHARACTERS = 160;
+
+/** "Pack (why)" */
+function failedPack({ name, error }: PackStatus): string {
+  if (error === null) return name;
+  const line = error.split('\n', 1)[0] ?? '';
+  return `${name} (${line.length > PACK_ERROR_CHARACTERS ? `${line.slice(0, PACK_ERROR_CHARACTERS - 1)}…` : line})`;
 }
 
 export function installationLayer(document: InstallationDocument, at: number): LayerHealth {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { appendFile, chmod, mkdir, readdir, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -71,6 +71,21 @@ describe('writing', () => {
       code: 'DISK_FULL',
       message: expect.stringContaining('/dev/full'),
     });
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('says that a disk takes no more files although it has space', async () => {
+    const small = root.at('small');
+    await mkdir(small);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m,nr_inodes=4', 'none', small]);
+    try {
+      for (const name of ['a', 'b', 'c']) await files.writeText(`${small}/${name}`, 'x');
+      expect(await files.inodes(small)).toEqual({ free: 0, total: 4 });
+      const full = { code: 'DISK_FULL', message: `${small}/d could not be written: the disk takes no more files (0 of 4 inodes free)` };
+      await expect(files.writeText(`${small}/d`, 'x')).rejects.toMatchObject(full);
+      await expect(files.ensureDirectory(`${small}/d`)).rejects.toMatchObject(full);
+    } finally {
+      execFileSync('umount', [small]);
+    }
   });
 
   it('says in plain words that permission is denied, and leaves nothing behind', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { InstallationDocument } from '../../src/domain/health.ts';
 import { AGENT, baseEnvironment, freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { eventually } from '../support/eventually.ts';
 import { attempt, attemptWith, editConfig, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';
 
 /** What is wrong with the machine is named with its remedy, and costs nothing that runs. */
@@ -14,7 +15,8 @@ const mayMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0;
 /** Gives the command a small disk of its own at a directory, which nobody else sees. */
 const withSmallDisk = (directory: string, size: string, then = 'true'): readonly string[] => [
   ...['unshare', '-m', 'sh', '-c'],
-  `mount -t tmpfs -o size=${size},mode=755 tmpfs "$1" && cd "$1" && ${then}; cd /; shift; exec "$@"`,
+  // A size, or any option of tmpfs.
+  `mount -t tmpfs -o ${size.includes('=') ? size : `size=${size}`},mode=755 tmpfs "$1" && cd "$1" && ${then}; cd /; shift; exec "$@"`,
   ...['sh', directory],
 ];
 const FILL = 'dd if=/dev/zero of=filler bs=4k 2>/dev/null';
@@ -40,7 +42,7 @@ describe('a disk that is full', () => {
     const root = await newRoot();
     const run = await attemptWith([...withSmallDisk(root, '64k', FILL), process.execPath, AGENT, 'run', '--root', root], baseEnvironment());
     expect(run.stderr).toMatch(/^error\[DISK_FULL\]: /m);
-    expect(run.stderr).toMatch(/^help: free space or move the root; `df -h` shows what is full$/m);
+    expect(run.stderr).toMatch(/^help: free space or move the root; `df -h` and `df -i` show what is full$/m);
     expect(run.code).toBe(1);
   });
 
@@ -72,6 +74,59 @@ describe('a disk that is full', () => {
     await untilHealthy(agent);
   });
 });
+
+describe('a disk that takes no more files', () => {
+  it('is told by its inodes; a verb whose wish cannot be saved does nothing, and the next agent knows of none', async ({ skip }) => {
+    if (!mayMount) return skip('a small disk needs root and the right to mount');
+    const root = await newRoot();
+    const state = join(root, 'state');
+    await mkdir(state);
+    const agent = await startAgent({ gpus: 2, root, prefix: withSmallDisk(state, 'size=64m,nr_inodes=60') });
+    await agent.untilReady([0, 1]);
+    const pids = await pidsOf(agent);
+    // Its small disk, as only the agent and its children see it.
+    const seen = `/proc/${agent.pid}/root${state}`;
+    const fillers = await useUpInodes(seen);
+    for (const words of [['restart', '0'], ['restart', '0', '--drain'], ['stop', '1'], ['drain', 'all'], ['cordon', '0'], ['reinstall']]) {
+      const verb = await agent.cli(...words);
+      expect(verb.stderr, words.join(' ')).toMatch(
+        /^error\[DISK_FULL\]: \S*intents\.json\S* could not be written: .*\(0 of 60 inodes free\)$/m,
+      );
+      expect(verb.code, words.join(' ')).toBe(1);
+    }
+    expect(
+      await eventually(
+        'status names the inodes',
+        async () => {
+          const { stdout } = await agent.cli('status');
+          return /has 0 of 60 inodes free \(and 6\d MiB free of 64 MiB\)/.test(stdout) ? stdout : null;
+        },
+        90_000,
+      ),
+    ).not.toContain('it is full in');
+    expect(await pidsOf(agent)).toEqual(pids);
+    expect((await agent.get('/health/comfyui/instances/0')).body).toMatchObject({ ready: true, cordoned: false });
+
+    for (const filler of fillers) await rm(filler);
+    expect(await agent.cli('restart', '0')).toMatchObject({ code: 0 });
+    expect((await pidsOf(agent))[0]).not.toBe(pids[0]);
+    expect((await pidsOf(agent))[1]).toBe(pids[1]);
+  });
+});
+
+async function useUpInodes(directory: string): Promise<readonly string[]> {
+  const made: string[] = [];
+  for (;;) {
+    const path = join(directory, `filler-${made.length}`);
+    try {
+      await appendFile(path, '');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') return made;
+      throw error;
+    }
+    made.push(path);
+  }
+}
 
 async function fill(path: string): Promise<never> {
   for (;;) await appendFile(path, Buffer.alloc(64 * 1024));

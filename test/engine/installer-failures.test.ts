@@ -52,6 +52,15 @@ const failures: readonly Failure[] = [
     code: 'DISK_FULL',
     message: /^\/workspace has 100 MiB free; a new release takes about .* 512 MiB stay free$/,
   },
+  {
+    step: 'prepare',
+    what: 'a disk that takes no more files',
+    cause: () => {
+      machine.world.files.freeDiskInodes = { free: 0, total: 2_500 };
+    },
+    code: 'DISK_FULL',
+    message: /^\/workspace has 0 of 2500 inodes free: no file can be made, whatever space there is$/,
+  },
   { step: 'prepare', what: 'a leftover that cannot be removed', cause: () => leftover(), code: 'INTERNAL' },
   {
     step: 'source',

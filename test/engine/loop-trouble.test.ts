@@ -13,6 +13,20 @@ const refused = () => new AgentError('PM2_UNAVAILABLE', 'the PM2 daemon does not
 const starts = ({ world }: Machine) => world.pm2.calls.filter((call) => call.startsWith('start'));
 
 describe('the loop', () => {
+  it('a template that changes how an instance is reached: it is told, and what serves goes on', async () => {
+    machine = await aReadyMachine();
+    const before = machine.instance(0).pid;
+    machine.world.template.adds = ['--tls-keyfile', '/etc/key.pem', '--tls-certfile', '/etc/cert.pem'];
+    await machine.core.agent.startOperation({ kind: 'restart', gpus: [0] });
+    await machine.advance(5_000);
+    expect(machine.instance(0)).toMatchObject({ pid: before });
+    expect(machine.journal('action.failed')[0]?.message).toMatch(
+      /adds an argument: --tls-keyfile cannot be used: .*TLS proxy.*TEMPLATE_INVALID/,
+    );
+    machine.world.template.adds = ['--lowvram'];
+    await machine.until('it is another one', () => machine.instance(0).pid !== before && machine.instance(0).ready);
+  });
+
   describe('what cannot be seen', () => {
     it('PM2 that does not answer: nothing is started or stopped, and what runs is told as it is seen without PM2', async () => {
       machine = await aReadyMachine();

@@ -107,7 +107,8 @@ describe('the loop', () => {
       const held = machine.wires.hold('processes.list');
       void machine.core.reconciler.trigger();
       await machine.world.clock.settle();
-      machine.core.knowledge.intents = { ...machine.core.knowledge.intents, instances: { '0': { ...stopped } } };
+      void machine.core.state.change((intents) => ({ ...intents, instances: { '0': { ...stopped } } }));
+      await machine.world.clock.settle();
       const later = machine.core.reconciler.trigger();
       held.open();
       await later;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors.ts';
-import { changeIntent } from '../../src/engine/execute.ts';
+import { withInstance } from '../../src/plan/intents.ts';
 import { configNodes, packUrl, repositories } from '../support/fake-repositories.ts';
 import { LOCK, LONG_MS, PACK, rolloutLab } from '../support/rollout-lab.ts';
 import { urlOf } from '../support/world.ts';
@@ -40,10 +40,7 @@ describe('agent rollback', () => {
   it('gives instances another chance that were quarantined on the release that is left', async () => {
     const first = await begin();
     await update();
-    const { core } = lab.machine;
-    await changeIntent({ knowledge: core.knowledge, state: { saveIntents: async () => undefined } as never }, 1, {
-      quarantined: 'ended 11 times',
-    });
+    await lab.machine.core.state.change((intents) => withInstance(intents, 1, { quarantined: 'ended 11 times' }));
     await lab.machine.until(
       'it is stopped',
       () => lab.machine.instance(1).status === 'quarantined' && lab.machine.instance(1).pid === null,

@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import { readFault, writeFault } from '../../src/adapters/file-errors.ts';
 import { AgentError } from '../../src/domain/errors.ts';
 import { type Border, distrustOf, type PathFacts, tooLarge } from '../../src/domain/foreign.ts';
+import type { Inodes } from '../../src/domain/upkeep.ts';
 import type { Files } from '../../src/ports.ts';
 
 type Node =
@@ -23,6 +24,7 @@ export interface FakeFiles extends Files {
   border: Border | null;
   /** Gives what is at a path to somebody; else all belongs to root, which is 0. */
   own(path: string, facts: { readonly uid?: number; readonly gid?: number; readonly mode?: number }): void;
+  freeDiskInodes: Inodes | null;
   /** Paths that were written by writeText, in order. */
   readonly written: readonly string[];
 }
@@ -130,6 +132,7 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
     before: null,
     freeDiskBytes: 500 * 1024 ** 3,
     border: null,
+    freeDiskInodes: { free: 1_000_000, total: 2_000_000 },
     written,
     put: (path, content = '', facts = {}) => {
       makeDirectory(posix.dirname(path));
@@ -274,6 +277,7 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         return createHash('sha256').update(node.content).digest('hex');
       }),
     freeBytes: async () => files.freeDiskBytes,
+    inodes: async () => files.freeDiskInodes,
     treeSize: async (path) => {
       const place = resolve(path);
       return [place, ...children(place)].reduce((sum, each) => {

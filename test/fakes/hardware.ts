@@ -31,6 +31,8 @@ export function createFakeHardware(initial: readonly Gpu[] | null = null): FakeH
     memoryAvailableBytes: 48 * 1024 ** 3,
     diskFreeBytes: 500 * 1024 ** 3,
     diskTotalBytes: 1_000 * 1024 ** 3,
+    diskFreeInodes: 60_000_000,
+    diskTotalInodes: 64_000_000,
   };
   return {
     hardware: {

@@ -6,14 +6,18 @@ import type { EntryTemplate } from '../../src/ports.ts';
 export interface FakeTemplate extends EntryTemplate {
   /** The next entry is not valid. */
   failNext(): void;
+  /** Words that it adds to the arguments of main.py. */
+  adds: readonly string[];
 }
 
 /** The built-in template, whatever file is named. */
 export function createFakeTemplate(): FakeTemplate {
   let fails = false;
-  return {
+  const template: FakeTemplate = {
+    adds: [],
     toEntry: async (launch) => {
-      if (!fails) return Pm2Entry.parse(toPm2Entry(launch));
+      const entry = toPm2Entry(launch);
+      if (!fails) return Pm2Entry.parse({ ...entry, args: [...entry.args, ...template.adds] });
       fails = false;
       throw new AgentError('TEMPLATE_INVALID', 'the template gave an entry that is not valid: args');
     },
@@ -21,4 +25,5 @@ export function createFakeTemplate(): FakeTemplate {
       fails = true;
     },
   };
+  return template;
 }

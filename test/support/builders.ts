@@ -225,6 +225,8 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
       memoryAvailableBytes: 1,
       diskFreeBytes: 1,
       diskTotalBytes: 1,
+      diskFreeInodes: null,
+      diskTotalInodes: null,
     }),
     processes: known(gpus.map((gpu) => aProcess(gpu, { entryDigest: launchDigest(aLaunch(gpu)) }))),
     incarnations: new Map(gpus.map((gpu) => [`comfyui-gpu${gpu}`, known(anIncarnation(gpu))])),
@@ -256,6 +258,7 @@ export function aHealthyMachine(input: ConfigInput = {}, gpus = [0, 1]): PlanInp
     fileProblem: null,
     configurationProblem: null,
     rollout: null,
+    unsaved: null,
     now: NOW,
   };
 }

@@ -52,6 +52,8 @@ export const someMachineFacts = (change: Partial<MachineFacts> = {}): MachineFac
   memoryAvailableBytes: 96 * 1024 ** 3,
   diskFreeBytes: 800 * 1024 ** 3,
   diskTotalBytes: 1_000 * 1024 ** 3,
+  diskFreeInodes: 60_000_000,
+  diskTotalInodes: 64_000_000,
   ...change,
 });
 

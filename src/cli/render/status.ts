@@ -1,5 +1,7 @@
 import type { StatusDocument } from '../../domain/agent.ts';
+import type { MachineFacts } from '../../domain/gpu.ts';
 import type { InstanceDocument } from '../../domain/instance.ts';
+import { inodesText } from '../../domain/upkeep.ts';
 import { describeDuration } from '../duration.ts';
 import { operationLine } from './operation-line.ts';
 import type { Style } from './style.ts';
@@ -49,8 +51,8 @@ function headline(status: StatusDocument, { style, columns, now }: StatusScreen)
   const packs =
     installed + failed === 0 ? '' : `, ${plural(installed, 'node pack')}${failed === 0 ? '' : style.paint('bad', `, ${failed} failed`)}`;
   const release = installation.release === null ? '' : `release ${installation.release}${packs}`;
-  const disk = machine?.diskFreeBytes ?? null;
-  const place = `${status.root}${disk === null ? '' : `, ${Math.floor(disk / 1024 ** 3)} GB free`}`;
+  const room = machine === null ? null : roomText(machine);
+  const place = `${status.root}${room === null ? '' : `, ${room}`}`;
   return [
     `${left}${' '.repeat(gap)}${style.paint('dim', right)}`,
     ...(agent.running
@@ -66,6 +68,12 @@ function headline(status: StatusDocument, { style, columns, now }: StatusScreen)
     ...hanging('', clean(installation.summary), columns),
     [release, place].filter((part) => part !== '').join('; '),
   ];
+}
+
+/** What is nearest its end: a disk without inodes takes no file, whatever space it has. */
+function roomText({ diskFreeBytes, diskFreeInodes: free, diskTotalInodes: total }: MachineFacts): string | null {
+  if (free === 0 && total !== null) return inodesText({ free, total });
+  return diskFreeBytes === null ? null : `${Math.floor(diskFreeBytes / 1024 ** 3)} GB free`;
 }
 
 const COLUMNS: readonly Column[] = [

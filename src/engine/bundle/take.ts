@@ -1,8 +1,8 @@
 import { digestOf } from '../../domain/digest.ts';
-import { AgentError } from '../../domain/errors.ts';
 import type { Lock } from '../../domain/lock.ts';
-import { bundleNeed, mebibytes } from '../../plan/disk.ts';
+import { bundleNeed } from '../../plan/disk.ts';
 import type { LocalWheels, Ports } from '../../ports.ts';
+import { requireRoom } from '../disk-room.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { OperationHandle } from '../operations.ts';
 import { openBundle } from './open.ts';
@@ -34,12 +34,6 @@ export async function withBundle<T>(
 }
 
 async function requireDisk(files: Ports['files'], { configuration: { config, layout } }: Knowledge, file: string): Promise<void> {
-  const [bytes, free] = [await files.size(file), await files.freeBytes(layout.root)];
-  if (bytes === null || free === null) return;
-  const need = bundleNeed(bytes, config.install.minFreeDiskMb);
-  if (free >= need.bytes) return;
-  throw new AgentError('DISK_FULL', `${layout.root} has ${mebibytes(free)} free; ${need.because}`, {
-    help: 'free space, move the root, lower releases.keep, or lower install.minFreeDiskMb',
-    details: { freeBytes: free, neededBytes: need.bytes },
-  });
+  const bytes = await files.size(file);
+  if (bytes !== null) await requireRoom(files, layout.root, bundleNeed(bytes, config.install.minFreeDiskMb));
 }

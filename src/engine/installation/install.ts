@@ -4,8 +4,9 @@ import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { Release } from '../../domain/release.ts';
-import { diskNeed, mebibytes } from '../../plan/disk.ts';
+import { diskNeed } from '../../plan/disk.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
+import { requireRoom } from '../disk-room.ts';
 import { FAILURE_NOTE, releaseDirectory, removeRelease, removeUnfinished } from '../releases.ts';
 import { inheritBytecode } from './bytecode.ts';
 import { containChanges, withPackages } from './containment.ts';
@@ -157,15 +158,8 @@ const withoutAdditions = (lock: Lock): Lock => ({
 async function prepare(context: InstallContext): Promise<void> {
   const { ports, config, layout, directory, tracker } = context;
   const { files } = ports;
-  const free = await files.freeBytes(layout.root);
   const usage = context.previous === null ? null : await files.treeUsage(releaseDirectory(layout, context.previous.id));
-  const need = diskNeed(usage, config.install.minFreeDiskMb);
-  if (free !== null && free < need.bytes) {
-    throw new AgentError('DISK_FULL', `${layout.root} has ${mebibytes(free)} free; ${need.because}`, {
-      help: 'free space, move the root, lower releases.keep, or lower install.minFreeDiskMb',
-      details: { freeBytes: free, neededBytes: need.bytes },
-    });
-  }
+  await requireRoom(files, layout.root, diskNeed(usage, config.install.minFreeDiskMb));
   const current = await files.readLink(layout.current);
   // Better known now than after all the work.
   if (current === null && (await files.exists(layout.current))) throw inTheWay(layout.current);

@@ -2,8 +2,10 @@ import { AgentError, isAgentError } from '../../domain/errors.ts';
 import { parseImportReport } from '../../domain/import-report.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { PackStatus, Release } from '../../domain/release.ts';
+import { lastWords } from '../../plan/last-words.ts';
 import { instanceLaunch } from '../../plan/launch.ts';
 import { judgeProof } from '../../plan/proof.ts';
+import { createRedactor } from '../../plan/redact-text.ts';
 import type { RunningCommand } from '../../ports.ts';
 import { runCanary } from '../../probes/canary.ts';
 import type { InstallContext } from './context.ts';
@@ -17,6 +19,8 @@ const CLASSES_TIMEOUT_MS = 60_000;
 const END_GRACE_MS = 10_000;
 const KEPT_LINES = 5_000;
 const TOLD_LINES = 12;
+/** Whatever a pack writes without a break. */
+const LINE_CHARACTERS = 2_000;
 
 export interface Trial {
   readonly validated: Release['validated'];
@@ -53,6 +57,7 @@ export async function validateRelease(
   });
   const cuda = await proveCuda(context, launch, release.torch);
   const log: string[] = [];
+  const { text: mask } = createRedactor({ ...context.secrets.environment, ...launch.environment });
   let movedAt = ports.clock.monotonic();
   const startedAt = movedAt;
   tracker.detail(`starting the release once on port ${tcpPort} (${trialDevice === null ? 'CPU' : `card ${trialDevice}`})`);
@@ -62,7 +67,7 @@ export async function validateRelease(
     signal,
     onLine: (line) => {
       movedAt = ports.clock.monotonic();
-      log.push(line);
+      log.push(mask(line.slice(0, LINE_CHARACTERS)));
       if (log.length > KEPT_LINES) log.shift();
       tracker.line(line);
     },
@@ -169,12 +174,10 @@ async function proveCanary(context: InstallContext, baseUrl: string, graph: obje
   return typeof canaryMs === 'number' ? canaryMs : null;
 }
 
-const rejected = (reason: string, log: readonly string[]): AgentError =>
-  new AgentError('VALIDATION_FAILED', `the trial start failed: ${reason}${lastLine(log)}`, { details: { log: log.slice(-TOLD_LINES) } });
-
-const lastLine = (log: readonly string[]): string => {
-  const line = log.findLast((candidate) => candidate.trim() !== '');
-  return line === undefined ? '' : `; last line: ${line.trim().slice(0, 300)}`;
+const rejected = (reason: string, log: readonly string[]): AgentError => {
+  const words = lastWords(log, 'status');
+  const told = words === null ? '' : `; last line: ${words}`;
+  return new AgentError('VALIDATION_FAILED', `the trial start failed: ${reason}${told}`, { details: { log: log.slice(-TOLD_LINES) } });
 };
 
 /** A free port well away from the instances' own. */

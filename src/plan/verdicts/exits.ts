@@ -1,9 +1,10 @@
 import { toTime } from '../../domain/observed.ts';
 import type { Verdict } from '../../domain/verdict.ts';
+import { judgeRestarts, type RestartVerdict, restartPolicy } from '../restart-policy.ts';
 import type { VerdictFacts } from '../verdict-facts.ts';
 
 /** How its last incarnation ended, until the next one serves. What was asked for is no fault. */
-export function exits({ instance, incarnation, probes, owner }: VerdictFacts): readonly Verdict[] {
+export function exits({ config, instance, incarnation, probes, owner, exits: ends, now }: VerdictFacts): readonly Verdict[] {
   const exit = owner.lastExit;
   if (exit === null || exit.wanted || instance.desired === 'stopped') return [];
   const serves = incarnation.known && incarnation.value !== null && probes.get('http')?.everPassed === true;
@@ -18,13 +19,19 @@ export function exits({ instance, incarnation, probes, owner }: VerdictFacts): r
       blocksReady: false,
       remedy: 'none',
       dueAt: null,
-      next: NEXT[exit.cause],
+      next: `${comesBack(instance, judgeRestarts(ends, restartPolicy(config), now))}${ADVICE[exit.cause]}`,
     },
   ];
 }
 
-const NEXT: Readonly<Record<NonNullable<VerdictFacts['owner']['lastExit']>['cause'], string>> = {
-  'process-exit': 'PM2 starts it again; when it ends too often it is quarantined',
-  'clean-exit': 'PM2 starts it again; a node pack may call sys.exit: its last lines tell',
-  'out-of-memory-kill': 'PM2 starts it again; give the machine (or its cgroup) more memory, or run fewer or smaller models',
+/** When and by whom it is started again: PM2 does so at once, the agent keeps it from that. */
+function comesBack({ quarantined }: VerdictFacts['instance'], { backOffUntil }: RestartVerdict): string {
+  if (quarantined !== null) return 'it is quarantined';
+  return backOffUntil === null ? 'PM2 starts it again' : `it is started again at ${toTime(backOffUntil)}`;
+}
+
+const ADVICE: Readonly<Record<NonNullable<VerdictFacts['owner']['lastExit']>['cause'], string>> = {
+  'process-exit': '; when it ends too often it is quarantined',
+  'clean-exit': '; a node pack may call sys.exit: its last lines tell',
+  'out-of-memory-kill': '; give the machine (or its cgroup) more memory, or run fewer or smaller models',
 };

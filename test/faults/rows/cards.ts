@@ -103,7 +103,7 @@ export const cardRows: readonly FaultRow[] = [
       scene.strike();
       process.kill(pid, 'SIGKILL');
     },
-    health: [says(0, 'not ready; last end: exit code 1', 2_000, { ready: false, lastReason: /^exit code 1$/ })],
+    health: [says(0, 'not ready; last end: exit code 1', 2_000, { ready: false, lastReason: /^exit code 1\b/ })],
     heal: { words: 'the cause goes', how: (scene) => scene.switches(0, {}) },
     done: {
       words: 'it is started again until quarantine would be due',

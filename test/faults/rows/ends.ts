@@ -187,7 +187,7 @@ export const endRows: readonly FaultRow[] = [
     },
     health: [
       says(0, 'not ready', EXIT_MS, { ready: false }),
-      says(0, 'last end: exit code 3', 1_000, { ready: false, lastReason: /^exit code 3$/ }),
+      says(0, 'last end: exit code 3', 1_000, { ready: false, lastReason: /^exit code 3\b/ }),
     ],
     heal: { words: 'the cause goes', how: (scene) => scene.switches(0, {}) },
     done: {

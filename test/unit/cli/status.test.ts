@@ -16,7 +16,7 @@ import {
   anUnknown,
   RELEASE,
 } from '../../support/documents.ts';
-import { aStatusDocument } from '../../support/machine-documents.ts';
+import { aStatusDocument, someMachineFacts } from '../../support/machine-documents.ts';
 
 const show = (status: StatusDocument, options: { columns?: number; unicode?: boolean; verbose?: boolean } = {}): string =>
   statusLines(status, {
@@ -32,6 +32,11 @@ const four = cards.map((gpuName, gpu) =>
 );
 
 describe('agent status', () => {
+  it('a disk without inodes: its space is no comfort', () => {
+    const machine = someMachineFacts({ diskFreeInodes: 0, diskTotalInodes: 2_500 });
+    expect(show(aStatusDocument({ machine }))).toContain('/workspace, 0 of 2500 inodes free\n');
+  });
+
   it('healthy: one look says so', () => {
     const status = aStatusDocument({ health: aHealthDocument({ instances: four }), recent: [] });
     expect(show(status)).toBe(`gpu-box-7  ● healthy  4/4 ready                            agent 0.1.0, up 2h 1m

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { readEvent } from '../../../src/cli/http.ts';
-import { createRedactor } from '../../../src/cli/redact.ts';
 import { readableLine, sinceFilter, sourcePrefix, timeOfLine } from '../../../src/cli/render/log-line.ts';
 import { createStyle } from '../../../src/cli/render/style.ts';
 import { createTar } from '../../../src/cli/tar.ts';
+import { createRedactor } from '../../../src/plan/redact-text.ts';
 
 const style = createStyle({ color: false, unicode: true });
 

@@ -71,6 +71,13 @@ describe('readConfiguration', () => {
       [`${FILE}:1: comfyui.arguments: --port is set by the agent; use ports.first (COMFYUI_PORT_START)`],
     ],
     [
+      'comfyui: { arguments: [--tls-keyfile, /k.pem, --tls-certfile=/c.pem] }\n',
+      ['--tls-keyfile', '--tls-certfile'].map(
+        (flag) =>
+          `${FILE}:1: comfyui.arguments: ${flag} cannot be used: the agent asks ComfyUI over plain HTTP; put a TLS proxy (nginx, Caddy) before it instead`,
+      ),
+    ],
+    [
       'ports: { first: 65535 }\ngpu: { count: 2 }\n',
       [`${FILE}:1: ports.first: found 65535; with 2 GPUs the last port would be 65536, and 65535 is the highest`],
     ],

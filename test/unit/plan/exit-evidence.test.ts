@@ -61,6 +61,17 @@ describe('why a process ended', () => {
   });
 });
 
+describe('the line that matters', () => {
+  const log = ['[agent] comfyui-gpu0 starts: pid 42', 'RuntimeError: no kernel image', 'Stopped server'];
+  it.each([
+    ['a status', { signal: null, exitCode: 1 }, 'exit code 1 (last line: RuntimeError: no kernel image)'],
+    ['a clean end', { signal: null, exitCode: 0 }, 'exit code 0, though nobody asked it to end (last line: RuntimeError: no kernel image)'],
+    ['a signal from outside', { signal: 'SIGTERM' }, 'exit signal SIGTERM'],
+    ['an end that was asked for', { signal: null, exitCode: 0, requested: true }, 'exit code 0'],
+    ['another incarnation', { signal: null, exitCode: 1, pid: 43, log: [...log, '[agent] comfyui-gpu0 starts: pid 43'] }, 'exit code 1'],
+  ])('%s', (_name, change, reason) => expect(judgeExit(exit({ log, ...change })).reason).toBe(reason));
+});
+
 describe('its last words', () => {
   const starts = (pid: number) => `[agent] comfyui-gpu0 starts: pid ${pid}`;
   it.each([

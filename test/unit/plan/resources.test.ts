@@ -109,6 +109,14 @@ describe('verdicts on the resources of the machine', () => {
     ['being emptied', disk(5_000, { bytesPerSecond: -50 * MEBIBYTE }), 'fine'],
   ])('a disk with %s', (_what, facts, state) => expect(judgeDisk(facts, config).state).toBe(state));
 
+  it('a disk that takes no more files is told by its inodes, not by its space', () => {
+    const { space } = disk(8_188);
+    const facts = disk(8_188, { space: { ...space, freeInodes: 0, totalInodes: 2_500 }, bytesPerSecond: 13_000, lowSince: NOW });
+    expect(ofMachine({ disks: [facts] })[0]?.reason).toBe(
+      'the disk with root, temp has 0 of 2500 inodes free (and 8188 MiB free of 10000 MiB)',
+    );
+  });
+
   it('a disk that fills is told with its rate and the time that is left', () => {
     const [verdict] = ofMachine({ disks: [disk(1_000, { bytesPerSecond: 10 * MEBIBYTE, lowSince: NOW - 60_000 })] });
     expect(verdict).toMatchObject({ fault: 'disk-filling', remedy: 'none', blocksReady: false, since: at(-60_000) });

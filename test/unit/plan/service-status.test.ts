@@ -42,6 +42,13 @@ describe('the status line of the service', () => {
       'the installation is broken: no space; 0 of 1 instance ready, 1 unhealthy',
     ],
     [
+      'a pack that failed',
+      { ...installed, status: 'degraded' as const, reason: '1 node pack failed: Late (it does not import: no module)' },
+      some('healthy'),
+      fine,
+      '1 node pack failed: Late (it does not import: no module); 1 of 1 instance ready',
+    ],
+    [
       'an edit that was refused',
       installed,
       some('healthy'),

@@ -1,5 +1,5 @@
 import { redactGitText } from '../domain/git-url.ts';
-import { looksSecret } from '../plan/redact-config.ts';
+import { looksSecret } from './redact-config.ts';
 
 export interface Redactor {
   text(content: string): string;
