@@ -51,6 +51,7 @@ export interface Core {
   readonly caretaker: Caretaker;
   readonly operations: Operations;
   readonly journal: Journal;
+  readonly discovery: DiscoveryPublisher;
   readonly documents: () => Documents;
   readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
   /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
@@ -200,6 +201,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     caretaker,
     operations,
     journal,
+    discovery,
     documents: () => reconciler.documents,
     changes: instanceOperations.changes,
     refreshInputs,

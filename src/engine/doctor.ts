@@ -18,6 +18,7 @@ import { describeProblem, type TextProblem } from '../plan/text-problem.ts';
 import type { Files, Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { cardsOfLastStatus, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
+import { setAsideFiles } from './state-troubles.ts';
 import { findUnhosted } from './unhosted.ts';
 
 /** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
@@ -81,6 +82,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     cardsBefore,
     xids,
     cardsSeen,
+    setAside,
   ] = await Promise.all([
     attempt(() => tryToWrite(files, layout.root)),
     ask(
@@ -101,6 +103,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     cardsOfLastStatus(files, layout),
     attempt(async () => (config.gpu.mode === 'actual' ? xidsOfKernelLog(ports.kernelLog) : [])),
     attempt(() => instanceCards(ports)),
+    setAsideFiles(ports, layout),
   ]);
   return {
     root: layout.root,
@@ -125,6 +128,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     agentPid: context.agentPid,
     pm2Pid,
     unfinishedReleases,
+    setAside,
     unhosted,
     now: clock.now(),
     lastSeen,

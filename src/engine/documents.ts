@@ -95,7 +95,13 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     instances,
     holds,
     verdicts: machineVerdicts(machineVerdictFacts(knowledge, now)),
-    warnings: [...(desired?.warnings ?? []), ...configuration.warnings, ...inputs.warnings],
+    warnings: [
+      ...(desired?.warnings ?? []),
+      ...configuration.warnings,
+      ...inputs.warnings,
+      ...knowledge.unplaced,
+      ...knowledge.stateTroubles,
+    ],
     configuration: configurationHealth,
     now,
   });
