@@ -95,7 +95,7 @@ try {
       // NODE_OPTIONS of whoever calls it are not for this program; its own flags come by --node-options.
       execArgvExtension: 'cli',
       // The second is what the daemon runs under: a unit that sets MALLOC_ARENA_MAX spares it a start of its own.
-      execArgv: ['--no-deprecation', '--max-semi-space-size=1'],
+      execArgv: ['--no-deprecation', '--max-semi-space-size=1', '--disable-sigusr1'],
       assets: assets(),
     }),
   );

@@ -136,7 +136,7 @@ export async function connectPorts({
       log: log.child({ part: 'python' }),
     }),
     comfy: createComfy(),
-    journal: createJournalStore(readOnly ? ':memory:' : layout.database),
+    journal: createJournalStore(readOnly ? ':memory:' : layout.database, log),
     metrics: createMetrics(),
     upkeep: createUpkeep(),
   };

@@ -9,7 +9,8 @@ import { createCore } from './engine/core.ts';
 import { endLeftChildren } from './engine/left-children.ts';
 import { endEveryInstance } from './engine/leftovers.ts';
 import { LiveConfiguration } from './engine/live-configuration.ts';
-import { prepareRoot } from './engine/prepare-root.ts';
+import { OwnFiles, ownFilesOf } from './engine/own-files.ts';
+import { prepareWhatFits } from './engine/prepare-root.ts';
 import { orRefuse } from './engine/refused-start.ts';
 import { ServiceReports } from './engine/service-reports.ts';
 import { socketRights } from './engine/socket-rights.ts';
@@ -69,7 +70,8 @@ async function serve(options: DaemonOptions, source: ConfigurationSource): Promi
   // 1. What is wanted, and where.
   const configuration = await source.load();
   const { config, layout, secrets } = configuration;
-  await prepareRoot(files, layout, config.users);
+  // An agent that cannot write has that to say, and may have what to delete.
+  const directories = await prepareWhatFits(files, layout, config.users);
 
   // 2. This root is ours alone, from here to the end.
   const lock = await files.lock(layout.rootLock, `agent run (pid ${pid})`);
@@ -132,21 +134,31 @@ async function serve(options: DaemonOptions, source: ConfigurationSource): Promi
   });
   const reports = new ServiceReports({ manager, clock: ports.clock, documents: core.documents, changes: core.changes });
   const inputs = new LiveConfiguration({ source, core, files, log });
+  let ownFiles: OwnFiles | null = null;
   try {
     const { host, port } = await api.listenTcp(config.api.host, config.api.port);
-    await api.listenSocket(
-      layout.socket,
-      await socketRights(files, { uid: process.getuid?.() ?? -1, groups: process.getgroups?.() ?? [] }),
-    );
     url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    await files.writeText(
-      `${layout.run}/agent.json`,
-      `${JSON.stringify({ pid, url, root: layout.root, state: layout.state, socket: layout.socket })}\n`,
-      0o644,
-    );
+    const rights = await socketRights(files, { uid: process.getuid?.() ?? -1, groups: process.getgroups?.() ?? [] });
+    const about = { pid, url, root: layout.root, state: layout.state, socket: layout.socket };
+    const socket = { hasSocket: () => api.hasSocket(), listenSocket: () => api.listenSocket(layout.socket, rights) };
+    ownFiles = new OwnFiles({
+      files: ownFilesOf({ files, layout, directories, state, socket, about, discovery: core.discovery }),
+      clock: ports.clock,
+      log,
+      onProblems: (problems) => {
+        core.knowledge.unplaced = problems;
+        reconciler.refresh();
+      },
+    });
+    await ownFiles.begin();
+    ownFiles.start();
     options.onListening(url, layout.socket);
     options.onReload(() => void reports.reload(() => inputs.reload()));
     void reports.start();
+
+    // A disk that is full is cleaned whatever PM2 and the cards are doing.
+    core.resources.start();
+    core.caretaker.start();
 
     // 4. PM2 tells what happens to instances; without it they are unknown, and it is asked again by every look.
     const silence = ports.processes.onEvent((event) => reconciler.onProcessEvent(event));
@@ -156,8 +168,6 @@ async function serve(options: DaemonOptions, source: ConfigurationSource): Promi
     await inputs.start();
     await core.refreshInputs();
     core.surveys.start();
-    core.resources.start();
-    core.caretaker.start();
     await core.surveys.gpus();
     reconciler.start();
     const proof = { ports, stateDirectory: layout.state, state, journal, health: () => core.documents().health, version: version.agent };
@@ -177,6 +187,7 @@ async function serve(options: DaemonOptions, source: ConfigurationSource): Promi
     else await ports.processes.disconnect();
   } finally {
     await reports.close();
+    await ownFiles?.stop();
     await api.close();
     await closePorts();
     await lock.release();

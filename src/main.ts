@@ -18,7 +18,7 @@ declare const __BUILD_INPUTS__: BuildInputs | undefined;
 /** First argument of the command that is PM2's daemon; not for people. */
 const PM2_DAEMON = '__pm2-daemon';
 /** What the launcher gave this process for itself. */
-const V8_FLAGS = /^--max-semi-space-size/;
+const OWN_FLAGS = /^--(?:max-semi-space-size|disable-sigusr1)/;
 
 const version: VersionDocument = {
   agent: typeof __AGENT_VERSION__ === 'string' ? __AGENT_VERSION__ : '0.0.0-source',
@@ -56,12 +56,12 @@ const output = (stream: NodeJS.WriteStream): CliOutput => {
 };
 
 /** How to run this same program as the PM2 daemon. `process.channel` keeps the launcher from adding what is named here. */
-const daemonFlags = ['--max-semi-space-size=1', '--v8-pool-size=1', '--lite-mode'];
+const daemonFlags = ['--max-semi-space-size=1', '--v8-pool-size=1', '--lite-mode', '--disable-sigusr1'];
 const daemonCommand = {
   file: process.execPath,
   args: isSea()
     ? [`--node-options=${daemonFlags.join(' ')}`, PM2_DAEMON]
-    : [...process.execArgv.filter((flag) => !V8_FLAGS.test(flag)), ...daemonFlags, process.argv[1] ?? '', PM2_DAEMON],
+    : [...process.execArgv.filter((flag) => !OWN_FLAGS.test(flag)), ...daemonFlags, process.argv[1] ?? '', PM2_DAEMON],
 };
 const environment = process.env;
 const service = readServiceEnvironment(environment, process.pid);

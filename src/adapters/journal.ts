@@ -1,127 +1,161 @@
-import { renameSync, rmSync } from 'node:fs';
-import type { DatabaseSync } from 'node:sqlite';
+import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
-import { JournalEvent } from '../domain/journal.ts';
-import type { JournalStore } from '../ports.ts';
+import type { JournalEvent } from '../domain/journal.ts';
+import { isOfTheDisk } from '../domain/no-room.ts';
+import type { JournalStore, Logger } from '../ports.ts';
 import { fullReason } from './disk-full.ts';
+import { isAbsent, writeFault } from './file-errors.ts';
+import { isDamage, isFull, type JournalDatabase, openJournalDatabase, setAside } from './journal-database.ts';
+import { silentLog } from './silent-log.ts';
 
-const KEPT_ROWS = 50_000;
-/** Of the database file; what is pruned makes room in it, so that it does not grow past this. */
-const KEPT_BYTES = 64 * 1024 * 1024;
-const PRUNE_EVERY = 1_000;
-const LOOK_EVERY_BYTES = 4 * 1024 * 1024;
 /** A single entry that brings more (the output of a command, say) keeps its message and loses its data. */
 const DATA_LIMIT = 32 * 1024;
 const MESSAGE_LIMIT = 8 * 1024;
-const BUSY_MS = 2_000;
-const LEVELS = { info: ['info', 'warn', 'error'], warn: ['warn', 'error'], error: ['error'] } as const;
-/** SQLite's result codes, primary ones. */
-const FULL = 13;
-const UNUSABLE = new Set([11, 26]);
+/** Entries kept in memory while the file takes none; of more, the oldest are lost. */
+const WAITING_LIMIT = 1_000;
+/** Between two attempts at a file that takes nothing. */
+const RETRY_MS = 5_000;
+const IN_MEMORY = ':memory:';
 
 /**
  * The journal in SQLite (WAL): survives kill -9, is read while it is written, keeps the newest 50,000 entries, fewer
- * when they are large: the file stays below 64 MiB. A file that
- * is damaged is put aside as `<path>.damaged` and a new one is begun. @throws AgentError DISK_FULL, ROOT_NOT_WRITABLE
+ * when they are large: the file stays below 64 MiB. A file that is damaged is put aside as `<path>.damaged` whenever that
+ * is met, a new one is begun, and its first entry says so. While the disk takes nothing, entries wait in memory.
+ * @throws AgentError ROOT_NOT_WRITABLE when the file cannot be opened, and not for want of room
  */
-export function createJournalStore(path: string): JournalStore {
-  const database = explained(path, () => openOrBegin(path));
-  const insert = database.prepare('INSERT INTO journal (at, type, target, level, message, data) VALUES (?, ?, ?, ?, ?, ?)');
-  const prune = database.prepare('DELETE FROM journal WHERE id <= (SELECT MAX(id) FROM journal) - ?');
-  const size = database.prepare(
-    'SELECT (page_count - freelist_count) * page_size AS bytes FROM pragma_page_count, pragma_freelist_count, pragma_page_size',
-  );
-  const halve = database.prepare('DELETE FROM journal WHERE id <= (SELECT (MIN(id) + MAX(id)) / 2 FROM journal)');
-  const keepSmall = () => {
-    prune.run(KEPT_ROWS);
-    if (Number(size.get()?.['bytes'] ?? 0) > KEPT_BYTES) halve.run();
+export function createJournalStore(path: string, log: Pick<Logger, 'error'> = silentLog): JournalStore {
+  let database: JournalDatabase | null = null;
+  let problem: AgentError | null = null;
+  let triedAt = Number.NEGATIVE_INFINITY;
+  let lastId = 0;
+  const waiting: JournalEvent[] = [];
+
+  /** On the open file; on a new one when this one turns out to be damaged. */
+  const onFile = <T>(work: (opened: JournalDatabase) => T): T => {
+    try {
+      database ??= openJournalDatabase(path);
+      return work(database);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      drop();
+      const aside = setAside(path);
+      database = openJournalDatabase(path);
+      const told = damaged(path, aside);
+      log.error({ path: aside }, told.message);
+      database.insert(told);
+      return work(database);
+    }
   };
-  let appended = 0;
-  let pendingBytes = 0;
-  return {
-    append: (event) =>
-      explained(path, () => {
-        const at = new Date(event.at).toISOString();
-        const { type, target, level } = event;
-        const message = event.message.slice(0, MESSAGE_LIMIT);
-        const text = JSON.stringify(event.data);
-        const data = text.length > DATA_LIMIT ? { tooLarge: text.length } : event.data;
-        const { lastInsertRowid } = insert.run(at, type, target, level, message, data === event.data ? text : JSON.stringify(data));
-        // The first of each run too: an agent that is restarted often would never prune otherwise.
-        pendingBytes += text.length + message.length;
-        if (appended % PRUNE_EVERY === 0 || pendingBytes > LOOK_EVERY_BYTES) {
-          keepSmall();
-          pendingBytes = 0;
+  const drop = (): void => {
+    const open = database;
+    database = null;
+    try {
+      open?.close();
+    } catch {
+      // It could not write what it held back.
+    }
+  };
+  const store = (): void => {
+    triedAt = performance.now();
+    try {
+      onFile((opened) => {
+        for (let [first] = waiting; first !== undefined; [first] = waiting) {
+          lastId = opened.insert(first);
+          waiting.shift();
         }
-        appended += 1;
-        return { id: Number(lastInsertRowid), at, type, target, level, message, data };
-      }),
-    newest: (limit, minimumLevel = 'info') =>
-      explained(path, () => {
-        const levels = LEVELS[minimumLevel];
-        const rows = database
-          .prepare(`SELECT * FROM journal WHERE level IN (${levels.map(() => '?').join(', ')}) ORDER BY id DESC LIMIT ?`)
-          .all(...levels, Math.max(0, limit));
-        return rows.reverse().map((row) => JournalEvent.parse({ ...row, data: JSON.parse(String(row['data'])) as unknown }));
-      }),
+      });
+      problem = null;
+    } catch (error) {
+      problem = explained(path, error);
+      // What SQLite holds of a file that it cannot read or that went away is of no use; one that is full stays readable.
+      if (!isFull(error)) drop();
+    }
+  };
+
+  store();
+  if (problem !== null && !isOfTheDisk(problem)) {
+    drop();
+    throw problem;
+  }
+  return {
+    append: (event) => {
+      const { type, target, level } = event;
+      const text = JSON.stringify(event.data);
+      const entry = {
+        id: (waiting.at(-1)?.id ?? lastId) + 1,
+        at: new Date(event.at).toISOString(),
+        type,
+        target,
+        level,
+        message: event.message.slice(0, MESSAGE_LIMIT),
+        data: text.length > DATA_LIMIT ? { tooLarge: text.length } : event.data,
+      };
+      waiting.push(entry);
+      if (problem === null || performance.now() - triedAt >= RETRY_MS) store();
+      if (waiting.length > WAITING_LIMIT) waiting.shift();
+      return waiting.length === 0 ? { ...entry, id: lastId } : entry;
+    },
+    newest: (limit, minimumLevel = 'info') => {
+      const unstored = waiting.filter(({ level }) => RANKS[level] >= RANKS[minimumLevel]);
+      try {
+        // One that takes nothing is not opened for each reader.
+        const stored = problem === null || database !== null ? onFile((opened) => opened.newest(limit, minimumLevel)) : [];
+        return limit <= 0 ? [] : [...stored, ...unstored].slice(-limit);
+      } catch (error) {
+        problem = explained(path, error);
+        drop();
+        return limit <= 0 ? [] : unstored.slice(-limit);
+      }
+    },
+    problem: () => problem?.message ?? null,
     close: () => {
-      if (database.isOpen) database.close();
+      if (waiting.length > 0) store();
+      drop();
     },
   };
 }
 
-function openOrBegin(path: string): DatabaseSync {
-  try {
-    return open(path);
-  } catch (error) {
-    if (!UNUSABLE.has(resultCode(error))) throw error;
-    renameSync(path, `${path}.damaged`);
-    for (const companion of [`${path}-wal`, `${path}-shm`]) rmSync(companion, { force: true });
-    return open(path);
-  }
+const RANKS = { info: 0, warn: 1, error: 2 } as const;
+
+const damaged = (path: string, aside: string): Omit<JournalEvent, 'id'> => ({
+  at: new Date().toISOString(),
+  type: 'state.damaged',
+  target: 'agent',
+  level: 'error',
+  message: `${path} was damaged; it was set aside as ${aside}, and a new one was begun`,
+  data: { path: aside },
+});
+
+function explained(path: string, error: unknown): AgentError {
+  const why = error instanceof Error ? error.message : String(error);
+  const details = { path };
+  if (isFull(error)) return new AgentError('DISK_FULL', `${path} could not be written: ${fullReason(path)}`, { cause: error, details });
+  // SQLite does not tell why: the disk does.
+  const fault = path === IN_MEMORY ? null : faultOfDirectory(dirname(path));
+  if (fault !== null && isOfTheDisk(fault))
+    return new AgentError(fault.code, `the journal ${path} cannot be used: ${fault.message}`, { cause: error, details: fault.details });
+  return new AgentError('ROOT_NOT_WRITABLE', `the journal ${path} cannot be used: ${why}`, {
+    cause: error,
+    details,
+    help: 'check the directory; a network volume cannot hold it: name a local one with AGENT_STATE_DIR',
+  });
 }
 
-function open(path: string): DatabaseSync {
-  const { DatabaseSync: Database } = loadSqlite();
-  const database = new Database(path, { timeout: BUSY_MS });
+/** Why nothing can be written there, or null. A directory that is not there could not be made: the one above says why. */
+function faultOfDirectory(directory: string): AgentError | null {
+  const trial = `${directory}/.agent-trial-${process.pid}`;
   try {
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304');
-    database.exec(
-      'CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, type TEXT NOT NULL, target TEXT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL, data TEXT NOT NULL)',
-    );
-    return database;
+    const descriptor = openSync(trial, 'wx', 0o600);
+    try {
+      writeSync(descriptor, Buffer.alloc(64 * 1024));
+    } finally {
+      closeSync(descriptor);
+      unlinkSync(trial);
+    }
+    return null;
   } catch (error) {
-    database.close();
-    throw error;
-  }
-}
-
-/** node:sqlite says on stderr that it is experimental; that one warning is of no use to an operator. */
-function loadSqlite(): typeof import('node:sqlite') {
-  const { emitWarning } = process;
-  process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
-    if (!String(warning).includes('SQLite')) Reflect.apply(emitWarning, process, [warning, ...rest]);
-  }) as typeof process.emitWarning;
-  try {
-    return process.getBuiltinModule('node:sqlite');
-  } finally {
-    process.emitWarning = emitWarning;
-  }
-}
-
-/** Extended result codes carry the primary one in their low byte. */
-const resultCode = (error: unknown): number => ((error as { errcode?: number } | undefined)?.errcode ?? 0) & 0xff;
-
-function explained<T>(path: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    if (resultCode(error) === FULL)
-      throw new AgentError('DISK_FULL', `${path} could not be written: ${fullReason(path)}`, { cause: error });
-    throw new AgentError('ROOT_NOT_WRITABLE', `the journal ${path} cannot be used: ${why}`, {
-      cause: error,
-      help: 'check the directory; a network volume cannot hold it: name a local one with AGENT_STATE_DIR',
-    });
+    if (isAbsent(error) && directory !== dirname(directory)) return faultOfDirectory(dirname(directory));
+    return writeFault(error, directory);
   }
 }

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fstatSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
-import { writeFault } from './file-errors.ts';
+import { isOfTheDisk } from '../domain/no-room.ts';
+import { isAbsent, writeFault } from './file-errors.ts';
 
 const MODE = 0o640;
 
@@ -12,7 +13,7 @@ export interface RotatingFile {
 
 /**
  * Appends to a file; before it would grow past `maxBytes` it is renamed to `<path>.1` and begun anew; `keepFiles` older ones stay.
- * @throws AgentError ROOT_NOT_WRITABLE when it cannot be opened at first
+ * A disk that takes nothing is tried again with each line. @throws AgentError ROOT_NOT_WRITABLE when it cannot be opened for another reason
  */
 export function openRotatingFile(path: string, maxBytes: number, keepFiles = 1): RotatingFile {
   /** null while it could not be opened again: tried with each line. */
@@ -37,7 +38,10 @@ export function openRotatingFile(path: string, maxBytes: number, keepFiles = 1):
   try {
     descriptor = open();
   } catch (error) {
-    throw writeFault(error, path);
+    const fault = writeFault(error, path);
+    // Where its directory is not there, the disk took none.
+    if (!isOfTheDisk(fault) && !isAbsent(error)) throw fault;
+    descriptor = null;
   }
   return {
     write: (line) => {

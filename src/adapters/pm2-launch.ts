@@ -41,7 +41,11 @@ export async function launchDaemon(paths: Pm2Paths, options: LaunchOptions): Pro
       stdio: ['ignore', log, log, 'ipc'],
     });
     return await new Promise<number | null>((resolve, reject) => {
+      let isOver = false;
       const fail = (what: string, cause?: unknown) => {
+        // One that is killed for its silence ends later, when its log is closed here.
+        if (isOver) return;
+        isOver = true;
         const tail = readTail(log, from);
         const lines = tail === '' ? '' : `; its last words: ${tail}`;
         reject(new AgentError('PM2_UNAVAILABLE', `${what}${lines}`, { help: `see ${options.daemonLog}`, cause, details: { tail } }));

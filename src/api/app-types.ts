@@ -18,6 +18,8 @@ declare module 'fastify' {
     access?: Access;
     /** Holds a place for as long as the client stays: refused to foreign web origins even when open. */
     stream?: boolean;
+    /** A health probe: answered when hardly anything else is. */
+    probe?: boolean;
   }
 }
 

@@ -6,6 +6,7 @@ import { AgentError } from '../domain/errors.ts';
 import { VERSION_HEADER } from '../domain/versions.ts';
 import type { Assets, Logger } from '../ports.ts';
 import type { App, Transport } from './app-types.ts';
+import { boundConnections, type Connections } from './connections.ts';
 import { discoveryRoutes } from './discovery.ts';
 import { answerClientError, BODY_LIMIT, installErrorAnswers, sendError } from './error-answers.ts';
 import { isAllowedOrigin, type RequestFacts, refusal } from './guards.ts';
@@ -33,7 +34,8 @@ export interface AppOptions {
 }
 
 const MAX_HEADER_BYTES = 16 * 1024;
-const MAX_CONNECTIONS = 1_024;
+/** What arrives slowly is ended at its limit, within this. */
+const TIMES_CHECKED_MS = 1_000;
 
 /** The one set of routes, for one transport. */
 export async function buildApp(
@@ -50,7 +52,7 @@ export async function buildApp(
     // Without traffic for this long a connection is dropped; streams send a comment more often.
     connectionTimeout: 60_000,
     keepAliveTimeout: 65_000,
-    http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: 10_000 },
+    http: { maxHeaderSize: MAX_HEADER_BYTES, headersTimeout: 10_000, connectionsCheckingInterval: TIMES_CHECKED_MS },
     forceCloseConnections: true,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 100 },
@@ -59,12 +61,12 @@ export async function buildApp(
     // Given here, so that fastify loads neither ajv nor fast-json-stringify. Its type knows ajv only.
     schemaController: { compilersFactory: { buildValidator: (() => validatorCompiler) as never, buildSerializer: () => () => serialize } },
   });
-  app.server.maxConnections = MAX_CONNECTIONS;
+  const connections = boundConnections(app.server, log);
   app.setReplySerializer(serialize);
   // JSON only: a web page can post text/plain anywhere without asking.
   app.removeContentTypeParser('text/plain');
   installErrorAnswers(app, log);
-  guardAll(app, options, (await agent.version()).agent);
+  guardAll(app, options, (await agent.version()).agent, connections);
   refuseOtherMethods(app, collectMethods(app));
   await beforeRoutes?.(app);
 
@@ -89,7 +91,7 @@ const validatorCompiler = ({ schema, httpPart }: { schema: unknown; httpPart?: s
   };
 };
 
-function guardAll(app: App, options: AppOptions, version: string): void {
+function guardAll(app: App, options: AppOptions, version: string, connections: Connections): void {
   const guard = { ...options, machine: hostname() };
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({
@@ -100,6 +102,11 @@ function guardAll(app: App, options: AppOptions, version: string): void {
       'cross-origin-resource-policy': 'same-origin',
       'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
     });
+    // Answered from what is known, at once: a probe takes no place that another needs.
+    if (request.routeOptions.config.probe !== true && connections.isCrowded()) {
+      reply.header('connection', 'close');
+      throw new AgentError('TOO_MANY_CONNECTIONS', 'almost all connections are taken; the last ones are for health probes');
+    }
     if (options.transport === 'socket') return;
     const refused = refusal(factsOf(request, options.listenHost()), guard);
     if (refused !== null) throw refused;

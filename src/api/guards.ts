@@ -129,9 +129,16 @@ function refusedToken(facts: RequestFacts, options: GuardOptions): AgentError | 
       help: 'set AGENT_TOKEN or AGENT_TOKEN_FILE and start the agent again, or use the `agent` command on the machine itself',
     });
   }
-  const given = /^Bearer +(\S+)$/i.exec(facts.authorization ?? '')?.[1];
-  if (given === undefined) return new AgentError('UNAUTHORIZED', `${what} needs a token`);
-  return equal(given, options.token) ? null : new AgentError('UNAUTHORIZED', 'the token is not the one of this agent');
+  if (givenToken(facts.authorization) === null) return new AgentError('UNAUTHORIZED', `${what} needs a token`);
+  return bearsToken(facts.authorization, options.token) ? null : new AgentError('UNAUTHORIZED', 'the token is not the one of this agent');
+}
+
+const givenToken = (authorization: string | undefined): string | null => /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1] ?? null;
+
+/** Whether a request is an operator's, by what it says in `Authorization`. */
+export function bearsToken(authorization: string | undefined, token: string | null): boolean {
+  const given = givenToken(authorization);
+  return token !== null && given !== null && equal(given, token);
 }
 
 /** Digests have one length, so that neither time nor length tells how much was right. */

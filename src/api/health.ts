@@ -29,7 +29,7 @@ export const instanceCode = (instance: InstanceDocument): HealthCode => code(ins
 /** Unknown is not "nothing is missing": 200 is said only when it was seen. */
 export const modelsCode = (models: ModelsDocument): HealthCode => code(models.status === 'pass' || models.status === 'disabled');
 
-const open = { access: 'open' } as const;
+const open = { access: 'open', probe: true } as const;
 const TAG = 'health';
 /** GPU index or UUID ("GPU-…", "MIG-…"). */
 export const GpuReference = z.object({ gpu: z.string().min(1).max(80).describe('GPU index, or UUID') });

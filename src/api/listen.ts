@@ -1,4 +1,4 @@
-import { chmod, chown, mkdtemp, rename, rm, rmdir } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
@@ -12,6 +12,8 @@ const reasons: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this machine has no such address',
   ENOTFOUND: 'the name cannot be resolved',
   ENOENT: 'the directory does not exist',
+  ENOSPC: 'the disk is full',
+  EROFS: 'the filesystem is read-only',
   ENAMETOOLONG: 'the path is too long for a socket',
   EINVAL: 'the path is too long for a socket',
 };
@@ -79,6 +81,13 @@ async function openDirectory(path: string, mode: number, gid: number | undefined
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
   }
 }
+
+/** Tells one socket from another in its place; null: nothing is there, or it may not be looked at. */
+export const identityOf = (path: string): Promise<string | null> =>
+  stat(path).then(
+    ({ dev, ino, ctimeMs }) => `${dev}:${ino}:${ctimeMs}`,
+    () => null,
+  );
 
 export const removeSocket = (path: string): Promise<void> => rm(path, { force: true });
 

@@ -1,12 +1,13 @@
-import type { InjectOptions, LightMyRequestResponse } from 'fastify';
+import type { FastifyRequest, InjectOptions, LightMyRequestResponse } from 'fastify';
 import type { Agent } from '../domain/agent.ts';
 import type { Assets, Logger } from '../ports.ts';
 import { type AppOptions, buildApp } from './app.ts';
 import type { App, Transport } from './app-types.ts';
-import { listenOnSocket, listenOnTcp, removeSocket, type SocketRights } from './listen.ts';
+import { bearsToken } from './guards.ts';
+import { identityOf, listenOnSocket, listenOnTcp, removeSocket, type SocketRights } from './listen.ts';
 import { describeApi } from './openapi.ts';
 import { createSerializer } from './serialize.ts';
-import { createStreams, HEARTBEAT_MS, SLOW_READER_MS } from './streams.ts';
+import { createStreams, HEARTBEAT_MS, SLOW_READER_MS, type Streams } from './streams.ts';
 
 export interface ApiOptions {
   /** Bearer token for changes over TCP; null: changes only over the socket. */
@@ -29,8 +30,13 @@ export interface ApiOptions {
 export interface Api {
   /** @returns the address taken; port 0 lets the kernel choose. @throws AgentError LISTEN_FAILED */
   listenTcp(host: string, port: number): Promise<{ host: string; port: number }>;
-  /** The socket is 0600 from the start unless other rights are given. @throws AgentError LISTEN_FAILED */
+  /**
+   * The socket is 0600 from the start unless other rights are given. May be called again when somebody took it away: whoever is
+   * connected stays so. @throws AgentError LISTEN_FAILED
+   */
   listenSocket(path: string, rights?: SocketRights): Promise<void>;
+  /** Whether what lies there is the socket on which this one listens. */
+  hasSocket(): Promise<boolean>;
   /** A request without a connection, for tests. */
   inject(request: InjectOptions, transport?: Transport): Promise<LightMyRequestResponse>;
   /** OpenAPI 3.1, made at the first call. */
@@ -39,10 +45,18 @@ export interface Api {
   close(): Promise<void>;
 }
 
+interface Built {
+  readonly app: App;
+  readonly streams: Streams;
+}
+
+/** So many may still have readers. */
+const RETIRED = 2;
+
 /** The HTTP side of the agent: one set of routes on TCP (guarded) and on the unix socket (guarded by its file mode). */
 export async function createApi(agent: Agent, options: ApiOptions): Promise<Api> {
   let listenHost: string | null = null;
-  let socketPath: string | null = null;
+  let place: { readonly path: string; readonly identity: string | null } | null = null;
   let described: Promise<object> | null = null;
   const limits = {
     max: options.maxStreams,
@@ -51,8 +65,11 @@ export async function createApi(agent: Agent, options: ApiOptions): Promise<Api>
   };
   const serialize = createSerializer();
 
-  const build = async (transport: Transport, beforeRoutes?: (app: App) => Promise<void>) => {
-    const streams = createStreams(limits, serialize, options.log);
+  const build = async (transport: Transport, beforeRoutes?: (app: App) => Promise<void>): Promise<Built> => {
+    // Over the socket everybody is an operator.
+    const isOperator = (request: FastifyRequest): boolean =>
+      transport === 'socket' || bearsToken(request.headers.authorization, options.token);
+    const streams = createStreams({ ...limits, isOperator }, serialize, options.log);
     const appOptions: AppOptions = { ...options, transport, streams, listenHost: () => listenHost, openApi };
     return { app: await buildApp(agent, appOptions, serialize, beforeRoutes), streams };
   };
@@ -63,10 +80,16 @@ export async function createApi(agent: Agent, options: ApiOptions): Promise<Api>
 
   const tcp = await build('tcp');
   // Health is asked over TCP: the other one is built when that is served.
-  let built: ReturnType<typeof build> | null = null;
-  const socket = (): ReturnType<typeof build> => {
+  let built: Promise<Built> | null = null;
+  const socket = (): Promise<Built> => {
     built ??= build('socket');
     return built;
+  };
+  /** Those whose socket was taken away, for the sake of whoever is connected to them. */
+  const retired: Built[] = [];
+  const closeOne = async ({ streams, app }: Built): Promise<void> => {
+    await streams.close();
+    await app.close();
   };
   return {
     async listenTcp(host, port) {
@@ -76,18 +99,27 @@ export async function createApi(agent: Agent, options: ApiOptions): Promise<Api>
       return listenOnTcp(tcp.app, host, port);
     },
     async listenSocket(path, rights = {}) {
-      await listenOnSocket((await socket()).app, path, rights);
-      socketPath = path;
+      const fresh = await build('socket');
+      try {
+        await listenOnSocket(fresh.app, path, rights);
+      } catch (error) {
+        await fresh.app.close();
+        throw error;
+      }
+      if (built !== null) retired.push(await built);
+      built = Promise.resolve(fresh);
+      place = { path, identity: await identityOf(path) };
+      await Promise.all(retired.splice(0, Math.max(0, retired.length - RETIRED)).map(closeOne));
     },
+    hasSocket: async () => place !== null && place.identity !== null && (await identityOf(place.path)) === place.identity,
     async inject(request, transport = 'tcp') {
       return (transport === 'tcp' ? tcp : await socket()).app.inject(request);
     },
     openApi,
     async close() {
       const open = built === null ? [tcp] : [tcp, await built];
-      await Promise.all(open.map(({ streams }) => streams.close()));
-      await Promise.all(open.map(({ app }) => app.close()));
-      if (socketPath !== null) await removeSocket(socketPath);
+      await Promise.all([...open, ...retired].map(closeOne));
+      if (place !== null) await removeSocket(place.path);
     },
   };
 }

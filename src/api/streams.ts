@@ -7,8 +7,9 @@ import { toAnswer } from './error-answers.ts';
 import type { Serialize } from './serialize.ts';
 
 export interface StreamLimits {
-  /** Streams open at one time. */
+  /** Streams open at one time, of operators and of everybody else each: nobody without a token takes an operator's place. */
   readonly max: number;
+  readonly isOperator: (request: FastifyRequest) => boolean;
   /** A comment is sent this often, so that proxies and readers see that the line is alive. */
   readonly heartbeatMs: number;
   /** A reader that has not taken what was written for this long is cut. */
@@ -19,6 +20,8 @@ export const HEARTBEAT_MS = 15_000;
 export const SLOW_READER_MS = 15_000;
 /** How long a cut reader has to take the last words before its connection is destroyed. */
 const FAREWELL_MS = 1_000;
+
+const TOO_SLOW = ': cut, this reader is too slow\n\n';
 
 /** One event. `id` comes back as Last-Event-ID when the reader connects again. */
 export interface StreamEvent {
@@ -43,7 +46,7 @@ export interface Streams {
  * so at most one event lies above the socket's own 16 KiB mark. The sources bound their own buffers.
  */
 export function createStreams(limits: StreamLimits, serialize: Serialize, log: Logger): Streams {
-  const running = new Map<AbortController, Promise<void>>();
+  const running = new Map<AbortController, { readonly isOperator: boolean; readonly ended: Promise<void> }>();
   let closed = false;
 
   const pump = async (
@@ -56,6 +59,12 @@ export function createStreams(limits: StreamLimits, serialize: Serialize, log: L
     const heartbeat = setInterval(() => {
       if (!raw.writableNeedDrain) raw.write(': heartbeat\n\n');
     }, limits.heartbeatMs);
+    // The socket holds back some KiB before it says so: a reader that reads nothing is known by what stays there.
+    let isTooSlow = false;
+    const reading = watchReading(raw, limits.slowReaderMs, () => {
+      isTooSlow = true;
+      abort.abort();
+    });
     const iterator = source[Symbol.asyncIterator]();
     let lastWords = ': end\n\n';
     try {
@@ -65,10 +74,11 @@ export function createStreams(limits: StreamLimits, serialize: Serialize, log: L
         const { id, data } = step.value;
         const taken = raw.write(`${id === undefined ? '' : `id: ${id}\n`}data: ${serialize(data)}\n\n`);
         if (!taken && !(await drained(raw, abort.signal, limits.slowReaderMs))) {
-          lastWords = ': cut, this reader is too slow\n\n';
+          lastWords = TOO_SLOW;
           break;
         }
       }
+      if (isTooSlow) lastWords = TOO_SLOW;
       if (closed) lastWords = ': the agent is stopping\n\n';
     } catch (error) {
       const { answer } = toAnswer(error, requestId);
@@ -76,6 +86,7 @@ export function createStreams(limits: StreamLimits, serialize: Serialize, log: L
       lastWords = `event: problem\ndata: ${JSON.stringify(errorDocument(answer))}\n\n`;
     } finally {
       clearInterval(heartbeat);
+      clearInterval(reading);
       abort.abort();
       // Not awaited: a source that ignores its signal must not hold the place.
       iterator.return?.().catch(() => undefined);
@@ -91,7 +102,13 @@ export function createStreams(limits: StreamLimits, serialize: Serialize, log: L
       reply.header('content-type', 'text/event-stream; charset=utf-8').header('x-accel-buffering', 'no');
       if (request.method === 'HEAD') return void reply.send('');
       if (closed) throw new AgentError('AGENT_NOT_RUNNING', 'the agent is stopping');
-      if (running.size >= limits.max) throw new AgentError('TOO_MANY_STREAMS', `${limits.max} event streams are open, which is the limit`);
+      const isOperator = limits.isOperator(request);
+      const others = [...running.values()].filter((stream) => stream.isOperator === isOperator).length;
+      if (others >= limits.max)
+        throw new AgentError(
+          'TOO_MANY_STREAMS',
+          `${limits.max} event streams ${isOperator ? 'of operators ' : 'without a token '}are open, which is the limit`,
+        );
       const abort = new AbortController();
       const events = source(abort.signal);
       reply.hijack();
@@ -102,15 +119,31 @@ export function createStreams(limits: StreamLimits, serialize: Serialize, log: L
       raw.writeHead(200, reply.getHeaders() as Record<string, string>);
       raw.write('retry: 3000\n: open\n\n');
       const ended = pump(raw, request.id, abort, events).finally(() => running.delete(abort));
-      running.set(abort, ended);
+      running.set(abort, { isOperator, ended });
     },
     async close() {
       closed = true;
-      const ends = [...running.values()];
+      const ends = [...running.values()].map(({ ended }) => ended);
       for (const abort of running.keys()) abort.abort();
       await Promise.allSettled(ends);
     },
   };
+}
+
+/** Calls back when something waits to be sent and nothing of it went out for so long. */
+function watchReading(raw: ServerResponse, limitMs: number, onStuck: () => void): NodeJS.Timeout {
+  let sent = 0;
+  let since = performance.now();
+  const look = (): void => {
+    const { socket } = raw;
+    if (socket === null) return;
+    const now = socket.bytesWritten - socket.writableLength;
+    if (socket.writableLength === 0 || now !== sent) {
+      sent = now;
+      since = performance.now();
+    } else if (performance.now() - since >= limitMs) onStuck();
+  };
+  return setInterval(look, Math.max(10, limitMs / 5));
 }
 
 /** @returns false when the reader took nothing for too long */

@@ -158,7 +158,12 @@ const Api = z.strictObject({
     .describe('host told to workers; default: the listen address, or the machine name when that is a wildcard'),
   allowedHosts: z.array(text).default([]).describe('further Host header names to serve'),
   allowedOrigins: z.array(text).default([]),
-  maxStreams: z.int().min(1).max(1_000).default(32),
+  maxStreams: z
+    .int()
+    .min(1)
+    .max(400)
+    .default(32)
+    .describe('event streams at one time: so many over the unix socket, so many over TCP with the token, and so many without'),
 });
 
 const Pm2 = z.strictObject({

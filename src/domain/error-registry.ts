@@ -276,6 +276,7 @@ export const errorRegistry = {
   REQUEST_INVALID: kind('the request is not valid', 'see the API reference at /docs', 400, 2),
   NOT_FOUND: kind('there is nothing at this path', 'see the API reference at /docs', 404, 1),
   METHOD_NOT_ALLOWED: kind('this path does not take that method', 'see Allow in the answer, and the API reference at /docs', 405, 2),
+  TOO_MANY_CONNECTIONS: kind('too many connections are open', 'close those that are not needed, and try again', 503, 1, true),
   TOO_MANY_STREAMS: kind('too many event streams are open', 'close one, or raise api.maxStreams', 503, 1, true),
   COMMAND_FAILED: kind('a command failed', 'see its last lines', 500, 1),
   ROOT_RIGHTS_NEEDED: kind('this needs root rights', 'run it with sudo', 403, 1),

@@ -54,6 +54,7 @@ export interface Core {
   readonly operations: Operations;
   readonly journal: Journal;
   readonly state: StateStore;
+  readonly discovery: DiscoveryPublisher;
   readonly documents: () => Documents;
   readonly changes: (signal: AbortSignal) => AsyncIterable<Documents>;
   /** Reads the operator's files again, brings the shared folder up to date, writes what follows from them. */
@@ -211,6 +212,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     operations,
     journal,
     state,
+    discovery,
     documents: () => reconciler.documents,
     changes: instanceOperations.changes,
     refreshInputs,

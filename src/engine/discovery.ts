@@ -10,6 +10,7 @@ export class DiscoveryPublisher {
   readonly #log: Logger;
   readonly #live = new Broadcast<DiscoveryDocument>();
   #published = '';
+  #newest: DiscoveryDocument | null = null;
   /** The files do not say what was published: the next look writes them again. */
   #stale = false;
   #writing: Promise<void> = Promise.resolve();
@@ -27,6 +28,7 @@ export class DiscoveryPublisher {
     if (!isNews && !this.#stale) return;
     const wasStale = this.#stale;
     this.#published = text;
+    this.#newest = document;
     this.#stale = false;
     if (isNews) this.#live.publish(document);
     this.#writing = this.#writing
@@ -38,6 +40,20 @@ export class DiscoveryPublisher {
       });
   }
 
+  /** Whether both files are there, or nothing was published yet. */
+  async isThere(): Promise<boolean> {
+    return this.#newest === null || (await Promise.all(this.#paths.map((path) => this.#files.exists(path)))).every(Boolean);
+  }
+
+  /** Writes them again. @throws AgentError DISK_FULL, ROOT_NOT_WRITABLE */
+  async rewrite(): Promise<void> {
+    const document = this.#newest;
+    if (document === null) return;
+    const turn = this.#writing.then(() => this.#write(document));
+    this.#writing = turn.catch(() => undefined);
+    await turn;
+  }
+
   subscribe(signal: AbortSignal): Subscription<DiscoveryDocument> {
     return this.#live.subscribe(signal);
   }
@@ -47,9 +63,14 @@ export class DiscoveryPublisher {
     await this.#writing;
   }
 
+  get #paths(): readonly [string, string] {
+    return [`${this.#layout.run}/instances.json`, `${this.#layout.run}/instances.env`];
+  }
+
   async #write(document: DiscoveryDocument): Promise<void> {
-    await this.#files.writeText(`${this.#layout.run}/instances.json`, `${JSON.stringify(document, null, 2)}\n`, 0o644);
-    await this.#files.writeText(`${this.#layout.run}/instances.env`, environmentFile(document), 0o644);
+    const [json, environment] = this.#paths;
+    await this.#files.writeText(json, `${JSON.stringify(document, null, 2)}\n`, 0o644);
+    await this.#files.writeText(environment, environmentFile(document), 0o644);
   }
 }
 

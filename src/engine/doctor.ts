@@ -22,6 +22,7 @@ import type { Files, Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { cardsOfRosterFile, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
 import { readTrusted } from './inputs/instructions.ts';
+import { setAsideFiles } from './state-troubles.ts';
 import { findUnhosted } from './unhosted.ts';
 
 /** What the doctor needs of the outside: everything that can be asked without an agent and without a usable root. */
@@ -87,6 +88,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     certificates,
     xids,
     cardsSeen,
+    setAside,
   ] = await Promise.all([
     attempt(() => tryToWrite(files, layout.root)),
     ask(
@@ -109,6 +111,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     firstThere(files, CERTIFICATES),
     attempt(async () => (config.gpu.mode === 'actual' ? xidsOfKernelLog(ports.kernelLog) : [])),
     attempt(() => instanceCards(ports)),
+    setAsideFiles(ports, layout),
   ]);
   return {
     root: layout.root,
@@ -134,6 +137,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
     agentPid: context.agentPid,
     pm2Pid,
     unfinishedReleases,
+    setAside,
     unhosted,
     now: clock.now(),
     lastSeen,

@@ -98,7 +98,14 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     instances,
     holds,
     verdicts: machineVerdicts(machineVerdictFacts(knowledge, now)),
-    warnings: [...(desired?.warnings ?? []), ...remarks.machine, ...configuration.warnings, ...inputs.warnings],
+    warnings: [
+      ...(desired?.warnings ?? []),
+      ...remarks.machine,
+      ...configuration.warnings,
+      ...inputs.warnings,
+      ...knowledge.unplaced,
+      ...knowledge.stateTroubles,
+    ],
     configuration: configurationHealth,
     now,
   });

@@ -2,13 +2,13 @@ import type { JournalEvent, NewJournalEvent } from '../domain/journal.ts';
 import type { Clock, JournalStore, Logger } from '../ports.ts';
 import { Broadcast, type Subscription } from './broadcast.ts';
 
-/** The operator's record: durable, live, and copied to the log. A store that fails loses the record, never the agent. */
+/** The operator's record: durable, live, and copied to the log. */
 export class Journal {
   readonly #store: JournalStore;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #live = new Broadcast<JournalEvent>();
-  #unstored = 0;
+  #problem: string | null = null;
 
   constructor(store: JournalStore, clock: Clock, log: Logger) {
     this.#store = store;
@@ -19,24 +19,21 @@ export class Journal {
   record(event: NewJournalEvent): void {
     const facts = { type: event.type, target: event.target, ...event.data };
     this.#log[event.level](facts, event.message);
-    try {
-      this.#live.publish(this.#store.append({ ...event, at: this.#clock.now() }));
-    } catch (error) {
-      this.#unstored += 1;
-      this.#log.error(
-        { cause: error instanceof Error ? error.message : String(error), unstored: this.#unstored },
-        'the journal cannot be written',
-      );
-      this.#live.publish({ ...event, id: 0, at: new Date(this.#clock.now()).toISOString() });
-    }
+    this.#live.publish(this.#store.append({ ...event, at: this.#clock.now() }));
+    const problem = this.#store.problem();
+    // Once, not with each entry.
+    if (problem !== null && this.#problem === null)
+      this.#log.error({ cause: problem }, 'the journal cannot be written: entries wait in memory');
+    this.#problem = problem;
+  }
+
+  /** Why what is recorded is not on the disk; null: it is. */
+  get problem(): string | null {
+    return this.#store.problem();
   }
 
   newest(limit: number, minimumLevel: 'info' | 'warn' | 'error' = 'info'): readonly JournalEvent[] {
-    try {
-      return this.#store.newest(limit, minimumLevel);
-    } catch {
-      return [];
-    }
+    return this.#store.newest(limit, minimumLevel);
   }
 
   follow(signal: AbortSignal): Subscription<JournalEvent> {

@@ -133,6 +133,10 @@ export interface Knowledge {
   /** By GPU, as last looked. */
   readonly resources: Map<number, ResourceFacts>;
   machineResources: MachineResources;
+  /** The agent's own files that are not in their place, and why. For people. */
+  unplaced: readonly string[];
+  /** What is wrong with the agent's records. For people. */
+  stateTroubles: readonly string[];
   /** What the cleanings of this agent removed, by area. */
   readonly cleaned: Map<string, { readonly files: number; readonly bytes: number }>;
   /** By card: CPUs near it, as last known. */
@@ -200,6 +204,8 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     logChanges: new Map(),
     resources: new Map(),
     machineResources: NO_MACHINE_RESOURCES,
+    unplaced: [],
+    stateTroubles: [],
     cleaned: new Map(),
     cpuLists: new Map(),
     clockShiftMs: 0,

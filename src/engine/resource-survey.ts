@@ -6,6 +6,7 @@ import { judgeDisk } from '../plan/machine-resources.ts';
 import { type Sample, slope, withSample } from '../plan/trend.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
+import { stateTroubles } from './state-troubles.ts';
 
 const PERIOD_MS = 5_000;
 /** Growth is judged over the last ten minutes, and not before two are known. */
@@ -54,7 +55,7 @@ export class ResourceSurvey {
 
   /** One look at everything. */
   async look(): Promise<void> {
-    await Promise.all([this.#instances(), this.#machine()]);
+    await Promise.all([this.#instances(), this.#machine(), this.#state()]);
   }
 
   /** Every log that somebody writes now. */
@@ -122,6 +123,10 @@ export class ResourceSurvey {
     const before = resources.get(gpu)?.log?.floodingSince ?? null;
     const limit = configuration.config.log.floodMbPerSecond * MEBIBYTE * (before === null ? 1 : FLOOD_ENDS_AT);
     return { path, ...growth, floodingSince: growth.bytesPerSecond > limit ? (before ?? this.#ports.clock.now()) : null };
+  }
+
+  async #state(): Promise<void> {
+    this.#knowledge.stateTroubles = await stateTroubles(this.#ports, this.#knowledge.configuration.layout);
   }
 
   async #machine(): Promise<void> {

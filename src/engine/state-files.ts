@@ -1,9 +1,12 @@
 import { z } from 'zod';
 import type { Layout } from '../domain/config.ts';
+import { asAgentError } from '../domain/errors.ts';
 import { PortLease } from '../domain/instance.ts';
+import { isOfTheDisk } from '../domain/no-room.ts';
 import { Roster, type RosterCard } from '../domain/roster.ts';
 import { Intents } from '../domain/state.ts';
 import type { Files } from '../ports.ts';
+import { DAMAGED } from './state-troubles.ts';
 
 const Leases = z.object({ schema: z.literal(1), leases: z.array(PortLease) });
 
@@ -30,7 +33,10 @@ export function createStateFiles(files: Files, layout: Layout, onDamaged: (path:
     if (text === null) return empty;
     const parsed = schema.safeParse(parseJson(text));
     if (parsed.success) return parsed.data;
-    await files.move(path, `${path}.damaged`);
+    // A disk that takes nothing does not take what would be written over it either.
+    await files.move(path, `${path}${DAMAGED}`).catch((error: unknown) => {
+      if (!isOfTheDisk(asAgentError(error))) throw error;
+    });
     onDamaged(path);
     return empty;
   }

@@ -1,4 +1,5 @@
-import { AgentError } from '../domain/errors.ts';
+import { AgentError, asAgentError } from '../domain/errors.ts';
+import { isOfTheDisk } from '../domain/no-room.ts';
 import { STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
 import { STATE_VERSION } from '../domain/versions.ts';
 import type { Files } from '../ports.ts';
@@ -14,6 +15,9 @@ export interface Migration {
 }
 
 export interface VersionedState {
+  /** False: the disk took nothing, and `save` is to be called again. */
+  isSaved(): boolean;
+  save(): Promise<void>;
   /** The new agent has proved itself: from now on older ones are refused. Does nothing the second time. */
   prove(): Promise<void>;
 }
@@ -61,9 +65,21 @@ export async function openState(
   for (const migration of upTo(writer)) await migration.add();
   // An older agent does not lower what is there.
   const now = { version: Math.max(version, current), minimum, writer: current };
-  if (found === null || now.version !== version || writer !== current) await write(now);
+  let isSaved = found !== null && now.version === version && writer === current;
+  const save = async (): Promise<void> => {
+    await write(now);
+    isSaved = true;
+  };
+  // The agent must be there to say that its disk is full, or took not even the directory.
+  if (!isSaved)
+    await save().catch((error: unknown) => {
+      const fault = asAgentError(error);
+      if (!isOfTheDisk(fault) && fault.details['code'] !== 'ENOENT') throw error;
+    });
   let isProved = minimum >= current;
   return {
+    isSaved: () => isSaved,
+    save,
     prove: async () => {
       if (isProved) return;
       isProved = true;

@@ -163,6 +163,15 @@ export const checkAgent = ({ agentPid, root }: DoctorFacts): Finding[] => [
   ok('agent', agentPid === null ? `no agent is running on ${root}` : `running (pid ${agentPid})`),
 ];
 
+export const checkState = ({ setAside }: DoctorFacts): Finding[] =>
+  setAside.map((path) =>
+    warn(
+      'state',
+      `a file of the agent's state was damaged, and what it held is lost: ${path}`,
+      'look for faults of the disk (`dmesg`, `smartctl`), then delete it',
+    ),
+  );
+
 export const checkLeftovers = ({ unfinishedReleases, unhosted, agentPid }: DoctorFacts): Finding[] => [
   ...(unfinishedReleases.length === 0
     ? []

@@ -19,6 +19,7 @@ import {
   checkPs,
   checkPython,
   checkRoot,
+  checkState,
   checkUv,
 } from './doctor-machine.ts';
 
@@ -79,6 +80,8 @@ export interface DoctorFacts {
   readonly agentPid: number | null;
   readonly pm2Pid: Observed<number | null>;
   readonly unfinishedReleases: readonly string[];
+  /** Files of the state that were damaged. */
+  readonly setAside: readonly string[];
   /** Instances with processes that no PM2 daemon hosts, and their pids. */
   readonly unhosted: Observed<readonly { readonly name: string; readonly pids: readonly number[] }[]>;
   readonly now: number;
@@ -108,6 +111,7 @@ export function diagnose(facts: DoctorFacts): Finding[] {
     checkPm2,
     checkAgent,
     checkLeftovers,
+    checkState,
   ];
   return checks.flatMap((check) => check(facts));
 }

@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process';
-import { stat, writeFile } from 'node:fs/promises';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
+import { open, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createJournalStore } from '../../src/adapters/journal.ts';
@@ -29,10 +30,10 @@ afterEach(() => root.remove());
 describe.each([
   ['fake', () => createFakeJournal()],
   ['sqlite', () => createJournalStore(root.at('agent.db'))],
-] as const)('JournalStore, %s', (_name, open) => {
+] as const)('JournalStore, %s', (_name, create) => {
   let store: JournalStore;
   beforeEach(() => {
-    store = open();
+    store = create();
   });
   afterEach(() => store.close());
 
@@ -112,9 +113,65 @@ describe('the journal on disk', () => {
     await writeFile(path, 'this was a database once '.repeat(200));
     const store = createJournalStore(path);
     store.append(event('anew'));
-    expect(messages(store, 10)).toEqual(['anew']);
+    expect(messages(store, 10)).toEqual([expect.stringContaining('was damaged; it was set aside as'), 'anew']);
     store.close();
     expect((await stat(`${path}.damaged`)).size).toBe(5_000);
+  });
+
+  /** Overwrites the middle of the file, as a bad block or a careless restore does. */
+  async function damageTheMiddle(path: string, from = 8_192): Promise<void> {
+    const { size } = await stat(path);
+    const handle = await open(path, 'r+');
+    try {
+      await handle.write(Buffer.alloc(size - from, 0xa5), 0, size - from, from);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  it.each([
+    ['by the next entry', (store: JournalStore) => void store.append(event('anew'))],
+    ['by who reads', (store: JournalStore) => void store.newest(2_000)],
+  ])('is put aside when damage in its middle is met %s, and tells it', async (_name, meet) => {
+    const path = root.at('agent.db');
+    const first = createJournalStore(path);
+    for (let index = 0; index < 2_000; index++) first.append(event(`entry ${index}`));
+    first.close();
+    // Opens without complaint: its first pages are whole.
+    await damageTheMiddle(path);
+    const store = createJournalStore(path);
+    meet(store);
+    store.append(event('goes on'));
+    const told = store.newest(10);
+    expect(told[0]).toMatchObject({ type: 'state.damaged', level: 'error', message: expect.stringContaining(`${path}.damaged`) as string });
+    expect(told.at(-1)?.message).toBe('goes on');
+    expect(store.problem()).toBeNull();
+    store.close();
+    expect((await stat(`${path}.damaged`)).size).toBeGreaterThan(100_000);
+    const next = createJournalStore(path);
+    expect(messages(next, 1)).toEqual(['goes on']);
+    next.close();
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('on a full disk entries wait in memory, and are stored when there is room', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'none', root.path]);
+    try {
+      const path = root.at('agent.db');
+      const filler = root.at('filler');
+      createJournalStore(path).close();
+      expect(() => writeFileSync(filler, Buffer.alloc(1024 * 1024))).toThrow('ENOSPC');
+      const store = createJournalStore(path);
+      expect(store.problem()).toContain('the disk is full');
+      expect(store.append(event('meanwhile')).id).toBe(1);
+      expect(messages(store, 10)).toEqual(['meanwhile']);
+      rmSync(filler);
+      store.close();
+      const next = createJournalStore(path);
+      expect([messages(next, 10), next.problem()]).toEqual([['meanwhile'], null]);
+      next.close();
+    } finally {
+      execFileSync('umount', [root.path]);
+    }
   });
 
   it('names the place that cannot hold it', () => {

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, chmod, mkdir, readlink, rm, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { appendFile, chmod, mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { InstallationDocument } from '../../src/domain/health.ts';
+import type { HealthDocument, InstallationDocument } from '../../src/domain/health.ts';
 import { AGENT, baseEnvironment, freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { attempt, attemptWith, editConfig, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';
@@ -19,7 +20,6 @@ const withSmallDisk = (directory: string, size: string, then = 'true'): readonly
   `mount -t tmpfs -o ${size.includes('=') ? size : `size=${size}`},mode=755 tmpfs "$1" && cd "$1" && ${then}; cd /; shift; exec "$@"`,
   ...['sh', directory],
 ];
-const FILL = 'dd if=/dev/zero of=filler bs=4k 2>/dev/null';
 
 afterEach(stopAgents);
 
@@ -37,14 +37,87 @@ describe('a disk that is full', () => {
     expect(install.code).toBe(1);
   });
 
-  it('keeps the agent from starting, with that reason', async ({ skip }) => {
+  it('does not keep the agent from starting: it says so, cleans up, and takes jobs', async ({ skip }) => {
     if (!mayMount) return skip('a small disk needs root and the right to mount');
     const root = await newRoot();
-    const run = await attemptWith([...withSmallDisk(root, '64k', FILL), process.execPath, AGENT, 'run', '--root', root], baseEnvironment());
-    expect(run.stderr).toMatch(/^error\[DISK_FULL\]: /m);
-    expect(run.stderr).toMatch(/^help: free space or move the root; `df -h` and `df -i` show what is full$/m);
-    expect(run.code).toBe(1);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32m,mode=755', 'none', root]);
+    try {
+      const options = {
+        gpus: 1,
+        root,
+        config: {
+          pm2: { mode: 'owned' },
+          install: { minFreeDiskMb: 0 },
+          disk: { warnFreeMb: 2, minFreeMb: 1, warnFullWithinMs: 0 },
+          cleanup: { whenLow: ['temp'], minAgeMs: 1_000, periodMs: 0 },
+        },
+      };
+      const before = await startAgent(options);
+      await before.untilReady([0]);
+      expect(await before.stop()).toBe(0);
+      const old = join(root, 'instances/gpu0/temp/old.png');
+      await mkdir(dirname(old), { recursive: true });
+      await writeFile(old, Buffer.alloc(8 * 1024 * 1024));
+      await utimes(old, new Date(0), new Date(0));
+      await expect(fill(join(root, 'filler'))).rejects.toThrow(/ENOSPC/);
+
+      const agent = await startAgent(options);
+      expect((await agent.get('/health')).status).toBe(200);
+      const told = await eventually('the full disk is told', async () => {
+        const { reasons } = (await agent.get('/health/comfyui')).body as HealthDocument;
+        if (!reasons.some((reason) => /journal is kept in memory: .*full/.test(reason))) throw new Error(reasons.join('; '));
+        return (await agent.cli('status')).stdout;
+      });
+      expect(told.replaceAll(/\s+/g, ' ')).toMatch(/the disk is full/);
+      await eventually('it cleaned up', () => !existsSync(old), 60_000);
+      await agent.untilReady([0]);
+      await eventually('nothing is told any more', async () => {
+        const { reasons } = (await agent.get('/health/comfyui')).body as HealthDocument;
+        expect(reasons.filter((reason) => /journal|cannot be put/.test(reason))).toEqual([]);
+        return true;
+      });
+      expect(JSON.parse(await readFile(join(root, 'run/agent.json'), 'utf8'))).toMatchObject({ pid: agent.pid });
+      expect((await agent.cli('logs', 'agent')).stdout).toMatch(/agent \S+ starts on/);
+      await agent.stop();
+    } finally {
+      execFileSync('umount', ['--lazy', root]);
+    }
   });
+
+  it('nor do a disk that takes no more files and one that is read-only', async ({ skip }) => {
+    if (!mayMount) return skip('a small disk needs root and the right to mount');
+    const config = join(await newRoot(), 'agent.yaml');
+    await writeFile(config, 'api: { port: 0 }\ngpu: { mode: mock, mockCount: 1 }\ncomfyui: { repository: "simulator:" }\n');
+    for (const [then, told] of [
+      ['i=0; while touch "$i" 2>/dev/null; do i=$((i+1)); done', /the disk takes no more files \(0 of \d+ inodes free\)/],
+      ['mount -o remount,ro .', /the filesystem is read-only/],
+    ] as const) {
+      const root = await newRoot();
+      const [file = '', ...args] = [...withSmallDisk(root, '4m,nr_inodes=64', then), process.execPath, AGENT, 'run', '--root', root];
+      const child = spawn(file, args, { env: { ...baseEnvironment(), AGENT_CONFIG: config }, stdio: ['ignore', 'ignore', 'pipe'] });
+      const exited = once(child, 'exit');
+      let text = '';
+      child.stderr.on('data', (chunk) => (text += String(chunk)));
+      try {
+        const url = await eventually('it serves', () => /^serving (\S+) and /m.exec(text)?.[1] ?? Promise.reject(new Error(text)), 20_000);
+        await eventually(
+          'the reason is told',
+          async () => {
+            const { reasons } = (await (await fetch(`${url}/health/comfyui`)).json()) as HealthDocument;
+            expect(reasons.join('\n')).toMatch(told);
+            // PM2 has nowhere to live either: the agent outlives the attempt.
+            expect(reasons.join('\n')).toMatch(/PM2/);
+            return true;
+          },
+          30_000,
+        );
+        expect(child.exitCode).toBeNull();
+      } finally {
+        child.kill('SIGKILL');
+        await exited;
+      }
+    }
+  }, 120_000);
 
   it('in the middle of an installation leaves the release in place, and the next one works', async ({ skip }) => {
     if (!mayMount) return skip('a small disk needs root and the right to mount');
@@ -131,6 +204,50 @@ async function useUpInodes(directory: string): Promise<readonly string[]> {
 async function fill(path: string): Promise<never> {
   for (;;) await appendFile(path, Buffer.alloc(64 * 1024));
 }
+
+describe('the run directory', () => {
+  it('comes back with its socket and files when somebody deletes it, and the instances go on', async () => {
+    const agent = await startAgent({ gpus: 1 });
+    await agent.untilReady([0]);
+    const pids = await pidsOf(agent);
+    const run = join(agent.root, 'run');
+    const names = (await readdir(run)).sort();
+    const about = await readFile(join(run, 'agent.json'), 'utf8');
+    for (const round of [1, 2]) {
+      await rm(run, { recursive: true });
+      await eventually(`all is there again, ${round}`, async () => {
+        expect((await readdir(run)).sort()).toEqual(names);
+        return true;
+      });
+      expect(names).toEqual(['agent.json', 'agent.sock', 'instances.env', 'instances.json']);
+      expect(await readFile(join(run, 'agent.json'), 'utf8')).toBe(about);
+      expect(await readFile(join(run, 'instances.env'), 'utf8')).toContain(`COMFYUI_GPU0_PORT=${agent.firstPort}`);
+      expect((await stat(join(run, 'agent.sock'))).mode & 0o777).toBe(0o600);
+      // A change needs no token over the socket.
+      expect(await agent.cli('cordon', '0')).toMatchObject({ code: 0 });
+      expect(await agent.cli('uncordon', '0')).toMatchObject({ code: 0 });
+    }
+    expect(await pidsOf(agent)).toEqual(pids);
+  });
+});
+
+describe('the journal', () => {
+  it('is begun anew when it was damaged, which is told until somebody looked', async () => {
+    const agent = await startAgent({ gpus: 1 });
+    await agent.untilReady([0]);
+    expect(await agent.stop()).toBe(0);
+    const path = join(agent.root, 'state/agent.db');
+    await writeFile(path, Buffer.alloc(Math.max(20_000, (await stat(path)).size), 0xa5));
+    const next = await startAgent({ gpus: 1, root: agent.root });
+    await next.untilReady([0]);
+    const told = /a file of the agent's state was damaged, and what it held is lost: \S+agent\.db\.damaged/;
+    await eventually('status tells it', async () => told.test((await next.cli('status')).stdout.replaceAll(/\s+/g, ' ')));
+    expect((await next.cli('doctor')).stdout.replaceAll(/\s+/g, ' ')).toMatch(told);
+    expect((await next.cli('logs', 'agent')).stdout).toMatch(/agent\.db was damaged; it was set aside/);
+    await rm(`${path}.damaged`);
+    await untilHealthy(next);
+  });
+});
 
 describe('a python that is missing', () => {
   it('is named on a bare root', async () => {

@@ -106,7 +106,7 @@ describe('the last status', () => {
 });
 
 describe('the journal', () => {
-  it('a store that fails loses the record, neither the log line nor the live readers', async () => {
+  it('a store that cannot store tells it once, and loses neither the record nor the live readers', async () => {
     const store = createFakeJournal();
     const log = createFakeLogger();
     const journal = new Journal(store, createFakeClock(), log);
@@ -117,13 +117,18 @@ describe('the journal', () => {
     })();
     journal.record(event('kept'));
     store.break(new Error('disk I/O error'));
-    journal.record(event('lost'));
+    for (const message of ['waits', 'waits too']) journal.record(event(message));
     await new Promise((resolve) => setImmediate(resolve));
     abort.abort();
     await following;
-    expect(live).toEqual(['1 kept', '0 lost']);
-    expect(log.lines).toEqual(['info: kept', 'info: lost', 'error: the journal cannot be written']);
-    expect(journal.newest(10).map(({ message }) => message)).toEqual(['kept']);
+    expect(live).toEqual(['1 kept', '2 waits', '3 waits too']);
+    expect(log.lines).toEqual([
+      'info: kept',
+      'info: waits',
+      'error: the journal cannot be written: entries wait in memory',
+      'info: waits too',
+    ]);
+    expect(journal.problem).toBe('disk I/O error');
   });
 
   it('can be read without following, and leaves nobody behind', async () => {

@@ -6,8 +6,8 @@ export interface FakeJournal extends JournalStore {
   /** All entries, oldest first. */
   readonly entries: readonly JournalEvent[];
   readonly closed: boolean;
-  /** From now on nothing can be stored, as on a full disk. */
-  break(error: Error): void;
+  /** From now on nothing can be stored, as on a full disk: entries wait in memory. */
+  break(error: Error | null): void;
 }
 
 const LEVELS = ['info', 'warn', 'error'] as const;
@@ -26,13 +26,13 @@ export function createFakeJournal(): FakeJournal {
       fault = error;
     },
     append: ({ at, ...event }) => {
-      if (fault !== null) throw fault;
       const entry = { ...event, id: entries.length + 1, at: toTime(at) };
       entries.push(entry);
       return entry;
     },
     newest: (limit, minimumLevel = 'info') =>
       limit === 0 ? [] : entries.filter((entry) => LEVELS.indexOf(entry.level) >= LEVELS.indexOf(minimumLevel)).slice(-limit),
+    problem: () => fault?.message ?? null,
     close: () => {
       closed = true;
     },

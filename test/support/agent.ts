@@ -160,19 +160,19 @@ export async function startAgent(options: AgentOptions = {}): Promise<TestAgent>
   child.stdout.on('data', (chunk) => (text += String(chunk)));
   child.stderr.on('data', (chunk) => (text += String(chunk)));
   const exited = new Promise<number | null>((done) => child.once('exit', (code) => done(code)));
-  const url = await listening(root, child, () => text);
+  const url = await listening(child, () => text);
   const agent = describeAgent({ root, url, firstPort, child, environment, exited, output: () => text });
   started.add(agent);
   return agent;
 }
 
-async function listening(root: string, child: ChildProcess, output: () => string): Promise<string> {
+async function listening(child: ChildProcess, output: () => string): Promise<string> {
   return eventually(
     'the agent listens',
-    async () => {
+    () => {
       if (child.exitCode !== null) throw new Error(`the agent ended with ${child.exitCode}: ${output()}`);
-      const { pid, url } = JSON.parse(await readFile(join(root, 'run/agent.json'), 'utf8')) as { pid: number; url: string };
-      if (pid !== child.pid) throw new Error('an earlier agent wrote this');
+      const url = /^serving (\S+) and /m.exec(output())?.[1];
+      if (url === undefined) throw new Error('not yet');
       return url;
     },
     20_000,

@@ -1,10 +1,12 @@
-import { get, Agent as HttpAgent, type IncomingMessage } from 'node:http';
+import { createServer, get, Agent as HttpAgent, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Api, ApiOptions } from '../../../src/api/server.ts';
+import { createStreams } from '../../../src/api/streams.ts';
 import type { Agent } from '../../../src/domain/agent.ts';
 import { AgentError } from '../../../src/domain/errors.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
-import { anApi, memoryLogger } from '../../support/api.ts';
+import { anApi, memoryLogger, withToken } from '../../support/api.ts';
 import { aJournalEvent } from '../../support/documents.ts';
 import { eventually } from '../../support/eventually.ts';
 import { aVersionDocument } from '../../support/machine-documents.ts';
@@ -90,6 +92,10 @@ describe('event streams', () => {
     expect(refused.response.headers['retry-after']).toBeDefined();
     expect(JSON.parse(refused.text()).error).toMatchObject({ code: 'TOO_MANY_STREAMS', retryable: true });
     expect((await api.inject({ url: '/v1/events?follow=0' }, 'socket')).statusCode).toBe(200);
+    // Nobody without a token takes an operator's place.
+    const operator = await read(port, '/v1/logs?follow', withToken);
+    expect(operator.response.statusCode).toBe(200);
+    operator.leave();
     first.leave();
     await untilHolds(() => expect(agent.followers).toBe(1));
     await untilHolds(async () => expect((await read(port, '/v1/events')).response.statusCode).toBe(200));
@@ -111,6 +117,44 @@ describe('event streams', () => {
     const { port } = await serve({}, { heartbeatMs: 5 });
     const reader = await read(port, '/v1/discovery/events');
     await untilHolds(() => expect(reader.text()).toContain(': heartbeat\n\n'));
+  });
+
+  it('cuts a reader that reads nothing when little is sent, too', async () => {
+    let finished = false;
+    let raw: ServerResponse | null = null;
+    const holdsBack = async (): Promise<boolean> => {
+      for (let look = 0; look < 20; look++) {
+        if ((raw?.socket?.writableLength ?? 0) === 0) return false;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      return true;
+    };
+    // In small parts until the kernel takes no more, then nothing: the socket never says that it is full.
+    const quiet = async function* (signal: AbortSignal) {
+      try {
+        for (let id = 1; !(await holdsBack()); id++) yield { id, data: { text: 'x'.repeat(4 * 1024) } };
+        await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      } finally {
+        finished = true;
+      }
+    };
+    const streams = createStreams(
+      { max: 1, isOperator: () => false, heartbeatMs: 60_000, slowReaderMs: 100 },
+      (value) => JSON.stringify(value),
+      memoryLogger(),
+    );
+    const server = createServer((request, response) => {
+      raw = response;
+      const reply = { raw: response, header: () => reply, hijack: () => reply, getHeaders: () => ({}) };
+      void streams.serve(request as never, reply as never, quiet);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    ends.push(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n')).pause();
+    socket.on('error', () => undefined);
+    ends.push(() => socket.destroy());
+    await eventually('the reader is cut', () => finished && streams.open === 0, 30_000);
   });
 
   it('cuts a reader that does not read, and takes no more from the source for it', async () => {

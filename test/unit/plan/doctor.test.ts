@@ -33,6 +33,7 @@ const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({
   agentPid: null,
   pm2Pid: known(null),
   unfinishedReleases: [],
+  setAside: [],
   unhosted: known([]),
   now: NOW,
   lastSeen: NOW - 1_000,
@@ -220,6 +221,7 @@ describe('diagnose', () => {
       'warn leftovers',
       'pid 7, 8 of comfyui-gpu0 run on',
     ],
+    ['damaged state', { setAside: ['/workspace/state/agent.db.damaged'] }, 'warn state', 'agent.db.damaged'],
     ['half built release', { unfinishedReleases: ['20261121-000000-aaaa'] }, 'warn leftovers', '20261121'],
   ];
 
