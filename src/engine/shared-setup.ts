@@ -126,7 +126,9 @@ async function readPacks(
 async function readLock(files: Files, layout: Layout): Promise<Lock | null> {
   const own = await readTrusted(files, layout.lockFile, INPUT_LIMITS.record);
   if (own !== null) return parseLock(own.text, layout.lockFile);
-  const path = `${(await files.readLink(layout.current)) ?? layout.current}/${LOCK_NAME}`;
+  const release = (await files.readLink(layout.current))?.split('/').at(-1);
+  if (release === undefined) return null;
+  const path = `${layout.releases}/${release}/${LOCK_NAME}`;
   const text = await files.readForeign(path, { within: layout.releases, maxBytes: INPUT_LIMITS.record });
   return text === null ? null : parseLock(text, path);
 }

@@ -438,6 +438,16 @@ describe('sources of strangers', () => {
     expect((await readdir(join(root, 'packs'))).sort()).toEqual(['pack-1', 'pack-2']);
   });
 
+  it('copies no file of more bytes than any pack has', async () => {
+    const from = join(root, 'mine');
+    await mkdir(from);
+    await createShell({ path: '/usr/bin:/bin' }).run('truncate', ['-s', '100G', join(from, 'holes')]);
+    await expect(real(root).directory(from, place)).rejects.toMatchObject({
+      code: 'SOURCE_REFUSED',
+      message: expect.stringContaining('holes it is larger than 8 GiB'),
+    });
+  });
+
   it('copies no pipe and does not wait for it', async () => {
     const from = join(root, 'mine');
     await mkdir(from);

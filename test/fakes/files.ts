@@ -166,6 +166,7 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
     readForeign: (path, { within, maxBytes }) =>
       reading(path, async () => {
         await begin('read', path);
+        if (!posix.normalize(path).startsWith(`${within}/`)) throw refusedInput(path, `it leads out of ${within}`);
         const node = find(path);
         if (node === undefined || find(within) === undefined) return null;
         if (!resolve(path).startsWith(`${resolve(within)}/`)) throw refusedInput(path, `it leads out of ${within}`);

@@ -27,6 +27,8 @@ const MAX_FORMER_BYTES = 32 * 1024 * 1024;
 /** What tools leave behind; no part of a pack. */
 const LEFT_OUT = new Set(['.git', '__pycache__', FORMER_RECORDS]);
 const MAX_FILES = 50_000;
+/** A file full of holes says more than any disk has. */
+const MAX_GIB = 8;
 
 /** One digest of all paths, modes and contents. */
 export const treeDigest = (records: FileRecords): string =>
@@ -86,6 +88,7 @@ export async function copyDirectory(
   reader: ForeignUser | null = null,
 ): Promise<FileRecords> {
   const records: Record<string, string> = {};
+  let bytes = 0;
   const requireReadable = (facts: Pick<Stats, 'uid' | 'gid' | 'mode'>, shown: string, ...bits: readonly (4 | 1)[]): void => {
     if (reader !== null && bits.some((bit) => !allows(facts, reader, bit)))
       throw refused(from, `${reader.name}, who runs ComfyUI, may not read ${shown}`);
@@ -117,6 +120,8 @@ export async function copyDirectory(
           records[path] = linkRecord(target);
         } else if (facts.isFile()) {
           requireReadable(facts, path, 4);
+          bytes += facts.size;
+          if (bytes > MAX_GIB * 1024 ** 3) throw refused(from, `with ${path} it is larger than ${MAX_GIB} GiB`);
           await copy(entry, path);
         } else throw refused(from, `${path} is no file, directory or link`);
       } finally {
