@@ -134,4 +134,7 @@ const exists = (path: string): Promise<boolean> =>
   );
 
 const hangs = (message: string): AgentError =>
-  failed(message, 'the driver hangs: see `dmesg | grep -i -e nvrm -e xid`; running instances are left alone; a reboot may be needed');
+  failed(
+    message,
+    'where it is only slow, switch persistence mode on (`systemctl enable --now nvidia-persistenced`, or `nvidia-smi -pm 1`) or raise gpu.queryTimeoutMs; else the driver hangs: see `dmesg | grep -i -e nvrm -e xid`; running instances are left alone, and a reboot may be needed',
+  );

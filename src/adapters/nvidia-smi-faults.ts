@@ -15,7 +15,7 @@ const faults: readonly { readonly pattern: RegExp; readonly reason: string; read
   {
     pattern: /Driver\/library version mismatch/,
     reason: 'the NVIDIA driver was updated, and the kernel still runs the old one',
-    help: 'reboot, or unload and load the nvidia kernel modules',
+    help: 'reboot; or stop what uses the cards (`fuser -v /dev/nvidia*`), then `rmmod nvidia_uvm nvidia_drm nvidia_modeset nvidia && modprobe nvidia`; keep the driver from being updated by itself with `apt-mark hold`',
   },
   {
     pattern: /Failed to initialize NVML: (Unknown Error|Insufficient Permissions|No permission)/i,

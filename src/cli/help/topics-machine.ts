@@ -10,10 +10,8 @@ export const environment: Topic = {
   about: 'the variables that are understood, by the key they set; the first that is set wins',
   lines: () => [
     ...pairs([...new Set(ENVIRONMENT_NAMES.map(([key]) => key))].map((key) => [key, namesOf(key).join(', ')])),
-    '',
-    'AGENT_CONFIG names the configuration file. An empty variable counts as not set; flags come before all of them.',
-    `Secrets, part of no configuration and never shown: ${SECRET_NAMES.join(', ')}.`,
-    'NO_COLOR and TERM=dumb switch colours off. No command needs a variable where /etc/comfy-agent/agent.yaml exists.',
+    'AGENT_CONFIG names the file. Empty counts as not set (not for CUDA_VISIBLE_DEVICES); flags come before all of them.',
+    `Secrets, never shown: ${SECRET_NAMES.join(', ')}. NO_COLOR and TERM=dumb switch colours off.`,
   ],
 };
 

@@ -1,6 +1,7 @@
 import { AgentError } from '../../domain/errors.ts';
 import type { InstanceLaunch } from '../../domain/instance.ts';
 import type { Proof } from '../../domain/release.ts';
+import { cudaHelp } from '../../plan/cards/cuda-help.ts';
 import { parseJson } from '../state-files.ts';
 import type { InstallContext } from './context.ts';
 
@@ -48,7 +49,7 @@ export async function proveCuda(
     line === undefined ? null : (parseJson(line.slice(MARK.length)) as { cuda: string | null; works: boolean | null } | undefined);
   const last = result.tail.trim().split('\n').at(-1)?.slice(0, 300) ?? '';
   if (facts === null || facts === undefined)
-    throw refused(`torch cannot be used (${result.timedOut ? 'no answer' : `exit code ${result.exitCode}`}): ${last}`);
+    throw refused(`torch cannot be used (${result.timedOut ? 'no answer' : `exit code ${result.exitCode}`}): ${last}`, result.tail);
   const expected = cudaOf(torch);
   if (expected !== null && facts.cuda !== expected) throw refused(`torch ${torch} says it was built for CUDA ${facts.cuda ?? 'none'}`);
   if (trialDevice === null) return { torchCuda: facts.cuda, cuda: 'pending' };
@@ -63,4 +64,7 @@ export function cudaOf(torch: string): string | null {
   return digits === undefined ? null : `${digits.slice(0, -1)}.${digits.slice(-1)}`;
 }
 
-const refused = (reason: string): AgentError => new AgentError('VALIDATION_FAILED', `CUDA was not proved: ${reason}`);
+function refused(reason: string, words = reason): AgentError {
+  const help = cudaHelp(words);
+  return new AgentError('VALIDATION_FAILED', `CUDA was not proved: ${reason}`, help === null ? {} : { help });
+}
