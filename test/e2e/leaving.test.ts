@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { controlFile } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { editConfig, pidsOf } from '../support/scene.ts';
 import { startStream } from '../support/worker-stream.ts';
@@ -47,6 +48,21 @@ describe('an instance that leaves while workers keep sending: every prompt that 
       },
     ],
   ];
+  it('memory above its budget', async () => {
+    const root = await newRoot();
+    const control = controlFile(root);
+    const agent = await startAgent({ gpus: 2, root, environment: control.environment, config: { memory: { budgetMb: 200 } } });
+    await agent.untilReady();
+    const before = await pidsOf(agent);
+    const stream = startStream(root);
+    await control.set({ leak_mb_per_job: 8 });
+    await replaced(agent, before);
+    await control.set({});
+    const { taken, lost } = await stream.stop();
+    expect(lost).toEqual([]);
+    expect(taken).toBeGreaterThan(10);
+  });
+
   it.each(ways)('%s', async (_name, leave) => {
     const agent = await startAgent({ gpus: 2 });
     await agent.untilReady();
