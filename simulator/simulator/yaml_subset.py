@@ -8,6 +8,9 @@ import re
 
 KEY = re.compile(r"""^("[^"]*"|'[^']*'|[^\s#'"\[\]{},&*!|>%@`][^#]*?)\s*:(?:\s+(.*))?$""")
 BLOCK = re.compile(r"^([|>])([+-]?)\d?\s*(?:#.*)?$")
+# In double quotes, as YAML 1.1 has them: JSON knows neither \x nor \U.
+ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)")
+ESCAPED = dict(zip('0abtnvfre "/\\N_LP', '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029'))
 WORDS = {"": None, "~": None, "null": None, "true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -35,6 +38,14 @@ def _strip_comment(text):
     return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
 
 
+def _unescaped(match):
+    code = match.group(1)
+    try:
+        return chr(int(code[1:], 16)) if len(code) > 1 else ESCAPED[code]
+    except (KeyError, ValueError, OverflowError) as error:
+        raise YamlError("unknown escape: \\%s" % code) from error
+
+
 def scalar(text):
     text = text.strip()
     if text[:1] in ("'", '"'):
@@ -42,7 +53,7 @@ def scalar(text):
         body = re.match(r'^"((?:[^"\\]|\\.)*)"\s*(#.*)?$' if quote == '"' else r"^'((?:[^']|'')*)'\s*(#.*)?$", text)
         if body is None:
             raise YamlError("unfinished or trailing text after a quoted string: %s" % text)
-        return json.loads('"%s"' % body.group(1)) if quote == '"' else body.group(1).replace("''", "'")
+        return ESCAPE.sub(_unescaped, body.group(1)) if quote == '"' else body.group(1).replace("''", "'")
     text = _strip_comment(text)
     if text.startswith("["):
         if not text.endswith("]"):

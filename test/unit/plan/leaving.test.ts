@@ -102,3 +102,7 @@ describe('of several', () => {
     ['what an operator asks for does not wait', () => gpusOf([changed(0), facts({ instance: anInstance(1, { draining: true }) })], 2), [1]],
   ])('%s', (_, gpus, expected) => expect(gpus()).toEqual(expected));
 });
+
+it('a prompt that was sent a third of a second after the wish is still waited for', () => {
+  expect(idleness({ askedAt: NOW + 300, jobs: 0 }, NOW)).toBe('unknown');
+});
