@@ -141,7 +141,7 @@ function allowedProtocols(remote: GitUrl | undefined): string {
 /** .lfsconfig of a repository has no say in the server that git-lfs asks. */
 function lfsConfiguration({ lfsOf, remote }: GitCallContext): readonly (readonly [string, string])[] {
   if (lfsOf === undefined || remote === undefined) return [];
-  const server = `${remote.url.replace(/\/+$/, '').replace(/(\.git)?$/, '.git')}/info/lfs`;
+  const server = `${remote.url.replace(/(?<!\/)\/+$/, '').replace(/(\.git)?$/, '.git')}/info/lfs`;
   return [
     ...(remote.transport === 'http' ? [['lfs.url', server] as const] : []),
     ...(remote.url === lfsOf.url ? [] : [[`url.${remote.url}.insteadOf`, lfsOf.url] as const]),

@@ -44,7 +44,7 @@ const rules: readonly Rule[] = [
     says: (repository) => `no space left on the disk while working on ${repository}`,
   },
   {
-    pattern: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for \S+ has changed|host key .* has changed/i,
+    pattern: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for \S{1,300} has changed|host key .{0,300} has changed/i,
     code: 'HOST_KEY_CHANGED',
     says: (repository) => `the SSH host key of ${repository} is not the known one`,
   },
@@ -60,7 +60,7 @@ const rules: readonly Rule[] = [
     options: { help: 'chmod 600 the file named by SSH_KEY_FILE' },
   },
   {
-    pattern: /Load key .*:|invalid format|error in libcrypto|no such identity/i,
+    pattern: /Load key .{0,300}:|invalid format|error in libcrypto|no such identity/i,
     code: 'SSH_KEY_INVALID',
     says: (_, line) => `ssh cannot use the key: ${line}`,
   },
@@ -94,7 +94,7 @@ const rules: readonly Rule[] = [
     says: (repository, line) => `${repository} does not give what its commit is made of: ${line}`,
   },
   {
-    pattern: /couldn't find remote ref|Remote branch .* not found/i,
+    pattern: /couldn't find remote ref|Remote branch .{0,300} not found/i,
     code: 'BRANCH_NOT_FOUND',
     says: (repository, line) => `${repository} has no such branch: ${line}`,
   },
@@ -109,7 +109,7 @@ const rules: readonly Rule[] = [
     (repository) => `${repository} does not exist, or it is private and access was refused`,
   ),
   notFound(
-    /repository not exported|Repository .*not found|does not appear to be a git repository|does not exist|error: 404|could not be found|run git update-server-info|no such (file or directory|repository)/i,
+    /repository not exported|Repository .{0,300}not found|does not appear to be a git repository|does not exist|error: 404|could not be found|run git update-server-info|no such (file or directory|repository)/i,
     (repository) => `there is no git repository at ${repository}`,
   ),
   unreachable(
@@ -117,7 +117,7 @@ const rules: readonly Rule[] = [
     (repository, line) => `the host of ${repository} could not be found: ${line}`,
   ),
   unreachable(
-    /certificate.*CAfile: none/i,
+    /certificate.{0,300}CAfile: none/i,
     (repository) => `no trusted connection to ${repository}: this machine has no certificates of authorities`,
     {
       retryable: false,
@@ -140,7 +140,7 @@ const rules: readonly Rule[] = [
 
 // Left by a git that was cut off, or by a disk fault: the mirror is a cache and is made anew.
 const damage =
-  /not a git repository|\.lock': File exists|cannot lock ref|object file .* is empty|loose object|packfile .* (is|cannot|does not)|inflate|invalid sha1 pointer|bad (config|signature|index file)|unable to read (tree|sha1 file)|missing (blob|tree|commit)|hash mismatch|pack has \d+ unresolved|did not send all necessary|error in object|object .* cannot be read|corrupt/i;
+  /not a git repository|\.lock': File exists|cannot lock ref|object file .{0,300} is empty|loose object|packfile .{0,300} (is|cannot|does not)|inflate|invalid sha1 pointer|bad (config|signature|index file)|unable to read (tree|sha1 file)|missing (blob|tree|commit)|hash mismatch|pack has \d+ unresolved|did not send all necessary|error in object|object .{0,300} cannot be read|corrupt/i;
 
 /** The error for a failed git command. `details.damaged` is true when local objects or files of git are broken. */
 export function gitError(failure: GitFailure): AgentError {
@@ -176,7 +176,7 @@ export function gitError(failure: GitFailure): AgentError {
     return new AgentError('COMMAND_FAILED', `git failed while ${failure.doing} ${repository}: ${cause}`, { details });
   }
   const { rule, line } = matched;
-  const cause = (line ?? '').replace(/^(fatal|error|ERROR|ssh|remote): /, '').replace(/[.\s]+$/, '');
+  const cause = (line ?? '').replace(/^(fatal|error|ERROR|ssh|remote): /, '').replace(/(?<![.\s])[.\s]+$/, '');
   return new AgentError(rule.code, rule.says(repository, cause), { ...rule.options, details });
 }
 

@@ -100,7 +100,7 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
   };
   const readVersion = async (): Promise<string> => {
     const { stdout } = await runner.run(['version'], { cwd: await quietPlace(), doing: 'asking the version of' });
-    const found = /(\d+)\.(\d+)[\w.]*/.exec(stdout);
+    const found = /(?<!\d)(\d+)\.(\d+)[\w.]*/.exec(stdout);
     const [major, minor] = [Number(found?.[1] ?? 0), Number(found?.[2] ?? 0)];
     if (major < oldestVersion[0] || (major === oldestVersion[0] && minor < oldestVersion[1])) {
       throw new AgentError('GIT_MISSING', `git ${found?.[0] ?? stdout.trim()} is too old`, {

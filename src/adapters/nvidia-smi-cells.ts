@@ -17,11 +17,11 @@ export function toNumber(cell: string | undefined): number | null {
 
 /** Also where units were printed all the same ("512 MiB"). */
 export function toBytes(cell: string | undefined): number | null {
-  const mebibytes = toNumber(cell?.replace(/\s*MiB\s*$/, ''));
+  const mebibytes = toNumber(cell?.replace(/(?<!\s)\s*MiB\s*$/, ''));
   return mebibytes === null ? null : Math.round(mebibytes * MEBIBYTE);
 }
 
-export const toWatts = (cell: string | undefined): number | null => toNumber(cell?.replace(/\s*W\s*$/, ''));
+export const toWatts = (cell: string | undefined): number | null => toNumber(cell?.replace(/(?<!\s)\s*W\s*$/, ''));
 
 export function toCount(cell: string | undefined): number | null {
   const value = toNumber(cell);

@@ -29,7 +29,7 @@ const faults: readonly { readonly pattern: RegExp; readonly reason: string; read
     help: 'see `dmesg | grep -i xid`; the machine must be rebooted, or the card looked at',
   },
   {
-    pattern: /NVML.*(not found|couldn't find)|libnvidia-ml/i,
+    pattern: /NVML.{0,300}(not found|couldn't find)|libnvidia-ml/i,
     reason: 'the NVIDIA library (libnvidia-ml) was not found',
     help: 'install the driver libraries that belong to the running driver',
   },

@@ -276,6 +276,6 @@ const checkInstalled = (result: CommandResult): string[] =>
   result.exitCode === 0
     ? []
     : result.tail.split('\n').flatMap((line) => {
-        const match = /^The package `(.+?)` requires `(.+?)`, but (.+)$/.exec(line.trim());
+        const match = /^The package `([^`]+)` requires `([^`]+)`, but (.+)$/.exec(line.trim());
         return match === null ? [] : [`${match[1]} requires ${match[2]}, but ${match[3]?.replaceAll('`', '')}`];
       });

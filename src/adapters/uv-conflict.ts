@@ -13,7 +13,7 @@ export function explainConflict(
   explanation: string,
   sources: readonly RequirementSource[],
 ): { message: string; labels: string[]; asked: AskedLine[] } {
-  const hint = explanation.search(/\n\s*hint:/);
+  const hint = explanation.search(/\n[^\S\n]*hint:/);
   const derivation = (hint < 0 ? explanation : explanation.slice(0, hint)).replace(/\s+/g, ' ').replace(/^.*?(?=Because )/, '');
   const asked = askedLines(derivation, sources);
   const labels = new Set(asked.flatMap(({ pack }) => (pack === null ? [] : [pack])));

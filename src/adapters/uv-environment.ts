@@ -97,5 +97,5 @@ export function bootstrapIndexes(environment: Environment, indexes: PythonIndexe
     environment['PIP_INDEX_URL'] ??
     fallbackIndex ??
     'https://pypi.org/simple';
-  return [first, ...indexes.extraIndexUrls].map((index) => index.replace(NAME_OF_INDEX, '').replace(/\/+$/, ''));
+  return [first, ...indexes.extraIndexUrls].map((index) => index.replace(NAME_OF_INDEX, '').replace(/(?<!\/)\/+$/, ''));
 }

@@ -25,7 +25,7 @@ async function wheelInFindLinks({ files }: UvOptions, { indexes }: UvCall, wheel
   for (const place of indexes.findLinks) {
     const directory = place.startsWith('file://') ? decodeURIComponent(new URL(place).pathname) : place;
     if (!directory.startsWith('/')) continue;
-    const file = `${directory.replace(/\/+$/, '')}/${wheel.name}`;
+    const file = `${directory.replace(/(?<!\/)\/+$/, '')}/${wheel.name}`;
     if ((await files.exists(file)) && (await files.digest(file)) === wheel.sha256) return file;
   }
   return null;

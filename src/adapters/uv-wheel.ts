@@ -45,7 +45,7 @@ export function indexPageLinks(page: { readonly text: string; readonly mediaType
       typeof file.filename === 'string' && typeof file.url === 'string' ? link(file.filename, file.url) : [],
     );
   }
-  return [...page.text.matchAll(/<a\b[^>]*?\bhref\s*=\s*(?:"([^"]*)"|'([^']*)')/gi)].flatMap((match) => {
+  return [...page.text.matchAll(/<a\b[^<>]*?\bhref\s*=\s*(?:"([^"]*)"|'([^']*)')/gi)].flatMap((match) => {
     const url = (match[1] ?? match[2] ?? '').replaceAll('&amp;', '&');
     const name = decodeURIComponent((url.split(/[?#]/)[0] ?? '').split('/').pop() ?? '');
     return name === '' ? [] : link(name, url);

@@ -37,9 +37,9 @@ const bearer = [{ token: [] }] as const;
 
 /** The error answers of each kind of route, and how the reference tells that a token is needed. */
 export const refusals = {
-  open: { 403: ErrorDocument },
-  read: { 401: ErrorDocument, 403: ErrorDocument },
-  work: { 401: ErrorDocument, 403: ErrorDocument },
+  open: { 400: ErrorDocument, 403: ErrorDocument },
+  read: { 400: ErrorDocument, 401: ErrorDocument, 403: ErrorDocument },
+  work: { 400: ErrorDocument, 401: ErrorDocument, 403: ErrorDocument },
   change: { 400: ErrorDocument, 401: ErrorDocument, 403: ErrorDocument },
 } as const;
 

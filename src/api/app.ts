@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Agent } from '../domain/agent.ts';
+import { isTooDeep, MAX_DEPTH } from '../domain/depth.ts';
 import { AgentError } from '../domain/errors.ts';
 import { VERSION_HEADER } from '../domain/versions.ts';
 import type { Assets, Logger } from '../ports.ts';
@@ -33,6 +34,8 @@ export interface AppOptions {
   readonly openApi: () => Promise<object>;
 }
 
+/** Any of what proxies add: the peer is not who asks then, and being on loopback says nothing. */
+const PROXIED = /^(?:via|forwarded|x-forwarded(?:-.*)?|x-real-ip|x-client-ip|x-original-.*|true-client-ip|cf-connecting-ip)$/;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** What arrives slowly is ended at its limit, within this. */
 const TIMES_CHECKED_MS = 1_000;
@@ -68,6 +71,9 @@ export async function buildApp(
   installErrorAnswers(app, log);
   guardAll(app, options, (await agent.version()).agent, connections);
   refuseOtherMethods(app, collectMethods(app));
+  app.addHook('preValidation', async ({ body }) => {
+    if (isTooDeep(body)) throw new AgentError('REQUEST_INVALID', `the body is nested deeper than ${MAX_DEPTH} levels`);
+  });
   await beforeRoutes?.(app);
 
   healthRoutes(app, agent);
@@ -146,7 +152,7 @@ function factsOf(request: FastifyRequest, listenHost: string | null): RequestFac
     origin: headers.origin,
     fetchSite: single(headers['sec-fetch-site']),
     authorization: headers.authorization,
-    forwarded: headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined || headers['x-real-ip'] !== undefined,
+    forwarded: Object.keys(headers).some((name) => PROXIED.test(name)),
     queryNames: Object.keys((request.query ?? {}) as object),
     remoteAddress: request.ip,
     listenHost,

@@ -136,7 +136,12 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
     {
       config: { access: 'read', stream: true },
       schema: {
-        ...about(TAG, 'followEvents', 'The journal, live', 'Server-Sent Events; with `Last-Event-ID` the reader gets what it missed'),
+        ...about(
+          TAG,
+          'followEvents',
+          'The journal, live',
+          'Server-Sent Events; with `Last-Event-ID` the reader gets what it missed; one that this journal never gave (it was begun anew) counts as none',
+        ),
         ...secured.read,
         querystring: z.object({
           backlog: count(50, MAX_BACKLOG, 'how many of the newest entries first'),
@@ -152,9 +157,7 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
     (request, reply) => {
       const seen = lastEventId(request.headers['last-event-id']);
       const { backlog, follow } = request.query;
-      return streams.serve(request, reply, (signal) =>
-        journalEvents(agent.events({ backlog: seen === null ? backlog : MAX_BACKLOG, follow }, signal), seen),
-      );
+      return streams.serve(request, reply, (signal) => journalEvents(agent, { backlog, follow, seen }, signal));
     },
   );
 }
@@ -162,8 +165,22 @@ export function machineRoutes(app: App, agent: Agent, streams: Streams): void {
 const lastEventId = (header: string | string[] | undefined): number | null =>
   typeof header === 'string' && /^\d{1,15}$/.test(header) ? Number(header) : null;
 
-async function* journalEvents(entries: AsyncIterable<JournalEvent>, seen: number | null): AsyncIterable<StreamEvent> {
-  for await (const entry of entries) {
+interface JournalReader {
+  readonly backlog: number;
+  readonly follow: boolean;
+  /** The newest that it has; null: it says nothing of it. */
+  readonly seen: number | null;
+}
+
+async function* journalEvents(agent: Agent, reader: JournalReader, signal: AbortSignal): AsyncIterable<StreamEvent> {
+  const { backlog, follow } = reader;
+  let seen = reader.seen;
+  if (seen !== null) {
+    let newest = 0;
+    for await (const { id } of agent.events({ backlog: 1, follow: false }, signal)) newest = id;
+    if (seen > newest) seen = null;
+  }
+  for await (const entry of agent.events({ backlog: seen === null ? backlog : MAX_BACKLOG, follow }, signal)) {
     if (seen === null || entry.id > seen) yield { id: entry.id, data: entry };
   }
 }

@@ -7,7 +7,7 @@ export const isRecord = (value: unknown): value is JsonObject => value !== null 
 const PREFIX = '#/components/schemas/';
 
 export function tidy(document: JsonObject): JsonObject {
-  const cleaned = clean(document) as JsonObject;
+  const cleaned = clean(withLongAddresses(document)) as JsonObject;
   const components = isRecord(cleaned['components']) ? cleaned['components'] : {};
   const schemas = isRecord(components['schemas']) ? components['schemas'] : {};
   const used = reachable(cleaned['paths'], schemas);
@@ -18,6 +18,23 @@ export function tidy(document: JsonObject): JsonObject {
     .sort()
     .map((name) => [names.get(name) ?? name, requests.has(name) ? schemas[name] : opened(schemas[name])] as const);
   return rename({ ...cleaned, components: { ...components, schemas: Object.fromEntries(kept) } }, names) as JsonObject;
+}
+
+/** Part of an address that is too long is answered where there is such a part. */
+function withLongAddresses(document: JsonObject): JsonObject {
+  const paths = isRecord(document['paths']) ? document['paths'] : {};
+  const told = (operation: unknown): unknown => {
+    const responses = isRecord(operation) && isRecord(operation['responses']) ? operation['responses'] : null;
+    return !isRecord(operation) || responses === null || responses['400'] === undefined
+      ? operation
+      : { ...operation, responses: { ...responses, 414: responses['400'] } };
+  };
+  const entries = Object.entries(paths).map(([path, item]) =>
+    path.includes('{') && isRecord(item)
+      ? [path, Object.fromEntries(Object.entries(item).map(([method, operation]) => [method, told(operation)]))]
+      : [path, item],
+  );
+  return { ...document, paths: Object.fromEntries(entries) };
 }
 
 /** Drops what says nothing: the limits of whole numbers, and a pattern beside a format that means the same. */

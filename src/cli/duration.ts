@@ -8,7 +8,8 @@ export function parseDuration(text: string): number | null {
   if (/^\d{1,9}(\.\d+)?$/.test(trimmed)) return Math.round(Number(trimmed) * 1_000);
   if (!/^(\d{1,9}(\.\d+)?(ms|s|m|h|d))+$/.test(trimmed)) return null;
   let total = 0;
-  for (const [, amount, unit] of trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) total += Number(amount) * (UNITS[unit ?? 's'] ?? 0);
+  for (const [, amount, unit] of trimmed.matchAll(/(?<!\d)(\d+(?:\.\d+)?)(ms|s|m|h|d)/g))
+    total += Number(amount) * (UNITS[unit ?? 's'] ?? 0);
   return Math.round(total);
 }
 

@@ -100,15 +100,15 @@ function globalsOf(all: Options): GlobalValues {
 /** commander's words as one error of ours: what is wrong, and what was probably meant. */
 function usageError(error: CommanderError, argv: readonly string[]): AgentError {
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
-  const meant = /Did you mean (?:one of )?(.+)\?/.exec(rest.join(' '))?.[1];
+  const meant = /Did you mean (?:one of )?(.{1,300})\?/.exec(rest.join(' '))?.[1];
   const verb = VERBS.find(({ name }) => argv.includes(name))?.name;
   const message = first
     .replace(/unknown command '(.*)'/, 'there is no verb "$1"')
     .replace(/unknown option '(.*)'/, 'there is no option $1')
-    .replace(/^command-argument value '(.*?)' is invalid for argument '(.*?)'\. /, '"$1" is not possible for $2; ')
-    .replace(/^option '(.*?)' argument '(.*?)' is invalid\. /, '$1 cannot be "$2"; ')
+    .replace(/^command-argument value '(.{0,300}?)' is invalid for argument '(.{0,300}?)'\. /, '"$1" is not possible for $2; ')
+    .replace(/^option '(.{0,300}?)' argument '(.{0,300}?)' is invalid\. /, '$1 cannot be "$2"; ')
     .replace(/^Allowed choices are (.*)\.$/, 'possible: $1')
-    .replace(/; Allowed choices are (.*)\.$/, '; possible: $1')
+    .replace(/; Allowed choices are (.{0,1000})\.$/, '; possible: $1')
     .replace(/\.$/, '');
   const look =
     verb === undefined || error.code === 'commander.unknownCommand'

@@ -94,7 +94,8 @@ export function redactUrl(text: string): string {
 
 /** Masks credentials of every URL within a longer text, and the given secrets wherever they stand. */
 export function redactGitText(text: string, secrets: readonly string[] = []): string {
-  let masked = text.replace(/\b([a-z][a-z0-9+.-]*:\/\/)([^/\s'"@]+)@/gi, (whole, scheme: string, userinfo: string) =>
+  // Of the scheme only the end matters: with all of it, a long text of words and dots would be gone through once for each of them.
+  let masked = text.replace(/([a-z0-9+.-]{0,31}:\/\/)([^/\s'"@]+)@/gi, (whole, scheme: string, userinfo: string) =>
     /ssh:\/\/$/i.test(scheme) && !userinfo.includes(':') ? whole : `${scheme}***@`,
   );
   for (const secret of secrets) if (secret.length >= 4) masked = masked.replaceAll(secret, '***');

@@ -7,7 +7,11 @@ export interface ImportReport {
 const TIMES_HEADER = 'Import times for custom nodes:';
 const TIME_LINE = /^\s*(\d+\.\d+) seconds( \(IMPORT FAILED\))?: (.+)$/;
 const CANNOT_IMPORT = /^Cannot import (.+?) module for custom nodes: (.*)$/;
-const baseName = (path: string): string => path.replace(/\/+$/, '').split('/').at(-1) ?? path;
+const baseName = (path: string): string =>
+  path
+    .replace(/(?<!\/)\/+$/, '')
+    .split('/')
+    .at(-1) ?? path;
 
 /**
  * Reads the newest "Import times" block: the only reliable list of packs, because no HTTP route names a failed one.

@@ -81,22 +81,22 @@ export function parseRequirement(line: string): Requirement {
   if (match === null) return { kind: 'other', text: line };
   const name = normaliseName(match[1] ?? '');
   // Hashes and other options of one requirement say nothing about what is asked for.
-  const rest = (match[2] ?? '').replace(/\s+--\w.*$/, '');
+  const rest = (match[2] ?? '').replace(/(?<!\s)\s+--\w.*$/, '');
   if (rest.startsWith('@')) {
     const [url = '', marker] = rest
       .slice(1)
       .trim()
-      .split(/\s+;\s*/);
+      .split(/(?<!\s)\s+;\s*/);
     return { kind: 'package', name, specifier: '', url, marker: marker ?? null };
   }
-  const [specifier = '', marker] = rest.split(/\s*;\s*/);
+  const [specifier = '', marker] = rest.split(/(?<!\s)\s*;\s*/);
   if (specifier !== '' && !/^\(?\s*(?:===|[=<>!~]=|[<>])/.test(specifier)) return { kind: 'other', text: line };
   return { kind: 'package', name, specifier: normaliseSpecifier(specifier), url: null, marker: marker ?? null };
 }
 
 function nameInUrl(url: string): string | null {
-  const egg = /#(?:.*&)?egg=([A-Za-z0-9][\w.-]*)/.exec(url)?.[1];
-  const wheel = /([A-Za-z0-9][\w.]*)-\d[^/]*\.whl(?:[#?].*)?$/.exec(url)?.[1];
+  const egg = /(?:^#|&)egg=([A-Za-z0-9][\w.-]*)/.exec(/#.*/.exec(url)?.[0] ?? '')?.[1];
+  const wheel = /(?<![\w.])([A-Za-z0-9][\w.]{0,200})-\d[^/]{0,200}\.whl(?:[#?].{0,500})?$/.exec(url)?.[1];
   const name = egg ?? wheel;
   return name === undefined ? null : normaliseName(name);
 }
@@ -125,4 +125,4 @@ export function requirementNames(text: string): string[] {
 }
 
 /** Masks user names and passwords of URLs inside any text. `git@` of SSH is no secret and stays. */
-export const redactUrls = (text: string): string => text.replace(/(\b[a-z][a-z0-9+.-]*:\/\/)(?!git@)[^/\s@'"`]+@/gi, '$1***@');
+export const redactUrls = (text: string): string => text.replace(/([a-z][a-z0-9+.-]{0,31}:\/\/)(?!git@)[^/\s@'"`]+@/gi, '$1***@');

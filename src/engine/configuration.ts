@@ -122,6 +122,8 @@ export class ConfigurationSource {
         `${file} (api.tokenFile) ${text === null ? 'does not exist' : token === '' ? 'is empty' : 'is too long for a token'}`,
       );
     }
+    if (/\s/.test(token))
+      throw new AgentError('CONFIG_INVALID', `${file} (api.tokenFile) holds white space within the token, which no client can send`);
     return token;
   }
 

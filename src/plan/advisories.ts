@@ -54,7 +54,7 @@ const plain = (name: string): string => name.toLowerCase().replace(/[_.]+/g, '-'
 /** What is known against a pack by its name, repository or registry id; null: nothing. */
 export function packAdvisory(pack: Pick<PackSpec, 'name' | 'url' | 'source'>): Advisory | null {
   const parts = pack.url
-    .replace(/\/+$/, '')
+    .replace(/(?<!\/)\/+$/, '')
     .replace(/\.git$/i, '')
     .split(/[/:@]/);
   const names = [pack.name, parts.at(-1) ?? '', pack.source?.kind === 'registry' ? pack.source.id : ''].map(plain);

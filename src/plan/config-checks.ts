@@ -12,7 +12,13 @@ export interface Finding {
 }
 
 export function checkConfig(config: Config): { readonly problems: readonly Finding[]; readonly warnings: readonly string[] } {
-  const problems = [...checkArguments(config), ...checkRepositories(config), ...checkMirrors(config), ...checkPorts(config)];
+  const problems = [
+    ...checkArguments(config),
+    ...checkRepositories(config),
+    ...checkMirrors(config),
+    ...checkPorts(config),
+    ...checkPlaces(config),
+  ];
   return { problems, warnings: checkOddities(config) };
 }
 
@@ -82,6 +88,23 @@ function checkPorts({ ports, gpu, api }: Config): Finding[] {
   if (api.port >= ports.first && api.port <= last)
     found.push({ key: 'api.port', message: `found ${api.port}, which is the port of GPU ${api.port - ports.first}; choose another` });
   return found;
+}
+
+/** What the kernel shows there looks like files, and keeps none. */
+const VIRTUAL = /^\/(?:proc|sys|dev(?!\/shm(?:\/|$)))(?:\/|$)/;
+
+function checkPlaces({ root, stateDir, runDir, pm2 }: Config): Finding[] {
+  const places = [
+    ['root', root],
+    ['stateDir', stateDir],
+    ['runDir', runDir],
+    ['pm2.home', pm2.home],
+  ] as const;
+  return places.flatMap(([key, path]) =>
+    path !== null && VIRTUAL.test(path)
+      ? [{ key, message: `found ${path}, which is a filesystem of the kernel and keeps no files; name a directory on a disk` }]
+      : [],
+  );
 }
 
 function checkOddities({ comfyui, packs, gpu }: Config): string[] {

@@ -81,7 +81,7 @@ function withoutRepeats(packs: readonly ReadPack[], list: ReturnType<typeof prob
   for (const pack of packs) {
     const { name, url } = pack.spec;
     const sameName = byName.get(name);
-    const plainUrl = url.toLowerCase().replace(/(\.git)?\/*$/, '');
+    const plainUrl = url.toLowerCase().replace(/(\.git)?(?<!\/)\/*$/, '');
     const sameUrl = byUrl.get(plainUrl);
     if (sameName !== undefined)
       list.problem(pack.line, `pack ${name}`, `the name stands twice, in lines ${sameName.line} and ${pack.line}`, 'remove one of them');

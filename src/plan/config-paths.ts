@@ -63,7 +63,7 @@ export function withAbsolutePaths(
   return { config: changed, faults };
 }
 
-const stripped = (path: string): string => (path.length > 1 ? path.replace(/\/+$/, '') : path);
+const stripped = (path: string): string => (path.length > 1 ? path.replace(/(?<!\/)\/+$/, '') : path);
 
 function replaceAt(value: unknown, [first, ...rest]: readonly string[], change: (value: unknown) => unknown): unknown {
   if (first === undefined) return change(value);

@@ -29,7 +29,7 @@ export function sshError(host: string, tail: string): AgentError {
     return new AgentError('HOST_KEY_CHANGED', `the host key of ${host} is not the known one; nothing was sent`, {
       help: `somebody may be intercepting. Ask whoever runs ${host} for its new key; only then \`ssh-keygen -R\` the old one and connect once by hand`,
     });
-  if (/Host key verification failed|No .* host key is known/i.test(tail))
+  if (/Host key verification failed|No .{0,300} host key is known/i.test(tail))
     return new AgentError('HOST_KEY_UNKNOWN', `the host key of ${host} is not known; nothing was sent`, {
       help: `connect once by hand (\`ssh ${host}\`) and compare the fingerprint with the one the provider shows`,
     });

@@ -21,7 +21,7 @@ export function completedConfiguration(text: string, provenance: readonly Proven
   // Flow style has no end to add to.
   if (
     (lacking.length === 0 && root === null) ||
-    /^\s*\{/m.test(text.split('\n').find((line) => line.trim() !== '' && !/^\s*(#|---|%)/.test(line)) ?? '')
+    /^[^\S\n]*\{/m.test(text.split('\n').find((line) => line.trim() !== '' && !/^\s*(#|---|%)/.test(line)) ?? '')
   )
     return text;
   return `${withNewline(text)}${ADDED_BY_SETUP}: where the units keep them\n${root === null ? '' : `root: ${root}\n`}${lines(lacking)}`;

@@ -34,7 +34,8 @@ export function modelPathsFile({
 }: ModelPathsInput): ModelPathsFile {
   const warnings: string[] = [];
   const packDirectories: string[] = [];
-  const isWithin = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory.replace(/\/+$/, '')}/`);
+  const isWithin = (path: string, directory: string): boolean =>
+    path === directory || path.startsWith(`${directory.replace(/(?<!\/)\/+$/, '')}/`);
   const mayLoad = (path: string): boolean => {
     if (releaseCustomNodes.includes(path)) return false;
     if (!allowedPackDirs.some((directory) => isWithin(path, directory))) {

@@ -154,9 +154,8 @@ function readName(pack: Readonly<Record<string, unknown>>, say: Say): string | n
   const fix = 'write the plain name of a folder';
   if (/[/\\]/.test(name)) return say('name', `name ${shown(name)} holds a path separator`, fix);
   if (/^[.-]/.test(name)) return say('name', `name ${shown(name)} begins with ${name[0]}`, fix);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  if (/[\u0000-\u001f\u007f]/.test(name) || name !== name.trim() || Buffer.byteLength(name) > 200)
-    return say('name', `name ${shown(name)} cannot be the name of a folder`, fix);
+  if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(name) || name !== name.trim() || Buffer.byteLength(name) > 200)
+    return say('name', `name ${visible(shown(name))} cannot be the name of a folder`, fix);
   if (name.endsWith('.disabled') || name === '__pycache__')
     return say('name', `name ${shown(name)}: ComfyUI does not load packs from such a folder`, fix);
   return name;
@@ -194,3 +193,7 @@ function readEnv(
   }
   return Object.fromEntries(entries);
 }
+
+/** What moves the cursor or is not seen, as its number. */
+const visible = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`);

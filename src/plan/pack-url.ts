@@ -71,7 +71,10 @@ export function readPackUrl(written: string, name: string): PackUrlResult {
   const warnings: Remark[] = [
     { message: 'its url begins with "git clone", which is left out', fix: `write "url": ${JSON.stringify(url)}` },
   ];
-  const folder = directory?.replace(/\/+$/, '').split('/').at(-1);
+  const folder = directory
+    ?.replace(/(?<!\/)\/+$/, '')
+    .split('/')
+    .at(-1);
   if (folder !== undefined && folder !== name && folder !== '.')
     warnings.push({
       message: `its url names the folder ${folder}, which is left out: name decides`,

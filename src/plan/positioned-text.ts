@@ -1,4 +1,5 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { isTooDeep, MAX_DEPTH } from '../domain/depth.ts';
 import { problemList, type TextProblem } from './text-problem.ts';
 
 /** Larger files are no configuration. */
@@ -33,7 +34,8 @@ export function readYaml(text: string, { path, merge = false }: YamlOptions): Po
       found.push({ path, line, column: col, subject: null, message: firstLine(error.message), fix: null });
     }
     if (found.length > 0) return null;
-    return { value: document.toJS({ maxAliasCount: MAX_ALIASES }) as unknown, lineOf: lineFinder(document.contents, lines) };
+    const value = document.toJS({ maxAliasCount: MAX_ALIASES }) as unknown;
+    return shallow(value, lineFinder(document.contents, lines), path, found);
   });
 }
 
@@ -66,7 +68,7 @@ export function readJson(
           fix: 'remove one of them',
         });
     }
-    return found.length > 0 ? null : { value, lineOf: lineFinder(document.contents, lines) };
+    return found.length > 0 ? null : shallow(value, lineFinder(document.contents, lines), path, found);
   });
 }
 
@@ -85,6 +87,21 @@ function guarded(text: string, path: string, read: (content: string, found: Text
     // Too many aliases, or nested deeper than the stack.
     return refuse(`it cannot be read: ${firstLine(error instanceof Error ? error.message : String(error))}`);
   }
+}
+
+/** Whoever walks what was read may recurse: it ends, and soon. */
+function shallow(value: unknown, lineOf: Positioned['lineOf'], path: string, found: TextProblem[]): Positioned | null {
+  if (!isTooDeep(value)) return { value, lineOf };
+  const key = Object.entries(value as object).find(([, member]) => isTooDeep(member))?.[0];
+  found.push({
+    path,
+    line: lineOf(key === undefined ? [] : [key]),
+    column: null,
+    subject: null,
+    message: `${key === undefined ? 'it' : JSON.stringify(key.slice(0, 80))} holds itself, or is nested deeper than ${MAX_DEPTH} levels`,
+    fix: null,
+  });
+  return null;
 }
 
 const firstLine = (text: string): string => text.split('\n')[0] ?? text;

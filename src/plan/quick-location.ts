@@ -45,4 +45,4 @@ export function quickLocation({ rootFlag, environment, workingDirectory, fileTex
 /** Whole-configuration rules apply: home directory, variables, zero bytes. */
 const isOdd = (path: string): boolean => /[~$\0]/.test(path) || path === '' || path !== path.trim();
 
-const plain = (path: string): string => (path.length > 1 ? path.replace(/\/+$/, '') : path);
+const plain = (path: string): string => (path.length > 1 ? path.replace(/(?<!\/)\/+$/, '') : path);

@@ -10,8 +10,10 @@ export interface Redactor {
 /** Shorter values would mask ordinary words. */
 const SHORTEST_SECRET = 6;
 /** `token=abc`, `"api_key": "abc"`, `Authorization: Bearer abc` in logs of foreign programs. */
-const ASSIGNED =
-  /(["']?[\w.-]*(?:token|secret|passw(?:or)?d|credential|api[_-]?key|access[_-]?key|private[_-]?key)[\w.-]*["']?\s*[:=]\s*["']?)([^\s"',;&]{6,})/gi;
+const NAME = /(?<![\w.-])([\w.-]+)["']?\s*[:=]\s*["']?/g;
+const SECRET_NAME = /token|secret|passw(?:or)?d|credential|api[_-]?key|access[_-]?key|private[_-]?key/i;
+const VALUE = /[^\s"',;&]{6,}/y;
+const HARMLESS_VALUE = /^(\*{3}|null|true|false|undefined|\/.*)$/i;
 const BEARER = /(bearer\s+)[\w.~+/=-]{6,}/gi;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g;
 
@@ -23,12 +25,7 @@ export function createRedactor(environment: Readonly<Record<string, string | und
     // The longest first: one may be part of another.
     .sort((a, b) => b.length - a.length);
   const text = (content: string): string =>
-    redactGitText(content, secrets)
-      .replace(PRIVATE_KEY, '***')
-      .replace(ASSIGNED, (whole, name: string, value: string) =>
-        /^(\*{3}|null|true|false|undefined|\/.*)$/i.test(value) ? whole : `${name}***`,
-      )
-      .replace(BEARER, '$1***');
+    withoutAssigned(redactGitText(content, secrets).replace(PRIVATE_KEY, '***')).replace(BEARER, '$1***');
   return {
     text,
     json(content) {
@@ -39,6 +36,25 @@ export function createRedactor(environment: Readonly<Record<string, string | und
       }
     },
   };
+}
+
+/**
+ * By hand, in time that grows with the text: names are looked at one by one, each from its beginning, and a value only where its
+ * name is one of a secret. One expression for both would go through a line without a break once for each of its characters.
+ */
+function withoutAssigned(text: string): string {
+  let masked = '';
+  let done = 0;
+  NAME.lastIndex = 0;
+  for (let match = NAME.exec(text); match !== null; match = NAME.exec(text)) {
+    VALUE.lastIndex = NAME.lastIndex;
+    const value = SECRET_NAME.test(match[1] ?? '') ? VALUE.exec(text)?.[0] : undefined;
+    if (value === undefined || HARMLESS_VALUE.test(value)) continue;
+    masked += `${text.slice(done, NAME.lastIndex)}***`;
+    done = NAME.lastIndex + value.length;
+    NAME.lastIndex = done;
+  }
+  return masked + text.slice(done);
 }
 
 /** Whole sections named `env` or `environment` hold values of packs and instances: only their names are kept. */

@@ -151,7 +151,7 @@ function toPack(each: Recorded, taken: ReadonlySet<string>): SnapshotPack | stri
   const url = readPackUrl(each.url, '');
   if (!url.ok) return url.problem.message;
   const parts = url.value.url
-    .replace(/\/+$/, '')
+    .replace(/(?<!\/)\/+$/, '')
     .replace(/\.git$/i, '')
     .split(/[/:]/);
   const last = parts.at(-1) ?? '';

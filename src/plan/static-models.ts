@@ -209,4 +209,4 @@ const plain = (path: string): string =>
   path
     .replace(/\/{2,}/g, '/')
     .replace(/^(\.\/)+/, '')
-    .replace(/(?<=.)\/+$/, '');
+    .replace(/(?<=^\/|[^/])\/+$/, '');

@@ -22,7 +22,7 @@ export async function findRegistryVersion(
   { registryUrl, id, version }: RegistryRequest,
   signal: AbortSignal | undefined,
 ): Promise<RegistryVersion> {
-  const base = `${registryUrl.replace(/\/+$/, '')}/nodes/${encodeURIComponent(id)}/versions`;
+  const base = `${registryUrl.replace(/(?<!\/)\/+$/, '')}/nodes/${encodeURIComponent(id)}/versions`;
   const url = `${base}${version === null ? '' : `/${encodeURIComponent(version)}`}?include_status_reason=true`;
   const answer = await download
     .text({ url, maxBytes: MAX_ANSWER_BYTES, headers: { accept: 'application/json' }, ...(signal ? { signal } : {}) })

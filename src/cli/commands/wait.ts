@@ -98,7 +98,7 @@ const disabled = (): AgentError =>
 
 /** One line when the reason changes, and now and then while it does not. */
 function teller(context: Context): (reason: string) => void {
-  const substance = (text: string): string => text.replace(/\d+(\.\d+)? ?(ms|s|m|%)(?=\W|$)/g, '');
+  const substance = (text: string): string => text.replace(/(?<!\d)\d+(\.\d+)? ?(ms|s|m|%)(?=\W|$)/g, '');
   let last = '';
   let saidAt = 0;
   return (reason) => {

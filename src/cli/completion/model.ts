@@ -49,7 +49,7 @@ export function completionModel(verbs: readonly Verb[], topics: readonly string[
   });
   const option = (described: VerbOption): CompletedOption => {
     const { short, long, required, optional } = new Option(described.flags);
-    const name = /[<[](.+?)[\]>]/.exec(described.flags)?.[1] ?? '';
+    const name = /[<[]([^<>[\]]+)[\]>]/.exec(described.flags)?.[1] ?? '';
     return {
       names: [short, long].filter((each) => each !== undefined && each !== null),
       about: described.about,

@@ -66,7 +66,7 @@ function verbEntry({ name, about, arguments: each = [], options = [], examples =
 
 function optionEntry({ flags, about, choices }: VerbOption): string[] {
   const { short, long } = new Option(flags);
-  const value = /[<[].+[\]>]/.exec(flags)?.[0];
+  const value = /[<[].{1,100}[\]>]/.exec(flags)?.[0];
   const names = [short, long].filter((name) => name !== undefined && name !== null).map((name) => `\\fB${escaped(name)}\\fR`);
   return [
     '.TP',

@@ -50,7 +50,7 @@ function plainLine(line: string): string {
 /** `gpu0   | line`, a colour for each source. */
 export function sourcePrefix(source: string, style: Style): string {
   const name = /^\d+$/.test(source) ? `gpu${source}` : source;
-  const index = /\d+$/.exec(name)?.[0];
+  const index = /(?<!\d)\d+$/.exec(name)?.[0];
   return style.paint(index === undefined ? 'dim' : (TONES[Number(index) % TONES.length] ?? 'info'), `${name.padEnd(7)} |`);
 }
 

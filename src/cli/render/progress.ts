@@ -47,7 +47,7 @@ export function plainView({ output, style, now }: ViewOptions): ProgressView {
       const { install } = operation;
       if (install === null) {
         // Waiting texts count seconds; only what changes in substance is a new line.
-        const substance = (text: string): string => text.replace(/\d+(\.\d+)? ?m?s\b/g, '');
+        const substance = (text: string): string => text.replace(/(?<!\d)\d+(\.\d+)? ?m?s\b/g, '');
         if (operation.state === 'running' && (before === null || substance(before.message) !== substance(operation.message)))
           line(clean(operation.message));
         return;

@@ -87,5 +87,5 @@ async function keptPaths(context: InstallContext, pack: string): Promise<readonl
   return list.split('\n').filter(isInnerPath);
 }
 
-const withoutSlash = (path: string): string => path.replace(/\/+$/, '');
+const withoutSlash = (path: string): string => path.replace(/(?<!\/)\/+$/, '');
 const parent = (path: string): string => path.slice(0, path.lastIndexOf('/'));

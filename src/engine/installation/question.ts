@@ -6,7 +6,7 @@ import { CORE, type RequirementFile } from './requirement-files.ts';
 import { type Resolution, resolutionOf } from './resolution.ts';
 
 /** Lines that lead out of their file: to other files of the tree, or to something that has an address. */
-const LEADS_OUT = /^\s*[-./]|@\s|:\/\//m;
+const LEADS_OUT = /^[^\S\n]*[-./]|@\s|:\/\//m;
 
 /**
  * Digest of all that decides what a resolution finds, besides what indexes have: the text of every requirement, the python

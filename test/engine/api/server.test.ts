@@ -82,7 +82,23 @@ describe('TCP', () => {
         { ...change, headers: { authorization: 'Bearer wrong' } },
       ),
     ).toEqual([401, 202, 401]);
-    expect(await statuses('/v1/state', { headers: { 'x-forwarded-for': '10.0.0.1' } })).toEqual([401]);
+    for (const name of ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'forwarded', 'via', 'x-real-ip'])
+      expect([name, ...(await statuses('/v1/state', { headers: { [name]: '10.0.0.1' } }))]).toEqual([name, 401]);
+  });
+
+  it('refuses a body that is nested without end, in words', async () => {
+    const api = await start();
+    const payload = `{"kind":"install","packs":${'['.repeat(20_000)}${']'.repeat(20_000)}}`;
+    const answer = await api.inject({
+      method: 'POST',
+      url: '/v1/operations',
+      headers: { ...withToken, 'content-type': 'application/json' },
+      payload,
+    });
+    expect([answer.statusCode, JSON.parse(answer.body).error]).toMatchObject([
+      400,
+      { code: 'REQUEST_INVALID', message: 'the body is nested deeper than 64 levels' },
+    ]);
   });
 
   it('serves open routes to other machines without a token, and says that changes are refused', async () => {

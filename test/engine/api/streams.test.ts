@@ -82,6 +82,13 @@ describe('event streams', () => {
     expect(datas(reader.text()).map((entry) => entry.id)).toEqual([3, 4]);
   });
 
+  it('gives a reader whose last id the journal never gave what it has, as to a new one', async () => {
+    const { port } = await serve({ journal: [1, 2, 3].map((id) => aJournalEvent(id)) });
+    const reader = await read(port, '/v1/events?follow=0&backlog=2', { 'last-event-id': '900' });
+    await untilHolds(() => expect(reader.ended()).toBe(true));
+    expect(datas(reader.text()).map((entry) => entry.id)).toEqual([2, 3]);
+  });
+
   it('is bounded in number; a place is free again when its reader leaves; the socket has its own', async () => {
     const { agent, api, port } = await serve({}, { maxStreams: 2 });
     const first = await read(port, '/v1/events');
@@ -132,7 +139,7 @@ describe('event streams', () => {
     // In small parts until the kernel takes no more, then nothing: the socket never says that it is full.
     const quiet = async function* (signal: AbortSignal) {
       try {
-        for (let id = 1; !(await holdsBack()); id++) yield { id, data: { text: 'x'.repeat(4 * 1024) } };
+        for (let id = 1; !(await holdsBack()); id++) yield { id, data: { text: 'x'.repeat(12 * 1024) } };
         await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
       } finally {
         finished = true;
@@ -154,8 +161,8 @@ describe('event streams', () => {
     const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n')).pause();
     socket.on('error', () => undefined);
     ends.push(() => socket.destroy());
-    await eventually('the reader is cut', () => finished && streams.open === 0, 30_000);
-  });
+    await eventually('the reader is cut', () => finished && streams.open === 0, 60_000);
+  }, 60_000);
 
   it('cuts a reader that does not read, and takes no more from the source for it', async () => {
     let taken = 0;

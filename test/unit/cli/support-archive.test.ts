@@ -100,3 +100,21 @@ describe('server-sent events', () => {
     expect(() => readEvent('data: nonsense')).toThrowError('not JSON');
   });
 });
+
+it('masks a long line without a break in time that grows with it, and a value behind any other name', () => {
+  const { text } = createRedactor({});
+  expect(text('foo=bar_token=abcdefgh')).toBe('foo=bar_token=***');
+  expect(text('a.b-api_key: "abcdefgh", x')).toBe('a.b-api_key: "***", x');
+  expect(text(`${'x'.repeat(100)}https://u:p@host/`)).toBe(`${'x'.repeat(100)}https://***@host/`);
+  for (const pump of ['x', ' ', 'a=', 'a.', 'token', 'token=', '"', '-----BEGIN ', 'bearer ']) {
+    const cost = (length: number): number => {
+      const line = pump.repeat(length / pump.length);
+      const began = performance.now();
+      text(line);
+      return performance.now() - began;
+    };
+    const shorter = cost(200_000);
+    // Quadratic would be sixteen times, and minutes.
+    expect(cost(800_000)).toBeLessThan(10 * shorter + 500);
+  }
+});

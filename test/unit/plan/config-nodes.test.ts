@@ -106,6 +106,8 @@ describe('readConfigNodes', () => {
     ['.hidden', 'begins with .'],
     ['-rf', 'begins with -'],
     ['a\nb', 'cannot be the name of a folder'],
+    ['Comfy\u202eIU', '"Comfy\\u202eIU" cannot be the name of a folder'],
+    ['Comfy\u200bUI', '"Comfy\\u200bUI" cannot be the name of a folder'],
     ['x.disabled', 'does not load'],
     [5, 'name: found 5'],
     [undefined, 'it has no name; write "name": the folder below custom_nodes'],

@@ -110,6 +110,12 @@ describe('readConfiguration', () => {
     expect(problems(bomb)[0]).toMatch(/cannot be read: Excessive alias count/);
     expect(problems(`root: /a\n#${'x'.repeat(1024 * 1024)}`)[0]).toMatch(/larger than 1048576 bytes/);
     expect(problems('['.repeat(200_000))).not.toEqual([]);
+    expect(problems('root: /a\ncomfyui: &x { environment: *x }\n')).toEqual([
+      `${FILE}:2: "comfyui" holds itself, or is nested deeper than 64 levels`,
+    ]);
+    for (const path of ['/proc', '/sys/x', '/dev/state'])
+      expect(problems(`stateDir: ${path}\n`)[0]).toMatch(/stateDir.*is a filesystem of the kernel/);
+    expect(problems('stateDir: /dev/shm/state\n')).toEqual([]);
   });
 
   it('tells all problems at once, the first in the message of the error', () => {
