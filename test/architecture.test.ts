@@ -42,11 +42,12 @@ const room = (file: string): string =>
 const allowed: Readonly<Record<string, readonly string[]>> = {
   domain: ['domain'],
   'src/ports.ts': ['domain'],
+  ports: ['domain'],
   plan: ['domain', 'plan'],
-  probes: ['domain', 'src/ports.ts', 'probes'],
-  adapters: ['domain', 'src/ports.ts', 'adapters', 'outside'],
-  engine: ['domain', 'src/ports.ts', 'plan', 'probes', 'engine'],
-  api: ['domain', 'src/ports.ts', 'api'],
+  probes: ['domain', 'src/ports.ts', 'ports', 'probes'],
+  adapters: ['domain', 'src/ports.ts', 'ports', 'adapters', 'outside'],
+  engine: ['domain', 'src/ports.ts', 'ports', 'plan', 'probes', 'engine'],
+  api: ['domain', 'src/ports.ts', 'ports', 'api'],
   cli: ['domain', 'plan', 'cli'],
 };
 

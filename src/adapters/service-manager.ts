@@ -1,5 +1,5 @@
 import type { ExecFileOptions } from 'node:child_process';
-import type { ServiceManager, ServiceState } from '../ports.ts';
+import type { ServiceManager, ServiceState } from '../ports/host.ts';
 
 /** What systemd put into the environment of a service, taken out of it so that no child gets it. */
 export interface ServiceEnvironment {

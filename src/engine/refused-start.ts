@@ -1,6 +1,7 @@
 import { ExitCode } from '../domain/error-registry.ts';
 import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { Clock, Files, ServiceManager } from '../ports.ts';
+import type { ServiceManager } from '../ports/host.ts';
+import type { Clock, Files } from '../ports.ts';
 import { openUpgrade } from './upgrade-proof.ts';
 
 /** Edits come in batches: whoever writes one file may be about to write the next. */

@@ -1,5 +1,6 @@
 import { serviceStatus } from '../plan/service-status.ts';
-import type { Clock, ServiceManager } from '../ports.ts';
+import type { ServiceManager } from '../ports/host.ts';
+import type { Clock } from '../ports.ts';
 import type { Documents } from './documents.ts';
 
 /** Each telling is a process of its own, and progress moves many times a second. */

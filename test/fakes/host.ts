@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { textDigest } from '../../src/domain/digest.ts';
 import { AgentError } from '../../src/domain/errors.ts';
 import type { HostAction, HostFacts, HostGroup, HostPath, HostPlace, HostRights, HostUnit, HostUser } from '../../src/domain/host.ts';
-import type { HostSystem } from '../../src/ports.ts';
+import type { HostSystem } from '../../src/ports/host.ts';
 
 interface FakePath {
   kind: HostPath['kind'];

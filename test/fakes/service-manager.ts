@@ -1,4 +1,4 @@
-import type { ServiceManager, ServiceState } from '../../src/ports.ts';
+import type { ServiceManager, ServiceState } from '../../src/ports/host.ts';
 
 export interface FakeServiceManager {
   readonly manager: ServiceManager;

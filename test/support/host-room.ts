@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { ErrorCode } from '../../src/domain/error-registry.ts';
 import { AgentError } from '../../src/domain/errors.ts';
 import type { HostFacts } from '../../src/domain/host.ts';
-import type { HostSystem } from '../../src/ports.ts';
+import type { HostSystem } from '../../src/ports/host.ts';
 import { eventually } from './eventually.ts';
 
 /**
