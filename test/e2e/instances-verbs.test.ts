@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { DiscoveryDocument } from '../../src/domain/discovery.ts';
 import type { ModelsDocument } from '../../src/domain/health.ts';
 import { freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { type ControlFile, controlFile, startLongJob } from '../support/control-file.ts';
+import { type ControlFile, controlFile, type Picture, startLongJob, untilPicture } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { editConfig, healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';
 
@@ -23,9 +23,10 @@ describe('cordon and drain', () => {
   afterAll(stopAgents);
 
   /** A job that runs until the switch is taken back. */
-  const occupy = async (): Promise<void> => {
-    await startLongJob(control, (await agent.instance(0)).url);
+  const occupy = async (): Promise<Picture> => {
+    const picture = await startLongJob(control, (await agent.instance(0)).url);
     await untilInstance(agent, 0, 'busy', (instance) => instance.queue?.running === 1);
+    return picture;
   };
 
   it('a cordon takes an instance out of discovery and nothing else', async () => {
@@ -44,7 +45,7 @@ describe('cordon and drain', () => {
   });
 
   it('a drain waits for the running job, then stops', async () => {
-    await occupy();
+    const picture = await occupy();
     const { pid } = await agent.instance(0);
     expect(await agent.cli('drain', '0', '--no-wait')).toMatchObject({ code: 0 });
     const hold = await untilHeld(agent, 'instance 0', 'DRAINING');
@@ -52,12 +53,13 @@ describe('cordon and drain', () => {
     expect(await agent.instance(0)).toMatchObject({ status: 'draining', ready: false, pid });
     await control.set({});
     await untilInstance(agent, 0, 'stopped', (instance) => instance.status === 'stopped');
+    await untilPicture(agent.root, picture);
     expect(isAlive(pid)).toBe(false);
     expect(await agent.cli('start', '0')).toMatchObject({ code: 0 });
   });
 
   it('a drain can be taken back, as its hold says', async () => {
-    await occupy();
+    const picture = await occupy();
     const { pid } = await agent.instance(0);
     await agent.cli('drain', '0', '--no-wait');
     const hold = await untilHeld(agent, 'instance 0', 'DRAINING');
@@ -65,17 +67,19 @@ describe('cordon and drain', () => {
     expect(await agent.cli('uncordon', '0')).toMatchObject({ code: 0 });
     expect(await agent.instance(0)).toMatchObject({ ready: true, pid });
     await control.set({});
+    await untilPicture(agent.root, picture);
   });
 
   it('restart --drain waits for the running job, then replaces the process', async () => {
-    await occupy();
+    const picture = await occupy();
     const { pid } = await agent.instance(0);
     const restart = agent.cli('restart', '0', '--drain');
     const hold = await untilHeld(agent, 'instance 0', 'DRAINING');
     expect(hold.reason).toBe('restart waits for 1 job');
-    expect((await agent.instance(0)).pid).toBe(pid);
+    expect(await agent.instance(0)).toMatchObject({ pid, ready: false });
     await control.set({});
     expect(await restart).toMatchObject({ code: 0 });
+    await untilPicture(agent.root, picture);
     expect(await agent.instance(0)).toMatchObject({ ready: true, restarts: { total: 0 } });
     expect((await agent.instance(0)).pid).not.toBe(pid);
   });

@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { JournalEvent } from '../../src/domain/journal.ts';
 import { freePorts, newRoot, startAgent, stopAgents } from '../support/agent.ts';
 import { followJournal } from '../support/agent-socket.ts';
-import { controlFile, startLongJob, submitJob } from '../support/control-file.ts';
+import { controlFile, startLongJob, submitJob, untilPicture } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { memoryGroup } from '../support/memory-group.ts';
 import { isRunning, processesKnowing } from '../support/processes.ts';
@@ -48,7 +48,7 @@ describe('a PM2 daemon that is killed under two instances', () => {
     const agent = await startAgent({ gpus: 1, environment: control.environment });
     await agent.untilReady([0]);
     const before = await pidsOf(agent);
-    await startLongJob(control, (await agent.instance(0)).url);
+    const picture = await startLongJob(control, (await agent.instance(0)).url);
     process.kill(await daemonOf(agent.root), 'SIGKILL');
     const draining = await untilInstance(agent, 0, 'draining', ({ status }) => status === 'draining');
     expect(draining).toMatchObject({ pid: before[0], ready: false, verdicts: [{ fault: 'leftover-process' }] });
@@ -58,6 +58,7 @@ describe('a PM2 daemon that is killed under two instances', () => {
     await control.set({});
     await untilInstance(agent, 0, 'another process', ({ ready, pid }) => ready && pid !== before[0]);
     expect(isRunning(before[0] ?? null)).toBe(false);
+    await untilPicture(agent.root, picture);
   });
 
   it('with its agent: the next one finds what is left and replaces it', async () => {

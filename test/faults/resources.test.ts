@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { CleanupDocument } from '../../src/domain/cleanup.ts';
 import type { JournalEvent } from '../../src/domain/journal.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { controlFile, startLongJob } from '../support/control-file.ts';
+import { controlFile, startLongJob, untilPicture } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { healthOf, pidsOf, untilInstance } from '../support/scene.ts';
 
@@ -202,13 +202,14 @@ describe('memory beyond its budget', () => {
       },
       20_000,
     );
-    await startLongJob(control, url);
+    const picture = await startLongJob(control, url);
     await untilInstance(agent, 0, 'waiting for its job', ({ hold }) => hold?.includes('1 job') === true, 40_000);
     expect(await pidsOf(agent)).toEqual([before]);
     const held = await agent.instance(0);
     expect(held.verdicts).toMatchObject([{ fault: 'memory-growth', remedy: 'restart-when-idle' }]);
     await control.set({});
     await untilInstance(agent, 0, 'new and ready', ({ pid, ready }) => ready && pid !== before, 40_000);
+    await untilPicture(agent.root, picture);
     const [entry] = await events(agent, 'action.restart-instance');
     expect(entry?.message).toMatch(/its memory \(\d+ MiB\) is above the budget of 150 MiB/);
     expect((await agent.instance(0)).verdicts).toEqual([]);

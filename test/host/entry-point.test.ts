@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { InstanceDocument } from '../../src/domain/instance.ts';
 import { AGENT, baseEnvironment, freePorts, newRoot, stopAgents } from '../support/agent.ts';
-import { controlFile, startLongJob } from '../support/control-file.ts';
+import { controlFile, startLongJob, untilPicture } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
 import { noRoom } from '../support/host-room.ts';
 
@@ -111,11 +111,12 @@ describe.skipIf(refusal !== null)(`the agent as PID 1${refusal === null ? '' : `
     expect(await readFile(join(box.root, 'logs/agent.log'), 'utf8')).toContain(words);
     const orphan = await orphanIn(box);
     await eventually('the orphan is a zombie', async () => stateOf(orphan) === 'Z');
-    await startLongJob(control, (await box.instance()).url);
+    const picture = await startLongJob(control, (await box.instance()).url);
     const stopped = box.stop();
     await eventually('the agent drains', async () => (await box.instance()).status === 'draining' || (await box.instance()).hold !== null);
     await control.set({});
     expect(await stopped).toMatchObject({ code: 0 });
+    await untilPicture(box.root, picture);
     await rm(box.root, { recursive: true, force: true });
   });
 });
@@ -129,7 +130,7 @@ describe.skipIf(noTini !== null)(`the agent under tini${noTini === null ? '' : `
     const orphan = await orphanIn(box);
     await eventually('the orphan is reaped', async () => stateOf(orphan) === null);
     const { url } = await box.instance();
-    await startLongJob(control, url);
+    const picture = await startLongJob(control, url);
     const stopped = box.stop();
     await eventually('the agent drains', async () => !(await box.instance()).ready);
     const queue = (await (await fetch(`${url}/queue`)).json()) as { queue_running: readonly unknown[] };
@@ -138,6 +139,7 @@ describe.skipIf(noTini !== null)(`the agent under tini${noTini === null ? '' : `
     const { code, ms } = await stopped;
     expect(code).toBe(0);
     expect(ms).toBeLessThan(45_000);
+    await untilPicture(box.root, picture);
   });
 
   it('ends within the grace, whatever the job does', async () => {
