@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { controlFile } from '../support/control-file.ts';
+import { controlFile, startLongJob, untilPicture } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';
-import { editConfig, pidsOf } from '../support/scene.ts';
+import { editConfig, pidsOf, untilHeld } from '../support/scene.ts';
 import { startStream } from '../support/worker-stream.ts';
 
 afterEach(stopAgents);
@@ -73,4 +73,37 @@ describe('an instance that leaves while workers keep sending: every prompt that 
     expect(lost).toEqual([]);
     expect(taken).toBeGreaterThan(10);
   });
+});
+
+describe('a job that came after the queue was read last', () => {
+  const ways: readonly [string, (agent: TestAgent) => Promise<unknown>][] = [
+    ['restart --drain', (agent) => agent.cli('restart', '0', '--drain', '--no-wait')],
+    ['drain', (agent) => agent.cli('drain', '0', '--no-wait')],
+    ['a changed setting', (agent) => editConfig(agent.root, { comfyui: { environment: { EDITED: 'yes' } } })],
+  ];
+  it.each(ways)(
+    'is waited for: %s',
+    async (_, leave) => {
+      const root = await newRoot();
+      const control = controlFile(root);
+      // So seldom that the reading before is of an empty queue.
+      const agent = await startAgent({
+        gpus: 1,
+        root,
+        environment: control.environment,
+        config: { health: { http: { periodMs: 12_000 } } },
+      });
+      await agent.untilReady();
+      const [before] = await pidsOf(agent);
+      const picture = await startLongJob(control, (await agent.instance(0)).url);
+      await leave(agent);
+      expect((await untilHeld(agent, 'instance 0', 'DRAINING')).reason).toMatch(/1 job|queue was (not )?read/);
+      await eventually('the job is known', async () => /1 job/.test((await untilHeld(agent, 'instance 0', 'DRAINING')).reason), LIMIT_MS);
+      expect(await agent.instance(0)).toMatchObject({ pid: before, ready: false });
+      await control.set({});
+      await untilPicture(root, picture);
+      await eventually('it has left', async () => (await agent.instance(0)).pid !== before, 2 * LIMIT_MS);
+    },
+    180_000,
+  );
 });
