@@ -1,13 +1,12 @@
 import type { Action, ActionKind } from '../domain/action.ts';
 import { AgentError } from '../domain/errors.ts';
 import { toTime } from '../domain/observed.ts';
-import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
 import type { InstanceIntent } from '../domain/state.ts';
-import { addedFaults } from '../plan/comfyui-arguments.ts';
 import { intentOf, withInstance } from '../plan/intents.ts';
-import { instanceDirectories, launchDigest, launchPort } from '../plan/launch.ts';
+import { instanceDirectories } from '../plan/launch.ts';
 import { nextQuarantine } from '../plan/quarantine.ts';
 import type { Ports } from '../ports.ts';
+import { checkedEntry } from './entries.ts';
 import type { Knowledge } from './knowledge.ts';
 import { endLeftovers, jobsOf } from './leftovers.ts';
 import { probeHost } from './probe-targets.ts';
@@ -122,23 +121,10 @@ async function startInstance(execution: ActionExecution, gpu: number, name: stri
   if (config.users.comfyui !== null && !(await ports.files.exists(launch.logFile))) await ports.files.writeText(launch.logFile, '', 0o664);
   await ports.files.link(directories.base, `${layout.root}/comfyui_gpu${gpu}`);
   // An entry that cannot be started must not cost the process that is there.
-  const entry = await ports.template.toEntry(launch, config.pm2.template);
-  const [fault] = addedFaults(launch.arguments, entry.args);
-  if (fault !== undefined) throw new AgentError('TEMPLATE_INVALID', `${config.pm2.template ?? 'the template'} adds an argument: ${fault}`);
-  // A template may leave out what it does not know; without these marks its process would be a stranger to us. What it was
-  // started with is told by its entry: release and lease may be others by the time it is asked.
-  const env = {
-    ...entry.env,
-    [ROOT_MARK]: layout.root,
-    [INSTANCE_MARK]: name,
-    AGENT_ENTRY_DIGEST: launchDigest(launch),
-    AGENT_RELEASE: launch.release,
-    AGENT_PORT: launchPort(launch),
-  };
-  await ports.processes.check({ ...entry, env });
+  const entry = await checkedEntry(ports, knowledge.configuration, launch);
   execution.onEnding();
   await endLeft(execution, gpu, name);
-  await ports.processes.start({ ...entry, env });
+  await ports.processes.start(entry);
 }
 
 /** Ends what runs as this instance and is not hosted, with port and card free afterwards. */

@@ -13,6 +13,7 @@ import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
 import { buildDocuments, type Documents } from './documents.ts';
+import { launchProblems } from './entries.ts';
 import { type Execution, execute } from './execute.ts';
 import { gatherExit, watchMemory } from './exit-evidence.ts';
 import type { Journal } from './journal.ts';
@@ -205,6 +206,8 @@ export class Reconciler {
     if (!seen.processes.known && this.#acting) this.#reconnect();
     await watchStartingLogs(ports.files, { ...knowledge, desired, observed: seen }, ports.clock.now());
     await watchMemory(ports, { ...knowledge, desired, observed: seen });
+    const launchesSeen = launchesOf({ ...knowledge, desired, observed: seen }, inherited);
+    const problems = await launchProblems(ports, reading.configuration, launchesSeen, seen);
     // From here on nothing is awaited: the plan is made and begun of what this look was about, or not at all.
     if (isOutdated(reading, takeReading(knowledge))) {
       this.#again = true;
@@ -219,7 +222,7 @@ export class Reconciler {
     knowledge.rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
     const state = { desired, observed, unsaved: execution.state.unsaved };
     const input = planInput(knowledge, state, this.#documents, ports.clock.now());
-    this.#planned = plan(input);
+    this.#planned = plan({ ...input, launchProblems: problems });
     knowledge.leaving = this.#planned.leaving;
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
     recordHolds(this.#options.journal, knowledge.holds, holds);

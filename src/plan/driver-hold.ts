@@ -24,7 +24,8 @@ export function driverHold(
   gone: DriverGone | null,
   instance: DesiredInstance,
   process: ProcessState | null,
-  exits: readonly Exit[],
+  /** `works`: it has shown that it does, since it started last. */
+  { exits, works }: { readonly exits: readonly Exit[]; readonly works: boolean },
 ): { readonly hold: NewHold; readonly stop: boolean } | null {
   if (gone === null || instance.mode !== 'gpu' || instance.desired === 'stopped' || instance.draining || instance.quarantined !== null)
     return null;
@@ -35,6 +36,7 @@ export function driverHold(
       stop: false,
     };
   }
+  if (works) return null;
   const end = exits.findLast((exit) => !exit.wanted && exit.at >= gone.since - BEFORE_MS);
   if (end === undefined) return null;
   return {

@@ -1,5 +1,6 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
+import type { AgentError } from '../domain/errors.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
 import type { Verdict } from '../domain/verdict.ts';
@@ -28,6 +29,8 @@ export interface InstanceInput {
   readonly freedFor: string | null;
   /** Its part in a rollout: null when it has none (any more); `wait` until it is its turn. */
   readonly move: 'wait' | 'turn' | null;
+  /** Why it could not be started with what it should run by now; null: nobody says so. */
+  readonly launchProblem: Pick<AgentError, 'code' | 'message' | 'help'> | null;
   /** Stranger on the card or on the port. */
   readonly blocked: NewHold | null;
   /** What its runtime and functional layers say: passed, failed with a reason, or not known yet. */
@@ -113,6 +116,10 @@ export function planInstance(input: InstanceInput): InstanceStep {
   if (remedy !== null) return remedy;
   if (process.entryDigest === input.launchDigest) return NOTHING;
   if (input.move === 'wait') return held('ROLLING', 'runs the earlier release until it is its turn', 'nothing to do: it follows by itself');
+  if (input.launchProblem !== null) {
+    const { code, message, help } = input.launchProblem;
+    return held(code, `runs with earlier settings, and could not be started with the new ones: ${message}`, help);
+  }
   // It may have jobs: nobody can ask it.
   if (!input.incarnation.known)
     return held('UNKNOWN', `runs with earlier settings, and cannot be seen: ${input.incarnation.reason}`, 'see `agent doctor`');

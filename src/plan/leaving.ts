@@ -36,6 +36,8 @@ export interface LeavingFacts {
   readonly launchDigest: string | null;
   /** Faults as judged now. */
   readonly verdicts: readonly Verdict[];
+  /** What it should run can be started, as far as is known: nothing is given up for what cannot. */
+  readonly canStart: boolean;
   /** Its part in a rollout: null when it has none (any more). */
   readonly move: 'wait' | 'turn' | null;
   /** It runs and nobody hosts it: a process that PM2 hosts takes its place. */
@@ -94,7 +96,7 @@ function causeOf(facts: LeavingFacts): { readonly why: LeavingCause; readonly un
     return { why: 'restart', until: instance.drainBeforeRestart ? asked + drainTimeoutMs : asked };
   if (facts.unhosted) return { why: 'unhosted', until: null };
   const process = facts.process.known ? facts.process.value : null;
-  if (launchDigest === null || process === null || !isPresent(process)) return null;
+  if (launchDigest === null || !facts.canStart || process === null || !isPresent(process)) return null;
   const recycle = dueRecycle(facts.verdicts, now);
   if (recycle !== null) return { why: 'recycle', until: (dueSince(recycle, now) ?? now) + drainTimeoutMs };
   if (process.entryDigest === launchDigest || move === 'wait') return null;

@@ -1,5 +1,6 @@
 import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/config.ts';
+import type { AgentError } from '../domain/errors.ts';
 import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState, Unsaved } from '../domain/state.ts';
@@ -26,6 +27,8 @@ export interface PlanInput {
   readonly intents: Intents;
   /** What each instance should run, by GPU; absent while there is no release or no port. */
   readonly launches: ReadonlyMap<number, InstanceLaunch>;
+  /** Why an instance that runs something else could not be started with that, by GPU; absent: nobody says that it could not. */
+  readonly launchProblems?: ReadonlyMap<number, Pick<AgentError, 'code' | 'message' | 'help'>>;
   /** What is known of each instance, by GPU. */
   readonly health: ReadonlyMap<
     number,
@@ -128,7 +131,10 @@ export function plan(input: PlanInput): Planned {
     const target = `instance ${instance.gpu}`;
     if (observed.busy.has(target) || leasing.has(instance.gpu)) continue;
     const process = processOf(observed, instance.name);
-    const held = driverHold(driverGone, instance, process.known ? process.value : null, input.exits.get(instance.name) ?? []);
+    const held = driverHold(driverGone, instance, process.known ? process.value : null, {
+      exits: input.exits.get(instance.name) ?? [],
+      works: input.health.get(instance.gpu)?.proof?.passed ?? false,
+    });
     if (held !== null) {
       holds.push(held.hold);
       if (held.stop)
@@ -155,6 +161,7 @@ export function plan(input: PlanInput): Planned {
       freedFor: input.freedFor.get(instance.gpu) ?? null,
       restarts: judgeRestarts(input.exits.get(instance.name) ?? [], restartPolicy(config), input.now),
       move: moveOf(input, instance),
+      launchProblem: input.launchProblems?.get(instance.gpu) ?? null,
       blocked,
       proof: input.health.get(instance.gpu)?.proof ?? { passed: false, failure: null },
       quarantine: config.health.quarantine,
@@ -184,6 +191,7 @@ function planLeavings(input: PlanInput): ReadonlyMap<number, Leaving> {
       incarnation: observed.incarnations.get(name) ?? known(null),
       launchDigest: launch === undefined ? null : launchDigest(launch),
       verdicts: heldRemedies(input.driverGone ?? null, instance, input.verdicts.get(gpu) ?? []),
+      canStart: !(input.launchProblems?.has(gpu) ?? false),
       move: moveOf(input, instance),
       unhosted: observed.processes.known && (observed.leftovers.get(gpu)?.serving ?? null) !== null,
       since: health.get(gpu)?.leavingSince ?? null,

@@ -98,8 +98,9 @@ describe('the log of the agent', () => {
   });
 
   it('names the file that cannot be opened', async () => {
-    const opened = createLogger({ level: 'info', file: root.at('none', 'agent.log'), maxFileMb: 1, keepFiles: 1, stderr: false });
-    await expect(opened).rejects.toMatchObject({ code: 'ROOT_NOT_WRITABLE', message: expect.stringContaining(root.at('none')) });
+    await mkdir(root.at('in-its-place'));
+    const opened = createLogger({ level: 'info', file: root.at('in-its-place'), maxFileMb: 1, keepFiles: 1, stderr: false });
+    await expect(opened).rejects.toMatchObject({ code: 'ROOT_NOT_WRITABLE', message: expect.stringContaining(root.at('in-its-place')) });
   });
 
   it('keeps as many older files as asked', async () => {

@@ -117,7 +117,7 @@ describe('quarantine', () => {
     await control.set({ exit_at_startup: 3 });
     process.kill((await first.instance(0)).pid ?? -1, 'SIGKILL');
     const hold = await untilHeld(first, 'instance 0', 'QUARANTINED');
-    expect(hold.reason).toMatch(/^ended 3 times in 10 minutes, last: exit code 3; it is tried again at 20/);
+    expect(hold.reason).toMatch(/^ended 3 times in 10 minutes, last: exit code 3 \(last line: .*\); it is tried again at 20/);
     expect(hold.help).toContain('agent unquarantine 0');
     await untilInstance(first, 0, 'quarantined', ({ status, pid }) => status === 'quarantined' && pid === null);
     expect((await first.instance(1)).pid).toBe(other);

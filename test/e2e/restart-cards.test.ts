@@ -144,7 +144,7 @@ describe('a driver that is in trouble when the agent starts', () => {
     ['answers late', { delay: 0.5 }, null],
     ['hangs', { mode: 'hang' }, 'GPU_QUERY_FAILED'],
     ['fails', { set: 'version-mismatch' }, 'GPU_QUERY_FAILED'],
-    ['lists no card', { set: 'no-devices' }, 'NO_GPU'],
+    ['lists no card', { set: 'no-devices' }, 'GPU_QUERY_FAILED'],
   ];
   it.each(TROUBLES)('and %s is no reason to end an instance', async (_, switches, code) => {
     const cards = await driverCards();

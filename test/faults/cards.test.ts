@@ -61,8 +61,8 @@ describe('a card that vanishes', () => {
     await untilQuarantined(agent, 0, /GPU 0 at 0000:3b:00 is gone/);
     expect(await agent.instance(0)).toMatchObject({ uuid: 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6', pid: null });
     await expectUntouched(agent, 1, pids);
-    expect((await findings(agent)).join('\n')).toMatch(/fail: GPU 0 at 0000:3b:00 is gone/);
-    expect((await agent.cli('gpus')).stdout).toMatch(/0 .*lost/);
+    expect((await findings(agent)).join('\n')).toMatch(/fail: slot 0: its card GPU-2e9c4d1a-\S+ \(NVIDIA L40S at 0000:3b:00\) is missing/);
+    expect((await agent.cli('gpus')).stdout).toMatch(/0 .*missing/);
     const metrics = String((await agent.get('/metrics')).body);
     expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="0",[^}]*\} 0/);
     expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="1",[^}]*\} 1/);

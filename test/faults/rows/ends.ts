@@ -36,7 +36,7 @@ const endsBy = (id: string, source: string, fault: string, inject: FaultRow['inj
   health: [
     says(0, 'not ready', EXIT_MS, { ready: false }),
     // More may be known of it a moment later: exit 0 that nobody asked for.
-    says(0, `last end: ${reason}`, EXIT_MS, { lastReason: new RegExp(`^${reason}(, |$)`) }),
+    says(0, `last end: ${reason}`, EXIT_MS, { lastReason: new RegExp(`^${reason}(, | \\(|$)`) }),
   ],
   done: ended(new RegExp(`ended by itself: ${reason}`)),
   untouched: [others(1)],

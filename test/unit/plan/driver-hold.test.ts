@@ -20,8 +20,9 @@ describe('driverHold', () => {
     ['it drains', onCard({ draining: true }), [end(NOW + 1_000)], false],
     ['it is quarantined', onCard({ quarantined: 'for its sins' }), [end(NOW + 1_000)], false],
   ])('%s: %#', (_, instance, exits, isHeld) => {
-    expect(driverHold(GONE, instance, aProcess(0), exits) !== null).toBe(isHeld);
-    expect(driverHold(null, instance, aProcess(0), exits)).toBeNull();
+    expect(driverHold(GONE, instance, aProcess(0), { exits, works: false }) !== null).toBe(isHeld);
+    expect(driverHold(null, instance, aProcess(0), { exits, works: false })).toBeNull();
+    expect(driverHold(GONE, instance, aProcess(0), { exits, works: true })).toBeNull();
   });
 
   it.each([
@@ -30,8 +31,8 @@ describe('driverHold', () => {
     ['stopped', false],
     ['errored', false],
   ])('PM2 is stopped from starting it again while it is %s: %s', (status, stop) => {
-    expect(driverHold(GONE, onCard(), aProcess(0, { status }), [end(NOW)])?.stop).toBe(stop);
-    expect(driverHold(GONE, onCard(), null, [end(NOW)])?.stop).toBe(false);
+    expect(driverHold(GONE, onCard(), aProcess(0, { status }), { exits: [end(NOW)], works: false })?.stop).toBe(stop);
+    expect(driverHold(GONE, onCard(), null, { exits: [end(NOW)], works: false })?.stop).toBe(false);
   });
 });
 
@@ -39,10 +40,15 @@ describe('cards that this agent never saw', () => {
   const unseen = { ...GONE, unread: true };
 
   it('get no process, and the one that runs is left alone', () => {
-    expect(driverHold(unseen, onCard(), null, [])).toMatchObject({ hold: { code: 'GPU_QUERY_FAILED' }, stop: false });
-    expect(driverHold(unseen, onCard(), aProcess(0, { status: 'stopped', pid: null }), [])).toMatchObject({ stop: false });
-    expect(driverHold(unseen, onCard(), aProcess(0), [])).toBeNull();
-    expect(driverHold(unseen, onCard({ desired: 'stopped' }), null, [])).toBeNull();
+    expect(driverHold(unseen, onCard(), null, { exits: [], works: false })).toMatchObject({
+      hold: { code: 'GPU_QUERY_FAILED' },
+      stop: false,
+    });
+    expect(driverHold(unseen, onCard(), aProcess(0, { status: 'stopped', pid: null }), { exits: [], works: false })).toMatchObject({
+      stop: false,
+    });
+    expect(driverHold(unseen, onCard(), aProcess(0), { exits: [], works: false })).toBeNull();
+    expect(driverHold(unseen, onCard({ desired: 'stopped' }), null, { exits: [], works: false })).toBeNull();
   });
 });
 
