@@ -93,7 +93,7 @@ describe('a disk that is full', () => {
       ['mount -o remount,ro .', /the filesystem is read-only/],
     ] as const) {
       const root = await newRoot();
-      const [file = '', ...args] = [...withSmallDisk(root, '4m,nr_inodes=64', then), process.execPath, AGENT, 'run', '--root', root];
+      const [file = '', ...args] = [...withSmallDisk(root, 'size=4m,nr_inodes=64', then), process.execPath, AGENT, 'run', '--root', root];
       const child = spawn(file, args, { env: { ...baseEnvironment(), AGENT_CONFIG: config }, stdio: ['ignore', 'ignore', 'pipe'] });
       const exited = once(child, 'exit');
       let text = '';
