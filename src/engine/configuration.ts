@@ -1,5 +1,6 @@
 import type { Layout } from '../domain/config.ts';
 import { AgentError } from '../domain/errors.ts';
+import { tokenProblem } from '../plan/access-token.ts';
 import { type ConfigCandidate, configurationFile } from '../plan/config-location.ts';
 import { readConfiguration, toError } from '../plan/configuration.ts';
 import { layoutOf } from '../plan/layout.ts';
@@ -36,7 +37,6 @@ const FIXED_KEYS = [
   'log.maxFileMb',
   'log.keepFiles',
 ];
-const TOKEN_LIMIT_BYTES = 4_096;
 
 /** Reads the configuration, and reads it again when a file changed; a bad edit keeps what was. */
 export class ConfigurationSource {
@@ -116,14 +116,8 @@ export class ConfigurationSource {
     if (file === null) return null;
     const text = await this.#files.readText(file);
     const token = text?.trim() ?? '';
-    if (token === '' || token.length > TOKEN_LIMIT_BYTES) {
-      throw new AgentError(
-        'CONFIG_INVALID',
-        `${file} (api.tokenFile) ${text === null ? 'does not exist' : token === '' ? 'is empty' : 'is too long for a token'}`,
-      );
-    }
-    if (/\s/.test(token))
-      throw new AgentError('CONFIG_INVALID', `${file} (api.tokenFile) holds white space within the token, which no client can send`);
+    const problem = text === null ? 'does not exist' : tokenProblem(token);
+    if (problem !== null) throw new AgentError('CONFIG_INVALID', `${file} (api.tokenFile) ${problem}`);
     return token;
   }
 

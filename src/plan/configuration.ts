@@ -1,6 +1,7 @@
 import { Config, type ConfigSource, type Provenance, type Secrets } from '../domain/config.ts';
 import { AgentError, isAgentError } from '../domain/errors.ts';
 import { decodeSshKeyParts } from '../domain/ssh-key.ts';
+import { tokenProblem } from './access-token.ts';
 import { checkConfig } from './config-checks.ts';
 import { type ConfigFileText, readConfigFile } from './config-file.ts';
 import { issueProblems, type SchemaIssue } from './config-issues.ts';
@@ -140,6 +141,9 @@ function secretsOf(
     }
   }
   const token = variableOf(environment, 'AGENT_TOKEN');
+  const wrong = token === null ? null : tokenProblem(token);
+  if (wrong !== null)
+    problems.push({ key: '', source: 'environment', origin: 'AGENT_TOKEN', line: null, code: 'CONFIG_INVALID', message: `it ${wrong}` });
   if (token !== null && config?.api.tokenFile) warnings.push('api.tokenFile (AGENT_TOKEN_FILE) is ignored, because AGENT_TOKEN is set');
   // What belongs to the agent alone is not handed to packs that ask for it by name.
   const passed = Object.entries(environment).filter(

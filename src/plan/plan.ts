@@ -262,16 +262,16 @@ function missingReason(observed: ObservedState, blocked: NewHold | null): string
   return 'waits for a port';
 }
 
-const DRIVER_HELP = 'run nvidia-smi by hand and check the driver; running instances are left alone';
+const driverHelp = (help = 'run nvidia-smi by hand and check the driver'): string => `${help}; running instances are left alone`;
 
 function gpuHolds(config: Config, desired: DesiredState, gpus: ObservedState['gpus']): NewHold[] {
   if (config.gpu.mode !== 'actual') return [];
   if (!gpus.known && gpus.reason === NOT_LOOKED_YET) return [];
-  if (!gpus.known) return [hold('machine', 'GPU_QUERY_FAILED', gpus.reason, DRIVER_HELP)];
+  if (!gpus.known) return [hold('machine', 'GPU_QUERY_FAILED', gpus.reason, driverHelp(gpus.help))];
   if (desired.instances.length > 0) {
     // Cards that were there: the driver is gone, and no instance is to blame or to be restarted for it.
     const trouble = gpus.value.gpus.length > 0 ? null : 'the driver lists no card any more';
-    return trouble === null ? [] : [hold('machine', 'GPU_QUERY_FAILED', trouble, DRIVER_HELP)];
+    return trouble === null ? [] : [hold('machine', 'GPU_QUERY_FAILED', trouble, driverHelp())];
   }
   const [left] = desired.unused;
   if (left !== undefined)

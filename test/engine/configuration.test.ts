@@ -73,10 +73,20 @@ describe('the configuration source', () => {
     await expect(source.load()).rejects.toMatchObject({ message: '/secrets/token (api.tokenFile) does not exist' });
     files.put('/secrets/token', '  \n');
     await expect(source.load()).rejects.toMatchObject({ message: '/secrets/token (api.tokenFile) is empty' });
-    files.put('/secrets/token', 'a-token\n');
+    for (const [bad, why] of [
+      ['x', 'is too short'],
+      ['a token with spaces', 'white space'],
+      ['tökenökenöken', 'outside ASCII'],
+    ] as const) {
+      files.put('/secrets/token', `${bad}\n`);
+      const refused = await source.load().catch((error: Error) => error);
+      expect(refused).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining(why) });
+      expect(String(refused)).not.toContain(bad === 'x' ? '/secrets/token: x' : bad);
+    }
+    files.put('/secrets/token', 'a-long-token\n');
     const { secrets, ...rest } = await source.load();
-    expect(secrets.token).toBe('a-token');
-    expect(JSON.stringify(rest)).not.toContain('a-token');
+    expect(secrets.token).toBe('a-long-token');
+    expect(JSON.stringify(rest)).not.toContain('a-long-token');
   });
 
   it('watches every place where the file may appear, and the files of the operator', async () => {

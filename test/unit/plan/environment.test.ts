@@ -113,11 +113,11 @@ describe('environment', () => {
 describe('secrets', () => {
   it('are kept apart from the configuration, and the agent’s own from packs', () => {
     const { secrets, provenance, config } = good(null, {
-      AGENT_TOKEN: ' t0ken ',
+      AGENT_TOKEN: ' a-l0ng-t0ken ',
       AWS_SECRET_ACCESS_KEY_ENCODED: 'a_SLASH_b_SLASH_',
       HF_TOKEN: 'hf',
     });
-    expect(secrets).toMatchObject({ token: 't0ken', tokenFile: null, sshKey: null });
+    expect(secrets).toMatchObject({ token: 'a-l0ng-t0ken', tokenFile: null, sshKey: null });
     expect(secrets.environment).toEqual({
       AWS_SECRET_ACCESS_KEY_ENCODED: 'a_SLASH_b_SLASH_',
       AWS_SECRET_ACCESS_KEY: 'a/b/',

@@ -321,6 +321,13 @@ describe('plan', () => {
       expect(plan(input)).toEqual({ actions: [], holds: [], leaving: new Map() });
     });
 
+    it('says what to do about a driver that does not answer, where that is known', () => {
+      const silent = (help?: string) =>
+        plan(withObserved(machine({ gpu: { mode: 'actual' } }), { gpus: unknown('a mismatch', help) })).holds[0];
+      expect(silent('reboot')).toMatchObject({ code: 'GPU_QUERY_FAILED', help: 'reboot; running instances are left alone' });
+      expect(silent()?.help).toContain('run nvidia-smi by hand');
+    });
+
     it('says so when there is no card at all', () => {
       const input = machine({ gpu: { mode: 'actual' } });
       const none = withObserved({ ...input, desired: { ...input.desired, instances: [] } }, { processes: processes() });
