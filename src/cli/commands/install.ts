@@ -75,7 +75,8 @@ async function dryRun(context: Context, agent: Agent, kind: OperationKind): Prom
   const preview = await previewOf(agent, kind);
   if (context.json) context.printJson(preview);
   else context.print(previewLines(preview, context));
-  return ExitCode.done;
+  // What is already right by what is obeyed may not be by what was refused.
+  return preview.need === null && preview.holds.length > 0 ? ExitCode.held : ExitCode.done;
 }
 
 async function previewOf(agent: Agent, kind: OperationKind): Promise<InstallPreview> {

@@ -58,6 +58,11 @@ export function previewLines(preview: InstallPreview, screen: Screen): string[] 
   const { style } = screen;
   const columns = columnsOf(screen);
   const { source, packs, python } = preview;
+  const held = preview.holds.flatMap((hold) => [
+    ...hanging(`${style.paint('warn', 'held')}  `, `${clean(hold.reason)} (${hold.code})`, columns),
+    ...hanging(`      ${style.symbols.arrow} `, clean(hold.help), columns),
+  ]);
+  if (preview.need === null && held.length > 0) return [`release ${preview.current ?? ''} stays: something is in the way`, ...held];
   if (preview.need === null) return [`nothing to do: release ${preview.current ?? ''} is already right`];
   const version = ({ branch, commit }: { readonly branch: string | null; readonly commit: string | null }): string =>
     commit?.slice(0, 10) ?? branch ?? 'default branch';
@@ -78,10 +83,7 @@ export function previewLines(preview: InstallPreview, screen: Screen): string[] 
     ]),
     ...packs.map((pack) => `  ${clean(pack.name)}  ${clean(pack.url)}${pack.source === undefined ? `, ${version(pack)}` : ''}`),
     ...preview.warnings.flatMap((warning) => hanging(`${style.paint('warn', 'warning')}  `, clean(warning), columns)),
-    ...preview.holds.flatMap((hold) => [
-      ...hanging(`${style.paint('warn', 'held')}  `, `${clean(hold.reason)} (${hold.code})`, columns),
-      ...hanging(`      ${style.symbols.arrow} `, clean(hold.help), columns),
-    ]),
+    ...held,
     style.paint('dim', 'nothing was changed (--dry-run)'),
   ];
 }

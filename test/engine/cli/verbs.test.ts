@@ -23,6 +23,7 @@ import { InstanceDocument } from '../../../src/domain/instance.ts';
 import { LogLine } from '../../../src/domain/journal.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
+import { at } from '../../support/builders.ts';
 import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';
 import {
   aDeadInstance,
@@ -239,6 +240,22 @@ describe('without an agent', () => {
       expect(host.calls[0]?.argument).toMatchObject({ purpose: 'read' });
     },
   );
+
+  it('install --dry-run does not call right what was refused', async () => {
+    const refused = {
+      target: 'configuration',
+      code: 'INPUT_UNTRUSTED',
+      reason: 'shared/config_nodes.json (of comfyui) is not obeyed; it would change: adds Planted',
+      help: 'read it; if it says what you want, type: chown root …',
+      since: at(0),
+    };
+    const host = testHost({ root: lab.root, local: fakeAgent({ plan: async () => ({ actions: [], holds: [refused] }) }) });
+    const { code, stdout } = await runOn(host, 'install', '--dry-run');
+    expect(code).toBe(5);
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain('it would change: adds Planted (INPUT_UNTRUSTED)');
+    expect(stdout).toContain('chown root');
+    expect(stdout).not.toContain('already right');
+  });
 
   it('closes also when the verb fails', async () => {
     const host = testHost({ root: lab.root, local: fakeAgent({ plan: async () => Promise.reject(new Error('boom')) }) });
