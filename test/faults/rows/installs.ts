@@ -147,7 +147,15 @@ export const installRows: readonly FaultRow[] = [
       await eventually('the change is seen', async () => (await scene.health()).holds.some(({ code }) => code === 'INSTALLATION_DIFFERS'));
       const install = await scene.agent.cli('install');
       if (install.code !== 0) throw new Error(install.stderr);
-      await eventually('both run it', async () => (await scene.health()).status === 'healthy', 30_000);
+      // A memory error of the row before may still be shown.
+      await eventually(
+        'both run it',
+        async () => {
+          const { holds, instances } = await scene.health();
+          return holds.length === 0 && instances.every(({ ready }) => ready);
+        },
+        30_000,
+      );
       await scene.switches(0, { fail_packs: ['fragile'] });
       scene.strike();
       await scene.agent.cli('restart', '0', '--no-wait');
