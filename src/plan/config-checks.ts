@@ -76,10 +76,19 @@ export const branchFault = (branch: string): string | null =>
     ? `${JSON.stringify(branch)} cannot be the name of a branch or tag`
     : null;
 
+/** As many as one machine has: the cards are not known here, and the last one must have a port too. */
+const MOST_CARDS = 16;
+
 function checkPorts({ ports, gpu, api }: Config): Finding[] {
   const count = (gpu.mode === 'mock' ? gpu.mockCount : null) ?? gpu.count ?? 1;
   const last = ports.first + count - 1;
   const found: Finding[] = [];
+  const isOpen = gpu.mode === 'actual' && gpu.count === null;
+  if (isOpen && last <= 65_535 && ports.first + MOST_CARDS - 1 > 65_535)
+    found.push({
+      key: 'ports.first',
+      message: `found ${ports.first}, which leaves no port for a card past ${65_535 - ports.first}: at most ${65_536 - MOST_CARDS}, or say with gpu.count (NUM_GPUS) how many cards there are`,
+    });
   if (last > 65_535)
     found.push({
       key: 'ports.first',

@@ -81,6 +81,14 @@ describe('readConfiguration', () => {
       'ports: { first: 65535 }\ngpu: { count: 2 }\n',
       [`${FILE}:1: ports.first: found 65535; with 2 GPUs the last port would be 65536, and 65535 is the highest`],
     ],
+    ['ports: { first: 65530 }\ngpu: { count: 2 }\n', []],
+    ['ports: { first: 65520 }\n', []],
+    [
+      'ports: { first: 65530 }\n',
+      [
+        `${FILE}:1: ports.first: found 65530, which leaves no port for a card past 5: at most 65520, or say with gpu.count (NUM_GPUS) how many cards there are`,
+      ],
+    ],
     ['ports: { first: 70000 }\n', [`${FILE}:1: ports.first: found 70000; allowed: a whole number from 1 to 65535`]],
     [
       'install: { gitMirror: { "https://u:secret@h/": "https://m/", "nothing": "https://m/" } }\n',
