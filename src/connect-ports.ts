@@ -122,7 +122,8 @@ export async function connectPorts({
       recordsDirectory: `${layout.state}/trees`,
       building: isDivided ? { directory: `${layout.closed}/trees`, files } : BESIDE,
       foreign,
-      cacheDirectory: `${layout.cache}/archives`,
+      // What was verified is unpacked later: nobody exchanges it in between.
+      cacheDirectory: isDivided ? `${layout.closed}/archives` : `${layout.cache}/archives`,
       environment,
       timeoutMs: config.install.gitTimeoutMs,
       log: log.child({ part: 'sources' }),

@@ -1,4 +1,5 @@
 import type { CleanedArea } from '../domain/cleanup.ts';
+import type { Layout } from '../domain/config.ts';
 import type { FoundFile } from '../domain/upkeep.ts';
 import { selectForRemoval } from '../plan/cleanup.ts';
 import { type Cleaning, emptyArea, refusal } from './cleanup-area.ts';
@@ -10,6 +11,11 @@ const SPLIT = ['git', 'archives'] as const;
 /** Work files of what runs just now. */
 const WORK = 'tmp';
 const BYTECODE = 'pycache';
+/** Of paths of entries that lie where the agent alone may write, in place of the cache. */
+const CLOSED = 'agent-only:';
+
+const placeOf = (layout: Layout, path: string): string =>
+  path.startsWith(CLOSED) ? `${layout.closed}/${path.slice(CLOSED.length)}` : `${layout.cache}/${path}`;
 
 /** Old releases beyond `releases.keep`, as after an installation; all but the ones in use and one to go back to while the disk is low. */
 export async function cleanReleases(cleaning: Cleaning): Promise<readonly CleanedArea[]> {
@@ -66,7 +72,7 @@ export async function cleanCaches(cleaning: Cleaning): Promise<readonly CleanedA
     const chosen = [...gone, ...selection.files];
     for (const entry of chosen) {
       signal.throwIfAborted();
-      if (!dryRun) await files.remove(`${layout.cache}/${entry.path}`);
+      if (!dryRun) await files.remove(placeOf(layout, entry.path));
     }
     const total = (list: readonly FoundFile[]): number => list.reduce((sum, entry) => sum + entry.bytes, 0);
     return [
@@ -100,6 +106,7 @@ async function cacheEntries(cleaning: Cleaning): Promise<readonly FoundFile[]> {
     if (!(SPLIT as readonly string[]).includes(name)) paths.push(name);
     else paths.push(...(await ports.files.list(`${layout.cache}/${name}`)).map((each) => `${name}/${each}`));
   }
+  for (const name of SPLIT) paths.push(...(await ports.files.list(`${layout.closed}/${name}`)).map((each) => `${CLOSED}${name}/${each}`));
   const entries: FoundFile[] = [];
   for (const path of paths) {
     const entry = await cacheEntry(cleaning, path);
@@ -111,7 +118,7 @@ async function cacheEntries(cleaning: Cleaning): Promise<readonly FoundFile[]> {
 /** A directory of the cache as one thing: all its bytes, and the time of its newest file. */
 async function cacheEntry({ ports, layout, signal }: Cleaning, path: string): Promise<FoundFile | null> {
   const { files, upkeep } = ports;
-  const absolute = `${layout.cache}/${path}`;
+  const absolute = placeOf(layout, path);
   const modifiedAt = await files.modifiedAt(absolute);
   if (modifiedAt === null) return null;
   let newest = modifiedAt;

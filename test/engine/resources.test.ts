@@ -164,6 +164,18 @@ describe('agent cleanup', () => {
     expect(await files.exists('/workspace/cache/git/mirror/HEAD')).toBe(true);
   });
 
+  it('knows caches that lie where the agent alone may write', async () => {
+    await ready({ cleanup: { periodMs: 0, caches: { maxAgeMs: HOUR } } });
+    const { files } = machine.world;
+    const old = ['/workspace/agent-only/git/mirror', '/workspace/agent-only/archives/0a.zip', '/workspace/cache/archives/0b.zip'];
+    for (const path of old) files.put(path, 'x', { modifiedAt: NOW - 1_000 * HOUR });
+    const kept = ['/workspace/agent-only/trees/unfinished', '/workspace/agent-only/folders/shared/HEAD'];
+    for (const path of kept) files.put(path, 'x', { modifiedAt: NOW - 1_000 * HOUR });
+    await cleanup();
+    expect(await Promise.all(old.map((path) => files.exists(path)))).toEqual([false, false, false]);
+    expect(await Promise.all(kept.map((path) => files.exists(path)))).toEqual([true, true]);
+  });
+
   it('runs by itself, on its schedule', async () => {
     await ready({ cleanup: { periodMs: 10 * 60_000 } });
     const { upkeep } = machine.world;

@@ -18,7 +18,7 @@ import { unpackZip, ZIP_LIMITS, type ZipLimits } from './zip.ts';
 export interface SourcesOptions {
   /** Of a directory only what this user may read is copied; null: whatever the agent may. */
   readonly foreign?: ForeignUser | null;
-  /** `<root>/cache/archives`: one file for each digest; may be deleted at any time. */
+  /** One file for each digest; may be deleted at any time. Only the agent may write there. */
   readonly cacheDirectory: string;
   /** Proxies and certificates are taken from here. */
   readonly environment: Readonly<Record<string, string>>;
