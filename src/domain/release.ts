@@ -73,7 +73,7 @@ export const PackStatus = z.object({
   source: LockedSource.nullable().default(null),
   /** What went wrong and what to do; set when state is failed. */
   error: z.string().nullable(),
-  /** Left out because its requirements do not fit: trying again without a change cannot help. */
+  /** Left out because its requirements do not fit, or it ends ComfyUI: trying again without a change cannot help. */
   quarantined: z.boolean().default(false),
   warnings: z.array(z.string()),
   /** Untracked paths that the installation itself made in the pack's folder; what appears later is the pack's own state. */

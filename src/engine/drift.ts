@@ -43,7 +43,8 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
     return found === null || pack === undefined ? found : { ...found, changed: await alteredSince(ports, place, found.changed, pack) };
   };
   const present = lock.packs.filter(
-    (pack) => pack.quarantined === null && release.packs.some((each) => each.name === pack.name && each.source !== null),
+    (pack) =>
+      pack.quarantined === null && release.packs.some((each) => each.name === pack.name && each.source !== null && !each.quarantined),
   );
   const sources = [
     { part: 'core' as const, name: 'ComfyUI', source: lock.core.source, place: checkout },

@@ -137,6 +137,28 @@ describe('where packs come from', () => {
 });
 
 describe('a pack that does not import', () => {
+  it('because it ends the process is named and left out; the others are installed', async () => {
+    const deeds = { Exits: 'import os\nos._exit(0)\n', Quits: 'raise SystemExit\n', Kills: 'import os\nos.kill(os.getpid(), 9)\n' };
+    const bad = await Promise.all(
+      Object.entries(deeds).map(async ([name, text]) => ({
+        name,
+        url: (await createPack(origins, name.toLowerCase(), { '__init__.py': text })).url,
+      })),
+    );
+    const good = await createPack(origins, 'good');
+    const agent = await start(nodesFile(...bad, { name: 'Good', url: good.url }));
+    const told: Readonly<Record<string, string>> = { Exits: 'exit code 0', Quits: 'exit code 0', Kills: 'signal SIGKILL' };
+    for (const [name, end] of Object.entries(told)) {
+      expect(await packOf(agent, name)).toMatchObject({ state: 'failed', error: `it ends ComfyUI while it is imported (${end})` });
+      expect(existsSync(`${folderOf(agent, name)}.disabled`)).toBe(true);
+    }
+    expect(await packOf(agent, 'Good')).toMatchObject({ state: 'loaded' });
+    expect(await agent.instance(0)).toMatchObject({ ready: true });
+    expect((await agent.cli('status')).stdout).toContain('3 failed');
+    expect((await healthOf(agent)).reasons.join('\n')).toMatch(/3 node packs failed: .*Exits/);
+    expect(await agent.cli('install', '--verify')).toMatchObject({ code: 0 });
+  });
+
   it('is told with Python\u2019s own reason; the instance runs without it', async () => {
     const broken = await createPack(origins, 'broken', { '__init__.py': 'import a_module_that_is_not_there\n' });
     const good = await createPack(origins, 'good');

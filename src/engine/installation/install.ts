@@ -17,7 +17,8 @@ import { lockOf } from './lock.ts';
 import { setUpPacks } from './pack-setup.ts';
 import { fetchPacks } from './packs.ts';
 import { type FetchedSource, fetchSource } from './source.ts';
-import { provedPack, validateRelease } from './validate.ts';
+import { tryRelease } from './trial.ts';
+import { provedPack } from './validate.ts';
 
 /** `20261121-041500-3fb07a80`: sorts by time; the last part tells any two releases of one machine apart. */
 export const newReleaseId = (now: number, digest: string): string =>
@@ -75,7 +76,7 @@ export async function installRelease(context: InstallContext): Promise<Release |
     };
     const trial = context.config.install.validate
       ? await tracker.step('validate', async () =>
-          validateRelease(
+          tryRelease(
             context,
             { ...trialRelease, torch: beforeTrial['torch'] ?? null },
             JSON.parse(await ports.assets.text('workflows/canary.json')) as object,

@@ -1,5 +1,6 @@
 import { AgentError, isAgentError } from '../../domain/errors.ts';
 import { parseImportReport } from '../../domain/import-report.ts';
+import { WATCH_IMPORTS } from '../../domain/import-watch.ts';
 import { toTime } from '../../domain/observed.ts';
 import type { PackStatus, Release } from '../../domain/release.ts';
 import { lastWords } from '../../plan/last-words.ts';
@@ -28,16 +29,20 @@ export interface Trial {
   readonly packs: ReadonlyMap<string, { readonly loaded: boolean; readonly error: string | null }>;
 }
 
+export type TrialRelease = Pick<Release, 'id' | 'python' | 'flags' | 'constraints' | 'torch'>;
+
 /**
  * Starts the new release once, beside everything else, on a port of its own: it must come up, run the canary, say which
  * packs it could import, and have every node class that the release before had and that workflows need. Judged by progress,
  * not by the clock: it may take its time while its log moves.
+ * @param watched gets every line, with those of the imports that are watched; null: they are not watched
  * @throws AgentError VALIDATION_FAILED with the last lines of its log, or with what is missing
  */
 export async function validateRelease(
   context: InstallContext,
-  release: Pick<Release, 'id' | 'python' | 'flags' | 'constraints' | 'torch'>,
+  release: TrialRelease,
   canaryGraph: object,
+  watched: string[] | null = null,
 ): Promise<Trial> {
   const { ports, config, layout, tracker, signal, trialDevice } = context;
   const directory = `${layout.instances}/.trial`;
@@ -63,12 +68,13 @@ export async function validateRelease(
   tracker.detail(`starting the release once on port ${tcpPort} (${trialDevice === null ? 'CPU' : `card ${trialDevice}`})`);
   const child = ports.shell.spawn(launch.python, ['-u', 'main.py', ...launch.arguments], {
     cwd: launch.checkout,
-    environment: { ...launch.environment },
+    environment: { ...launch.environment, ...(watched === null ? {} : { [WATCH_IMPORTS]: '1' }) },
     signal,
     onLine: (line) => {
       movedAt = ports.clock.monotonic();
       log.push(mask(line.slice(0, LINE_CHARACTERS)));
       if (log.length > KEPT_LINES) log.shift();
+      if (watched !== null && watched.length < KEPT_LINES) watched.push(line.slice(0, LINE_CHARACTERS));
       tracker.line(line);
     },
   });
@@ -146,7 +152,8 @@ async function untilServing(
     signal.throwIfAborted();
     if (ended) {
       const result = await child.finished;
-      throw rejected(`it ended while starting (${result.signal ?? `exit code ${result.exitCode}`})`, log);
+      const end = result.signal === null ? `exit code ${result.exitCode}` : `signal ${result.signal}`;
+      throw rejected(`it ended while starting (${result.signal ?? `exit code ${result.exitCode}`})`, log, end);
     }
     try {
       await ports.comfy.ping(baseUrl, 1_000);
@@ -156,7 +163,7 @@ async function untilServing(
     }
     const silentMs = ports.clock.monotonic() - movedAt();
     if (silentMs > config.install.validateTimeoutMs)
-      throw rejected(`it did not serve, and its log has not moved for ${Math.round(silentMs / 1_000)} s`, log);
+      throw rejected(`it did not serve, and its log has not moved for ${Math.round(silentMs / 1_000)} s`, log, 'it never served');
     await ports.clock.sleep(POLL_MS, signal);
   }
 }
@@ -174,10 +181,13 @@ async function proveCanary(context: InstallContext, baseUrl: string, graph: obje
   return typeof canaryMs === 'number' ? canaryMs : null;
 }
 
-const rejected = (reason: string, log: readonly string[]): AgentError => {
+/** `start`: how its start failed; null: it came up. */
+const rejected = (reason: string, log: readonly string[], start: string | null = null): AgentError => {
   const words = lastWords(log, 'status');
   const told = words === null ? '' : `; last line: ${words}`;
-  return new AgentError('VALIDATION_FAILED', `the trial start failed: ${reason}${told}`, { details: { log: log.slice(-TOLD_LINES) } });
+  return new AgentError('VALIDATION_FAILED', `the trial start failed: ${reason}${told}`, {
+    details: { log: log.slice(-TOLD_LINES), ...(start === null ? {} : { start }) },
+  });
 };
 
 /** A free port well away from the instances' own. */
