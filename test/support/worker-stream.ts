@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { eventually } from './eventually.ts';
 
 /** What became of the prompts that instances took. */
 export interface StreamEnd {
@@ -11,11 +12,16 @@ export interface StreamEnd {
 /** Between two prompts of one worker: a new one is always on its way. */
 const PAUSE_MS = 40;
 
+const LIMIT_MS = 60_000;
+
 /**
  * Workers as they are in the field: each reads discovery, sends a prompt to an instance that is called ready, and does not look back.
  * A prompt that no instance took is the worker's to send again; one that was taken must end as its output file.
  */
-export function startStream(root: string, workers = 2): { readonly stop: () => Promise<StreamEnd> } {
+export function startStream(
+  root: string,
+  workers = 2,
+): { readonly untilTaken: (more: number) => Promise<unknown>; readonly stop: () => Promise<StreamEnd> } {
   const taken: string[] = [];
   let isOver = false;
   let next = 0;
@@ -30,6 +36,10 @@ export function startStream(root: string, workers = 2): { readonly stop: () => P
   };
   const running = Promise.all(Array.from({ length: workers }, work));
   return {
+    untilTaken: (more) => {
+      const goal = taken.length + more;
+      return eventually(`${more} more prompts are taken`, () => taken.length >= goal, LIMIT_MS);
+    },
     stop: async () => {
       isOver = true;
       await running;
