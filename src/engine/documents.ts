@@ -28,6 +28,8 @@ export interface Documents {
   readonly ready: ReadyDocument;
   readonly discovery: DiscoveryDocument;
   readonly configuration: ConfigurationHealth;
+  /** The jumps of the clock until then, all together. */
+  readonly clockShiftMs: number;
 }
 
 export interface DocumentContext {
@@ -114,7 +116,13 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
     models,
     ...summary,
     configuration: configurationHealth,
-    discovery: discoveryOf(summary.instances, release.known ? release.value : null, context, knowledge.clockShiftMs),
+    clockShiftMs: knowledge.clockShiftMs,
+    discovery: discoveryOf(
+      summary.instances,
+      release.known ? release.value : null,
+      context,
+      knowledge.clockShiftMs - (context.before?.clockShiftMs ?? 0),
+    ),
   };
 }
 

@@ -74,9 +74,13 @@ async function follow(
   gpus: readonly number[],
   requestedAt: number,
 ): Promise<string> {
+  // By the present clock, which may have been set since.
+  const { knowledge } = context.execution;
+  const shiftThen = knowledge.clockShiftMs;
+  const askedAt = (): number => requestedAt + knowledge.clockShiftMs - shiftThen;
   const isDone =
     kind === 'start' || kind === 'restart'
-      ? (instance: InstanceDocument) => isUp(instance, kind === 'restart' ? requestedAt : 0)
+      ? (instance: InstanceDocument) => isUp(instance, kind === 'restart' ? askedAt() : 0)
       : (instance: InstanceDocument) => instance.status === 'stopped';
   let told = '';
   for await (const documents of context.changes(handle.signal)) {
@@ -86,7 +90,7 @@ async function follow(
     const first = wanted.find((instance) => !isDone(instance));
     const notes = [...handle.superseded].map(([subject, by]) => `; ${subject} was superseded by ${by}`).join('');
     if (first === undefined) return `${kind} done: ${left.length} instance${left.length === 1 ? '' : 's'}${notes}`;
-    if (kind === 'start' || kind === 'restart') refuseHopeless(documents, first, requestedAt);
+    if (kind === 'start' || kind === 'restart') refuseHopeless(documents, first, askedAt());
     const waitsFor = `gpu ${first.gpu} ${first.hold ?? first.layers.runtime.reason ?? first.layers.functional.reason ?? first.status}`;
     const message = `${done.length}/${left.length} done, ${waitsFor}${notes}`;
     if (message === told) continue;

@@ -141,7 +141,7 @@ export interface Knowledge {
   readonly cleaned: Map<string, { readonly files: number; readonly bytes: number }>;
   /** By card: CPUs near it, as last known. */
   readonly cpuLists: Map<string, string>;
-  /** By how much the wall clock jumped since the documents were last made. */
+  /** By how much the wall clock jumped since the agent began, all jumps together. */
   clockShiftMs: number;
   /** By GPU: instances that are about to leave, as the newest look decided, and since when everybody is told so. Epoch ms. */
   leaving: ReadonlyMap<number, Leaving>;

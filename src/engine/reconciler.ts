@@ -301,7 +301,6 @@ export class Reconciler {
     const before = this.#documents;
     this.#documents = this.#build(before);
     this.#queues.noteTold();
-    this.#options.knowledge.clockShiftMs = 0;
     this.#options.onDocuments(this.#documents, before);
   }
 

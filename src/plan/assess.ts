@@ -201,12 +201,19 @@ function assessFunctional(input: InstanceAssessment, runtime: LayerHealth): Laye
   const canary = input.probes.get('canary')?.latest;
   if (!input.config.health.canary.enabled)
     return runtime.status === 'pass' ? runtime : layer('unknown', 'waits for the runtime layer', null);
-  if (canary === undefined) {
-    return layer('unknown', runtime.status === 'pass' ? 'the canary has not run yet' : 'waits for the runtime layer', null);
-  }
+  if (canary === undefined) return layer('unknown', runtime.status === 'pass' ? whyNoCanary(input) : 'waits for the runtime layer', null);
   // What a process could do says nothing once it does not answer any more.
   if (runtime.status !== 'pass' && canary.outcome === 'pass') return layer('unknown', 'waits for the runtime layer', canary.at);
   return layer(canary.outcome, canary.reason, canary.at);
+}
+
+/** A canary never waits in line with jobs, which would make theirs slower. */
+function whyNoCanary({ probes }: InstanceAssessment): string {
+  const queue = queueOf(probes.get('http'));
+  const jobs = queue === null ? 0 : queue.running + queue.pending;
+  return jobs === 0
+    ? 'the canary has not run yet'
+    : `the canary waits for an empty queue (${jobs === 1 ? '1 job' : `${jobs} jobs`} there now)`;
 }
 
 function instanceStatus(

@@ -114,6 +114,19 @@ describe.each([
     expect(machine.events('action.restart-instance')).toEqual(['instance 1: action.restart-instance']);
   });
 
+  it('whoever waits for a restart is told when it is done', async () => {
+    machine = await aReadyMachine();
+    server().running.push('job');
+    await machine.advance(3_000);
+    const operation = await machine.core.agent.startOperation({ kind: 'restart', gpus: [0], drain: true });
+    await machine.advance(5_000);
+    machine.world.clock.jump(byMs);
+    await machine.advance(5_000);
+    server().running.pop();
+    expect((await machine.finished(operation, 60_000)).state).toBe('succeeded');
+    expect(machine.events('action.restart-instance')).toHaveLength(1);
+  });
+
   it('a start that moves is not called stuck', async () => {
     machine = await aReadyMachine({ config: { health: { startupNoProgressMs: 60_000 } } });
     machine.world.boot = 'silent';

@@ -167,6 +167,11 @@ describe('assessInstance', () => {
       { status: 'starting', ready: false, runtime: 'pass', functional: 'unknown' },
     ],
     [
+      'the canary waits for jobs',
+      { probes: records(pass('port'), aProbeResult('http', 'pass', { facts: { running: 1, pending: 2 } })) },
+      { status: 'starting', functional: 'unknown', reason: 'the canary waits for an empty queue (3 jobs there now)' },
+    ],
+    [
       'the canary failed',
       { probes: records(pass('port'), pass('http'), fail('canary', 'CUDA error')) },
       { status: 'unhealthy', ready: false, functional: 'fail', reason: 'CUDA error' },
