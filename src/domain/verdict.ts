@@ -15,6 +15,7 @@ export const FaultKind = z.enum([
   'port-taken',
   'crash-loop',
   'cuda-error',
+  'cuda-unavailable',
   'job-out-of-memory',
   'wrong-card',
   'card-missing',

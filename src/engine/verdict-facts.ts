@@ -2,6 +2,7 @@ import type { DesiredInstance } from '../domain/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import { currentRecords } from '../plan/assess.ts';
 import type { DriverGone } from '../plan/driver-hold.ts';
+import { lastWords } from '../plan/last-words.ts';
 import type { MachineVerdictFacts, VerdictFacts } from '../plan/verdict-facts.ts';
 import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import { cardFactsOf } from './card-watch.ts';
@@ -43,8 +44,22 @@ export function machineVerdictFacts(knowledge: Knowledge, now: number): MachineV
     pm2: knowledge.pm2,
     processes: knowledge.observed?.processes ?? unknown(NOT_LOOKED_YET),
     resources: knowledge.machineResources,
+    failures: failuresOf(knowledge),
     now,
   };
+}
+
+function failuresOf(knowledge: Knowledge): MachineVerdictFacts['failures'] {
+  const wanted = knowledge.desired?.instances.filter(({ desired, uuid }) => desired === 'running' && uuid !== null) ?? [];
+  return wanted.map((instance) => {
+    const incarnation = knowledge.observed?.incarnations.get(instance.name) ?? unknown(NOT_LOOKED_YET);
+    const probes = currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation.known ? incarnation.value : null);
+    const canary = probes.get('canary');
+    if (canary?.latest.outcome === 'fail') return { words: canary.latest.reason ?? '', at: canary.since };
+    const exit = knowledge.lastExits.get(instance.name);
+    const serves = probes.get('http')?.everPassed === true;
+    return serves || exit === undefined || exit.wanted ? null : { words: lastWords(exit.lines, 'status') ?? exit.reason, at: exit.at };
+  });
 }
 
 /** The driver, when it tells nothing of cards that were there. */

@@ -144,12 +144,16 @@ export function summarizeHealth(input: {
   const capacity = { ready: readyCount, wanted: input.wanted };
   const enabled = config.comfyui.enabled;
   const enough = !enabled || (readyCount >= config.health.minReady && (input.cardsSeen || readyCount > 0));
+  // One cause in the machine is told once, not by each card.
+  const cause = input.verdicts.find(({ fault }) => fault === 'cuda-unavailable');
   const ofInstances = instances
     .filter((instance) => !instance.ready && instance.status !== 'disabled')
+    .filter(({ status }) => cause === undefined || status === 'stopped')
     .map((instance) => `gpu ${instance.gpu}: ${instanceReason(instance)}`);
   const reasons = [
     ...(input.cardsSeen || !enabled ? [] : ['the GPUs were not seen yet']),
     ...(input.installation.ok || input.installation.reason === null ? [] : [`installation: ${input.installation.reason}`]),
+    ...(cause === undefined ? [] : [`${cause.reason}; ${cause.next}`]),
     ...ofInstances,
     // Where an instance waits for its card it says so itself.
     ...input.missing.map(missingWords).filter((words) => ofInstances.every((reason) => !reason.includes(words))),
@@ -159,7 +163,7 @@ export function summarizeHealth(input: {
     ...input.warnings,
     ...(input.installation.status === 'degraded' && input.installation.reason !== null ? [input.installation.reason] : []),
     ...(input.models.status === 'fail' && input.models.reason !== null ? [input.models.reason] : []),
-    ...input.verdicts.map((verdict) => verdict.reason),
+    ...input.verdicts.filter((verdict) => verdict !== cause).map((verdict) => verdict.reason),
     ...instances.flatMap((instance) => instance.warnings.map((warning) => `gpu ${instance.gpu}: ${warning}`)),
     // Of an instance that is not ready the reason is told above.
     ...instances.filter(({ ready }) => ready).flatMap(({ gpu, verdicts }) => verdicts.map((verdict) => `gpu ${gpu}: ${verdict.reason}`)),

@@ -43,5 +43,15 @@ export interface MachineVerdictFacts {
   readonly processes: Observed<readonly ProcessState[]>;
   readonly pm2: Pm2State;
   readonly resources: MachineResources;
+  /** What each instance that is to run on a card says of its failure; null: it serves, or has not failed. */
+  readonly failures: readonly (Failure | null)[];
   readonly now: number;
+}
+
+/** An end, or a canary that failed. */
+export interface Failure {
+  /** Its last words. */
+  readonly words: string;
+  /** Epoch ms. */
+  readonly at: number;
 }

@@ -4,6 +4,7 @@ import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
 import { cardFaults, cardTroubles } from './verdicts/card.ts';
 import { crashLoop } from './verdicts/crash-loop.ts';
 import { cudaError, jobOutOfMemory } from './verdicts/cuda.ts';
+import { cudaUnavailable } from './verdicts/cuda-unavailable.ts';
 import { driverGone } from './verdicts/driver-gone.ts';
 import { exits } from './verdicts/exits.ts';
 import { hang } from './verdicts/hang.ts';
@@ -35,7 +36,12 @@ const instanceSources: readonly ((facts: VerdictFacts) => readonly Verdict[])[] 
 ];
 
 /** The same for the machine as a whole. */
-const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [driverGone, pm2Daemon, machineResourceVerdicts];
+const machineSources: readonly ((facts: MachineVerdictFacts) => readonly Verdict[])[] = [
+  driverGone,
+  cudaUnavailable,
+  pm2Daemon,
+  machineResourceVerdicts,
+];
 
 export const instanceVerdicts = (facts: VerdictFacts): Verdict[] => instanceSources.flatMap((source) => source(facts));
 

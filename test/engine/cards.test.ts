@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { statusLines } from '../../src/cli/render/status.ts';
+import { createStyle } from '../../src/cli/render/style.ts';
 import type { ConfigInput } from '../../src/domain/config.ts';
 import type { Gpu } from '../../src/domain/gpu.ts';
 import { metricSamples } from '../../src/engine/metrics.ts';
@@ -81,6 +83,47 @@ describe('a driver that is gone', () => {
     expect(startsOf(world)).toBe(2);
     world.hardware.gpus([aGpu(0), aGpu(1)]);
     await machine.until('it is whole', () => machine.core.documents().health.status === 'healthy', 12_000);
+  });
+});
+
+describe('cards that no process can use', () => {
+  const WORDS = 'RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized';
+  const end = (world: World, gpu: number, words: string): void => {
+    world.files.put(`/workspace/logs/comfyui-gpu${gpu}.log`, `Traceback (most recent call last):\n${words}\n`);
+    world.pm2.exit(`comfyui-gpu${gpu}`);
+  };
+
+  it('are one line of the machine, with the cause and its remedy, in health, /ready and status', async () => {
+    const world = await withCards();
+    world.boot = 'silent';
+    end(world, 0, WORDS);
+    end(world, 1, WORDS);
+    const { core } = machine;
+    await machine.until('it is told', () => core.documents().health.verdicts.length > 0, 5_000);
+    const { health, ready } = core.documents();
+    expect(health.verdicts).toMatchObject([{ fault: 'cuda-unavailable', next: expect.stringContaining('nvidia-fabricmanager') }]);
+    const told = `no card can be used by CUDA, all 2 instances fail with: ${WORDS}; ${health.verdicts[0]?.next}`;
+    expect(ready).toEqual({ ready: false, capacity: '0/2', reasons: [told] });
+    expect(health.reasons).toEqual([told]);
+    const lines = statusLines(await core.agent.status(), {
+      style: createStyle({ color: false, unicode: true }),
+      columns: 0,
+      now: world.clock.now(),
+      verbose: false,
+    });
+    const present = lines.slice(0, lines.indexOf('LAST WARNINGS'));
+    expect(present.filter((line) => line.includes('802'))).toHaveLength(1);
+  });
+
+  it('with other words on one of them each says its own', async () => {
+    const world = await withCards();
+    world.boot = 'silent';
+    end(world, 0, WORDS);
+    end(world, 1, 'RuntimeError: CUDA error: out of luck');
+    await machine.until('both are told', () => machine.instance(0).verdicts.length > 0 && machine.instance(1).verdicts.length > 0, 5_000);
+    const { health } = machine.core.documents();
+    expect(health.verdicts).toEqual([]);
+    expect(health.reasons.filter((reason) => /^gpu [01]: /.test(reason))).toHaveLength(2);
   });
 });
 

@@ -28,7 +28,7 @@ export function statusLines(status: StatusDocument, screen: StatusScreen): strin
   const { health } = status;
   const sections = [
     headline(status, screen),
-    instanceLines(health.instances, screen),
+    instanceLines(health, screen),
     troubleLines(status, screen),
     status.operations.map((operation) => `${screen.style.paint('info', 'running')}  ${operationLine(operation, screen.style, screen.now)}`),
   ];
@@ -87,7 +87,7 @@ const COLUMNS: readonly Column[] = [
   { title: 'RESTARTS', align: 'right' },
 ];
 
-function instanceLines(instances: readonly InstanceDocument[], screen: StatusScreen): string[] {
+function instanceLines({ instances, verdicts }: StatusDocument['health'], screen: StatusScreen): string[] {
   if (instances.length === 0) return [];
   const { style, columns } = screen;
   const rows = instances.map((instance): Cell[] => [
@@ -101,7 +101,9 @@ function instanceLines(instances: readonly InstanceDocument[], screen: StatusScr
     restarts(instance, style),
   ]);
   const [title = '', ...lines] = table(COLUMNS, rows, { columns, ellipsis: style.symbols.ellipsis });
-  return [style.paint('dim', title), ...lines.flatMap((line, index) => [line, ...below(instances[index], screen)])];
+  // A cause in the machine is told once, below.
+  const ofMachine = verdicts.some(({ fault }) => fault === 'cuda-unavailable');
+  return [style.paint('dim', title), ...lines.flatMap((line, index) => [line, ...below(instances[index], ofMachine, screen)])];
 }
 
 /** Running, and waiting behind it: `1+3`. */
@@ -112,8 +114,8 @@ const restarts = ({ restarts: { total, inWindow } }: InstanceDocument, style: St
   inWindow === 0 ? String(total) : { text: `${total} (${inWindow} new)`, paint: (text) => style.paint('warn', text) };
 
 /** What there is to say about one instance, below its row. */
-function below(instance: InstanceDocument | undefined, { style, columns, verbose }: StatusScreen): string[] {
-  if (instance === undefined) return [];
+function below(instance: InstanceDocument | undefined, ofMachine: boolean, { style, columns, verbose }: StatusScreen): string[] {
+  if (instance === undefined || (ofMachine && !instance.ready && !verbose)) return [];
   const indent = `     ${style.symbols.arrow} `;
   const faults = instance.verdicts.map(({ reason: text, next }) => clean(`${text}; ${next}`));
   const isTold = (text: string): boolean => instance.verdicts.some((verdict) => clean(verdict.reason) === text);
@@ -134,9 +136,11 @@ function below(instance: InstanceDocument | undefined, { style, columns, verbose
 }
 
 /** Holds with their remedies, then everything else that keeps the machine from being whole. */
-function troubleLines({ health, installation }: StatusDocument, { style, columns, now }: StatusScreen): string[] {
+function troubleLines({ health, installation }: StatusDocument, { style, columns, now, verbose }: StatusScreen): string[] {
   const lines: string[] = [];
+  const cause = health.verdicts.some(({ fault }) => fault === 'cuda-unavailable');
   for (const hold of health.holds) {
+    if (cause && hold.code === 'QUARANTINED' && !verbose) continue;
     const label = `${style.paint('warn', 'held')}  ${style.paint('bold', hold.target)}: `;
     lines.push(...hanging(label, `${clean(hold.reason)} (${hold.code}, ${describeDuration(now - Date.parse(hold.since))})`, columns));
     lines.push(...hanging(`      ${style.symbols.arrow} `, clean(hold.help), columns));
@@ -155,7 +159,7 @@ function troubleLines({ health, installation }: StatusDocument, { style, columns
   const { problem } = health.configuration;
   const isShown = (reason: string): boolean =>
     heldReasons.has(reason) ||
-    health.verdicts.some((verdict) => verdict.reason === reason) ||
+    health.verdicts.some((verdict) => reason.startsWith(verdict.reason)) ||
     reason === `installation: ${installation.summary}` ||
     /^gpu \d+: /.test(reason) ||
     (problem !== null && reason.includes(problem));

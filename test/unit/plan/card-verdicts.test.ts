@@ -12,6 +12,7 @@ import { cardMemoryKept } from '../../../src/plan/verdicts/card-memory.ts';
 import { cardMissing } from '../../../src/plan/verdicts/card-missing.ts';
 import { cardRecovery } from '../../../src/plan/verdicts/card-recovery.ts';
 import { cardXid } from '../../../src/plan/verdicts/card-xid.ts';
+import { cudaUnavailable } from '../../../src/plan/verdicts/cuda-unavailable.ts';
 import { aGpu, anInstance } from '../../support/builders.ts';
 
 const NOW = 1_800_000_000_000;
@@ -314,5 +315,28 @@ describe('datedConditions', () => {
 
   it('keeps all while nothing can be seen', () => {
     expect(datedConditions(card({ gpu: 'unknown' }), { hot: 5 }, config)).toEqual({ hot: 5 });
+  });
+});
+
+describe('CUDA that no instance can use', () => {
+  const late = { words: 'Error 802: system not yet initialized', at: NOW };
+  const mismatch = { words: 'nvidia-smi: Driver/library version mismatch', at: NOW - 1_000 };
+  const other = { words: 'RuntimeError: something else', at: NOW };
+  it.each([
+    ['nothing failed', [null, null], null],
+    ['no instance', [], null],
+    ['one of two serves', [late, null], null],
+    ['one of two says something else', [late, other], null],
+    ['two causes', [late, mismatch], null],
+    ['the only one', [late], 'nvidia-fabricmanager'],
+    ['all of them', [late, { ...late, at: NOW - 5_000 }], 'nvidia-fabricmanager'],
+    ['all of them, other libraries', [mismatch, mismatch], 'reboot'],
+  ])('%s', (_, failures, remedy) => {
+    const verdicts = cudaUnavailable({ failures });
+    expect(verdicts).toHaveLength(remedy === null ? 0 : 1);
+    for (const verdict of verdicts) {
+      expect(Verdict.parse(verdict).next).toContain(remedy);
+      expect(Date.parse(verdict.since)).toBe(Math.min(...failures.map((failure) => failure?.at ?? NOW)));
+    }
   });
 });
