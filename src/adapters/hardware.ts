@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { AgentError } from '../domain/errors.ts';
-import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import type { Gpu, GpuReading, MigDevice } from '../domain/gpu.ts';
 import type { CommandResult, Hardware, Shell } from '../ports.ts';
 import { createMachineFacts } from './hardware-machine.ts';
 import { type CardName, cardsOfDriver } from './nvidia-driver-files.ts';
@@ -71,7 +71,7 @@ export function createHardware(options: HardwareOptions): Hardware {
     );
   }
 
-  async function askMigDevices(smi: string, endsAt: number): Promise<ReadonlyMap<string, readonly string[]>> {
+  async function askMigDevices(smi: string, endsAt: number): Promise<ReadonlyMap<string, readonly MigDevice[]>> {
     const result = await run(smi, deviceList, endsAt);
     const devices = parseMigDevices(result.stdout);
     if (result.exitCode !== 0 && devices.size === 0) throw faultOf(result);
@@ -97,7 +97,7 @@ export function createHardware(options: HardwareOptions): Hardware {
       if (unreachable.length === 0) seen = gpus;
       const devices = gpus.some((gpu) => gpu.migMode === 'enabled')
         ? await askMigDevices(smi, endsAt)
-        : new Map<string, readonly string[]>();
+        : new Map<string, readonly MigDevice[]>();
       return {
         present: true,
         gpus: gpus.map((gpu) => withDetails(gpu, devices.get(gpu.uuid) ?? [], processes)),
@@ -118,12 +118,20 @@ function byUuid(cards: readonly CardName[]): readonly CardName[] {
   return [...found.values()];
 }
 
-function withDetails(gpu: GpuFacts, migDevices: readonly string[], processes: readonly ComputeProcess[]): Gpu {
-  const own = processes.filter(({ gpuUuid }) => gpuUuid === gpu.uuid || migDevices.includes(gpuUuid));
+function withDetails(gpu: GpuFacts, migDevices: readonly MigDevice[], processes: readonly ComputeProcess[]): Gpu {
+  const uuids = new Set([gpu.uuid, ...migDevices.map(({ uuid }) => uuid)]);
+  const own = processes.filter(({ gpuUuid }) => uuids.has(gpuUuid));
   return {
     ...gpu,
     migDevices: [...migDevices],
-    processes: own.map(({ pid, name, memoryBytes }) => ({ pid, name, memoryBytes, type: 'compute' as const })),
+    partOf: null,
+    processes: own.map(({ gpuUuid, pid, name, memoryBytes }) => ({
+      pid,
+      name,
+      memoryBytes,
+      type: 'compute' as const,
+      migDevice: gpuUuid === gpu.uuid ? null : gpuUuid,
+    })),
   };
 }
 

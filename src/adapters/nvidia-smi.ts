@@ -1,4 +1,4 @@
-import { type Gpu, type GpuRemark, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/gpu.ts';
+import { type Gpu, type GpuRemark, type MigDevice, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/gpu.ts';
 import { toBoolean, toBytes, toCount, told, toNumber, toState, toThrottle, toWatts } from './nvidia-smi-cells.ts';
 
 /**
@@ -77,7 +77,7 @@ function cellsOf(line: string, columns: number): readonly string[] {
 export const linesOf = (output: string): readonly string[] => output.split(/\r?\n/).filter((line) => line.trim() !== '');
 
 /** A card without its processes and MIG devices. */
-export type GpuFacts = Omit<Gpu, 'processes' | 'migDevices'>;
+export type GpuFacts = Omit<Gpu, 'processes' | 'migDevices' | 'partOf'>;
 
 /** Said of a card that fell off the bus; the others follow, or nothing does. Words and spaces differ between drivers. */
 const UNREACHABLE = /^Unable to determine the device handle for GPU\s*(?:\d+:\s+)?(\S+?)(?:\.?:\s+|:\s*$)(.*)$/i;
@@ -182,10 +182,10 @@ export function parseProcesses(output: string): readonly ComputeProcess[] {
   });
 }
 
-/** UUIDs of MIG devices by the UUID of their card, from `nvidia-smi -L`. */
-export function parseMigDevices(output: string): ReadonlyMap<string, readonly string[]> {
-  const devices = new Map<string, string[]>();
-  let ofCard: string[] = [];
+/** MIG devices by the UUID of their card, in the driver's order, from `nvidia-smi -L`. */
+export function parseMigDevices(output: string): ReadonlyMap<string, readonly MigDevice[]> {
+  const devices = new Map<string, MigDevice[]>();
+  let ofCard: MigDevice[] = [];
   for (const line of linesOf(output)) {
     const uuid = /\(UUID:\s*([^)\s]+)\)/.exec(line)?.[1];
     if (uuid === undefined) continue;
@@ -193,7 +193,7 @@ export function parseMigDevices(output: string): ReadonlyMap<string, readonly st
       ofCard = [];
       devices.set(uuid, ofCard);
     } else if (/^\s+MIG /.test(line)) {
-      ofCard.push(uuid);
+      ofCard.push({ uuid, profile: /^\s+MIG (\S{1,32})\s/.exec(line)?.[1] ?? null });
     }
   }
   return devices;

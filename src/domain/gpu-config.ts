@@ -27,6 +27,10 @@ export const GpuConfig = z.strictObject({
     .nullable()
     .default(null)
     .describe('the same as the container runtime has it: all, none, void (it takes no part), or a list'),
+  mig: z
+    .enum(['first', 'all'])
+    .default('first')
+    .describe('of a card that is divided (MIG): an instance on its first device, or one on each'),
   pin: z.enum(['uuid', 'index']).default('uuid').describe('what CUDA_VISIBLE_DEVICES holds'),
   foreignMemoryMb: z
     .int()

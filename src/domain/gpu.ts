@@ -8,6 +8,8 @@ export const GpuProcess = z.object({
   /** null where the driver does not say ("[N/A]"). */
   memoryBytes: z.int().nullable(),
   type: z.enum(['compute', 'graphics']),
+  /** The MIG device under which the driver lists it; null: under the card. */
+  migDevice: z.string().nullable(),
 });
 export type GpuProcess = z.infer<typeof GpuProcess>;
 
@@ -52,6 +54,14 @@ export function recoveryActionOf(words: string): RecoveryAction | null {
   return text.includes('reboot') ? 'reboot' : text.includes('reset') ? 'reset' : null;
 }
 
+/** A part of a divided card, which CUDA takes for a card. */
+export const MigDevice = z.object({
+  uuid: z.string(),
+  /** Its share of the card as NVIDIA names it, "3g.20gb"; null: not told. */
+  profile: z.string().nullable(),
+});
+export type MigDevice = z.infer<typeof MigDevice>;
+
 /** One CUDA device, identified by UUID. */
 export const Gpu = z.object({
   /** Its slot: the number of its instance, port and folders, which stays its own. */
@@ -65,8 +75,10 @@ export const Gpu = z.object({
   driverVersion: z.string().nullable(),
   computeMode: z.string().nullable(),
   migMode: z.enum(['enabled', 'disabled']).nullable(),
-  /** UUIDs of MIG devices on this card. */
-  migDevices: z.array(z.string()),
+  /** MIG devices of this card that an instance of it may use; it uses the first. */
+  migDevices: z.array(MigDevice),
+  /** UUID of the card that this MIG device is a part of; null: it is a card. */
+  partOf: z.string().nullable(),
   temperatureC: z.number().nullable(),
   utilisationPercent: z.number().nullable(),
   /** Place on the bus as the kernel log names it, "0000:3b:00". */

@@ -14,7 +14,7 @@ const Identity = Gpu.pick({
 });
 
 /** A card and the slot that is its own: the number of its instance, port and folders. */
-export const RosterCard = Identity.extend({ slot: z.int().min(0).max(65_535) });
+export const RosterCard = Identity.extend({ slot: z.int().min(0).max(65_535), partOf: z.string().nullable().default(null) });
 export type RosterCard = z.infer<typeof RosterCard>;
 
 const isSet = (values: readonly (string | number)[]): boolean => new Set(values).size === values.length;

@@ -2,6 +2,7 @@ import { AgentError, asAgentError } from '../domain/errors.ts';
 import type { Gpu, GpuReading } from '../domain/gpu.ts';
 import { known } from '../domain/observed.ts';
 import type { RosterCard } from '../domain/roster.ts';
+import { divideCards, keptParts } from '../plan/cards/mig.ts';
 import { acceptCards, cardsOfRoster, rosterOf, updateRoster } from '../plan/cards/roster.ts';
 import { withInstance } from '../plan/intents.ts';
 
@@ -35,7 +36,8 @@ export class CardSlots {
     const { cards, roster } = knowledge;
     // Mock cards are in no roster, and a time with them takes nothing from it.
     const before = cards.known && cards.value.gpus.length > 0 ? cards : cardsOfRoster(roster, cards);
-    const places = updateRoster(before, reading);
+    const { mig } = knowledge.configuration.config.gpu;
+    const places = updateRoster(keptParts(before, mig), divideCards(reading, mig));
     knowledge.gpus = known(places.listed);
     knowledge.cards = known(places.cards);
     if (places.takenOver.length > 0)

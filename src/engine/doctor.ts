@@ -9,6 +9,7 @@ import { known, NOT_LOOKED_YET, toTime, unknown } from '../domain/observed.ts';
 import type { PackSpec } from '../domain/release.ts';
 import type { RosterCard } from '../domain/roster.ts';
 import { checkSshKey } from '../domain/ssh-key.ts';
+import { divideCards } from '../plan/cards/mig.ts';
 import { cardsOfRoster, updateRoster } from '../plan/cards/roster.ts';
 import { readConfigNodes } from '../plan/config-nodes.ts';
 import { readDirectoryConfig } from '../plan/directory-config.ts';
@@ -66,7 +67,7 @@ export async function gatherDoctorFacts(ports: DoctorPorts, context: DoctorConte
   const roster = await cardsOfRosterFile(files, layout);
   const { gpus, cards } = await cardFacts(roster, () =>
     config.gpu.mode === 'actual' && config.comfyui.enabled
-      ? attempt(() => hardware.gpus(roster))
+      ? attempt(async () => divideCards(await hardware.gpus(roster), config.gpu.mig))
       : Promise.resolve({ ok: true as const, value: { present: false, gpus: [] } }),
   );
   const [ownPids, unhosted] = await Promise.all([instancePids(ports), unhostedInstances(ports, layout)]);

@@ -1,5 +1,6 @@
 import type { GpusDocument } from '../domain/agent.ts';
 import type { Gpu } from '../domain/gpu.ts';
+import { unusedParts } from '../plan/cards/mig.ts';
 import { missingWords, waitingWords } from '../plan/cards/missing.ts';
 import { cardRemarks } from '../plan/cards/remarks.ts';
 import { foreignProcesses } from '../plan/gpu-guard.ts';
@@ -19,7 +20,7 @@ export function gpusOf(knowledge: Knowledge): GpusDocument {
   return {
     present: gpus.value.present,
     reason: gpus.value.present ? null : 'this machine has no NVIDIA driver',
-    gpus: cardsOf(knowledge).map((gpu) => {
+    gpus: withUnusedParts(knowledge, cardsOf(knowledge)).map((gpu) => {
       const stranger = foreign.find((candidate) => candidate.gpu === gpu.index);
       return {
         ...gpu,
@@ -31,8 +32,18 @@ export function gpusOf(knowledge: Knowledge): GpusDocument {
   };
 }
 
+/** MIG devices that no instance uses stand below their card, under its number. */
+function withUnusedParts({ configuration, desired }: Knowledge, gpus: readonly Gpu[]): readonly Gpu[] {
+  if (configuration.config.gpu.mig === 'all') return gpus;
+  return gpus.flatMap((gpu) => [
+    gpu,
+    ...unusedParts(gpu, desired?.instances.find(({ uuid }) => uuid === gpu.uuid)?.visibleDevices ?? null),
+  ]);
+}
+
 /** Why it has no instance, or is not as it was. */
-function noteOf({ gpus, cards, desired }: Knowledge, { uuid }: Gpu): string | null {
+function noteOf({ gpus, cards, desired, configuration }: Knowledge, { uuid, partOf }: Gpu): string | null {
+  if (partOf !== null && configuration.config.gpu.mig === 'first') return 'not used: gpu.mig is first, and all gives each an instance';
   const missing = desired?.missing.find((card) => card.uuid === uuid);
   if (missing !== undefined) return missingWords(missing);
   const waiting = cards.known ? cards.value.waiting?.find(({ gpu }) => gpu.uuid === uuid) : undefined;

@@ -95,13 +95,10 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
     warnings.push(`${setting.count} GPUs are asked for (NUM_GPUS, gpu.count) and ${found.length} found: those found are used`);
   }
   for (const gpu of used) {
-    if (gpu.migMode === 'enabled') {
-      warnings.push(
-        gpu.migDevices.length === 0
-          ? `GPU ${gpu.index} is in MIG mode without any MIG device: CUDA cannot use it`
-          : `GPU ${gpu.index} is in MIG mode: its first MIG device is used`,
-      );
-    }
+    if (gpu.migMode === 'enabled' && gpu.migDevices.length === 0)
+      warnings.push(`GPU ${gpu.index} is in MIG mode without any MIG device: CUDA cannot use it`);
+    if (gpu.migDevices.length > 1)
+      warnings.push(`GPU ${gpu.index} is in MIG mode: the first of its ${gpu.migDevices.length} MIG devices is used (gpu.mig: first)`);
     if (gpu.computeMode === 'Prohibited') warnings.push(`GPU ${gpu.index} is in compute mode Prohibited: CUDA refuses it`);
   }
   const cards = used.map((gpu) => ({ index: gpu.index, gpu, label: gpu.name }));
@@ -133,7 +130,7 @@ function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents
 /** What CUDA_VISIBLE_DEVICES holds for an instance on this card. */
 export const visibleDevices = (gpu: Gpu, pin: Config['gpu']['pin']): string =>
   gpu.migMode === 'enabled' && gpu.migDevices[0] !== undefined
-    ? gpu.migDevices[0]
+    ? gpu.migDevices[0].uuid
     : pin === 'uuid' || gpu.driverIndex === null
       ? gpu.uuid
       : String(gpu.driverIndex);

@@ -102,6 +102,7 @@ describe('nvidia-smi of several driver generations', () => {
       computeMode: 'Default',
       migMode: null,
       migDevices: [],
+      partOf: null,
       temperatureC: 29,
       utilisationPercent: 0,
       pciBusId: '0000:3b:00',
@@ -264,7 +265,7 @@ describe('nvidia-smi of several driver generations', () => {
     const gpus = await read('535-2x4090', 4711);
     expect(gpus.map((gpu) => gpu.processes)).toEqual([
       [],
-      [{ pid: 4711, name: '/home/ada/envs/llm, v2/bin/python', memoryBytes: 18_192 * MEBIBYTE, type: 'compute' }],
+      [{ pid: 4711, name: '/home/ada/envs/llm, v2/bin/python', memoryBytes: 18_192 * MEBIBYTE, type: 'compute', migDevice: null }],
     ]);
   });
 
@@ -273,11 +274,14 @@ describe('nvidia-smi of several driver generations', () => {
     expect(await read('535-a100-mig', 4711)).toMatchObject([
       {
         migMode: 'enabled',
-        migDevices: ['MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f', 'MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb'],
+        migDevices: [
+          { uuid: 'MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f', profile: '3g.20gb' },
+          { uuid: 'MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb', profile: '3g.20gb' },
+        ],
         utilisationPercent: null,
         processes: [
-          { pid: 4711, name: 'python3' },
-          { pid: 4_194_000, name: null },
+          { pid: 4711, name: 'python3', migDevice: null },
+          { pid: 4_194_000, name: null, migDevice: 'MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f' },
         ],
       },
       { migMode: 'disabled', migDevices: [], processes: [] },
@@ -288,7 +292,7 @@ describe('nvidia-smi of several driver generations', () => {
     expect(await read('535-mig-container')).toMatchObject([
       {
         migMode: 'enabled',
-        migDevices: ['MIG-a4f9bb86-3b0f-5e86-9a0c-1d7b3a5f2c44'],
+        migDevices: [{ uuid: 'MIG-a4f9bb86-3b0f-5e86-9a0c-1d7b3a5f2c44' }],
         memoryTotalBytes: null,
         memoryUsedBytes: null,
         temperatureC: 47,
@@ -299,8 +303,8 @@ describe('nvidia-smi of several driver generations', () => {
 
   it('550: pids of another world have no name', async () => {
     expect((await read('550-container'))[0]?.processes).toEqual([
-      { pid: 4_194_001, name: null, memoryBytes: 9_406 * MEBIBYTE, type: 'compute' },
-      { pid: 4_194_002, name: null, memoryBytes: null, type: 'compute' },
+      { pid: 4_194_001, name: null, memoryBytes: 9_406 * MEBIBYTE, type: 'compute', migDevice: null },
+      { pid: 4_194_002, name: null, memoryBytes: null, type: 'compute', migDevice: null },
     ]);
   });
 

@@ -301,7 +301,7 @@ describe('the wrong card', () => {
 
   it('by the processes of a card: the instance is taken out', async () => {
     const world = await withCards();
-    const process = { pid: machine.instance(0).pid ?? 0, name: 'python3', memoryBytes: 2 ** 30, type: 'compute' as const };
+    const process = { pid: machine.instance(0).pid ?? 0, name: 'python3', memoryBytes: 2 ** 30, type: 'compute' as const, migDevice: null };
     world.hardware.gpus([aGpu(0), aGpu(1, { processes: [process] })]);
     await machine.until('it is quarantined', () => statusOf(0) === 'quarantined', 25_000);
     expect(machine.instance(0).verdicts).toEqual([]);

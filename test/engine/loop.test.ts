@@ -283,7 +283,7 @@ describe('the loop', () => {
   });
 });
 
-const aStranger = { pid: 77, name: 'trainer', memoryBytes: 0, type: 'compute' as const };
+const aStranger = { pid: 77, name: 'trainer', memoryBytes: 0, type: 'compute' as const, migDevice: null };
 const stopped = {
   desired: 'stopped' as const,
   cordoned: false,

@@ -32,6 +32,7 @@ export const aGpu = (index: number, change: Partial<Gpu> = {}): Gpu => ({
   computeMode: 'Default',
   migMode: null,
   migDevices: [],
+  partOf: null,
   temperatureC: 40,
   utilisationPercent: 0,
   pciBusId: `0000:0${index}:00`,

@@ -1,5 +1,6 @@
 import type { Agent, GpusDocument, ReleasesDocument } from '../../domain/agent.ts';
 import { ExitCode } from '../../domain/error-registry.ts';
+import type { Gpu } from '../../domain/gpu.ts';
 import { requireAgent, withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { describeBytes, describeDuration } from '../duration.ts';
@@ -41,6 +42,13 @@ const command = (text: string | null, { verbose, style }: Context): string =>
 const right = 'right' as const;
 const bytes = (value: number | null): string => (value === null ? '-' : describeBytes(value));
 
+/** Its slot; of a part of a card that has none "0:1", the second MIG device of card 0. */
+function placeOf({ index, uuid, partOf }: Gpu, all: readonly Gpu[]): string {
+  const card = all.find((gpu) => gpu.uuid === partOf);
+  const position = card?.index === index ? card.migDevices.findIndex((device) => device.uuid === uuid) : -1;
+  return position === -1 ? String(index) : `${index}:${position}`;
+}
+
 const showGpus = (document: GpusDocument, context: Context): void => {
   if (document.reason !== null)
     context.note(document.present === null ? `the cards could not be read: ${document.reason}` : document.reason);
@@ -58,7 +66,7 @@ const showGpus = (document: GpusDocument, context: Context): void => {
     { title: 'UUID' },
   ];
   const rows = document.gpus.map((gpu): Cell[] => [
-    String(gpu.index),
+    placeOf(gpu, document.gpus),
     gpu.name,
     `${bytes(gpu.memoryUsedBytes)} / ${bytes(gpu.memoryTotalBytes)}`,
     gpu.utilisationPercent === null ? '-' : `${gpu.utilisationPercent} %`,
@@ -71,7 +79,7 @@ const showGpus = (document: GpusDocument, context: Context): void => {
     gpu.uuid,
   ]);
   show(context, columns, rows, 'no cards');
-  context.print(document.gpus.flatMap(({ index, note }) => (note === null ? [] : [`gpu ${index}  ${clean(note)}`])));
+  context.print(document.gpus.flatMap((gpu) => (gpu.note === null ? [] : [`gpu ${placeOf(gpu, document.gpus)}  ${clean(gpu.note)}`])));
 };
 
 /** `agent gpus`, and `agent gpus accept`: the present cards are all there will be. */

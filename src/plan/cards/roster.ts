@@ -55,17 +55,15 @@ export function updateRoster(before: Observed<GpuReading>, reading: GpuReading):
 function pairReplacements(fresh: readonly Gpu[], missing: readonly Gpu[]): ReadonlyMap<string, Gpu> {
   const pairs = new Map<string, Gpu>();
   const left = new Set(missing);
-  const pair = (gpu: Gpu, gone: Gpu | undefined): void => {
+  const pair = (gpu: Gpu, isLike: (gone: Gpu) => boolean): void => {
+    // A part of a card stands for another part of it, and never for a card.
+    const gone = [...left].find((card) => card.partOf === gpu.partOf && isLike(card));
     if (gone === undefined || pairs.has(gpu.uuid)) return;
     pairs.set(gpu.uuid, gone);
     left.delete(gone);
   };
-  for (const gpu of fresh)
-    pair(
-      gpu,
-      [...left].find(({ pciBusId }) => pciBusId !== null && pciBusId === gpu.pciBusId),
-    );
-  for (const gpu of fresh) pair(gpu, [...left][0]);
+  for (const gpu of fresh) pair(gpu, ({ pciBusId }) => pciBusId !== null && pciBusId === gpu.pciBusId);
+  for (const gpu of fresh) pair(gpu, () => true);
   return pairs;
 }
 
@@ -114,7 +112,7 @@ export function acceptCards(cards: GpuReading, listed: GpuReading): Accepted {
 
 /** What is written down of them. */
 export const rosterOf = ({ gpus }: GpuReading): readonly RosterCard[] =>
-  gpus.map(({ index, uuid, name, pciBusId, memoryTotalBytes, driverVersion, computeMode, migMode, migDevices }) => ({
+  gpus.map(({ index, uuid, name, pciBusId, memoryTotalBytes, driverVersion, computeMode, migMode, migDevices, partOf }) => ({
     slot: index,
     uuid,
     name,
@@ -124,6 +122,7 @@ export const rosterOf = ({ gpus }: GpuReading): readonly RosterCard[] =>
     computeMode,
     migMode,
     migDevices,
+    partOf,
   }));
 
 /** Cards as an earlier agent left them, until the driver tells of them; unknown while none was ever seen. */

@@ -1,5 +1,5 @@
 import type { Config } from '../../domain/config.ts';
-import type { Gpu } from '../../domain/gpu.ts';
+import type { Gpu, MigDevice } from '../../domain/gpu.ts';
 import type { DesiredState } from '../../domain/state.ts';
 
 type Unused = DesiredState['unused'];
@@ -33,7 +33,7 @@ export function usableCards(setting: Config['gpu'], found: readonly Gpu[]): Usab
   const unused: Unused[number][] = [];
   const warnings: string[] = [];
   let absent = 0;
-  for (const limit of limitsOf(setting, found.length)) {
+  for (const limit of limitsOf(setting, found.filter(({ partOf }) => partOf === null).length)) {
     const { named, invalid } = select(limit, found);
     for (const { index, uuid } of cards) if (!named.has(uuid)) unused.push({ gpu: index, uuid, reason: limit.reason });
     cards = cards.filter(({ uuid }) => named.has(uuid)).map((card) => ({ ...card, ...narrowed(card, named.get(card.uuid) ?? []) }));
@@ -72,47 +72,57 @@ const byComma = (text: string): readonly string[] => (text.trim() === '' ? [] : 
 
 /** The named cards by UUID, each with the MIG devices that are named (none: all of them), and entries that name nothing. */
 function select({ entries, endsAtInvalid }: Limit, found: readonly Gpu[]) {
-  const named = new Map<string, readonly string[]>();
+  const named = new Map<string, readonly MigDevice[]>();
   const invalid: string[] = [];
   for (const entry of entries) {
-    const one = find(entry, found);
-    if (one === null) {
+    const matches = find(entry, found);
+    if (matches.length === 0) {
       // The way to say "none".
       if (!(endsAtInvalid && entry === '-1')) invalid.push(entry === '' ? '""' : entry);
       if (endsAtInvalid) break;
       continue;
     }
-    named.set(one.card.uuid, [...(named.get(one.card.uuid) ?? []), ...(one.device === null ? [] : [one.device])]);
+    for (const { card, device } of matches) named.set(card.uuid, [...(named.get(card.uuid) ?? []), ...(device === null ? [] : [device])]);
   }
   return { named, invalid };
 }
 
-/** By slot, by a UUID or its unmistakable beginning, or by a MIG device in either of its forms. */
-function find(entry: string, found: readonly Gpu[]): { readonly card: Gpu; readonly device: string | null } | null {
+interface Match {
+  readonly card: Gpu;
+  readonly device: MigDevice | null;
+}
+
+/** By slot, by a UUID or its unmistakable beginning (of a divided card: all its parts), or by a MIG device in any of its forms. */
+function find(entry: string, found: readonly Gpu[]): readonly Match[] {
   const text = entry.toLowerCase();
-  const one = <T>(matches: readonly T[]): T | null => (matches.length === 1 ? (matches[0] ?? null) : null);
-  if (/^\d{1,5}$/.test(text)) {
-    const card = one(found.filter(({ index }) => index === Number(text)));
-    return card === null ? null : { card, device: null };
+  const one = <T>(matches: readonly T[]): readonly T[] => (matches.length === 1 ? matches : []);
+  const withParts = (card: Gpu): readonly Gpu[] => [card, ...found.filter(({ partOf }) => partOf === card.uuid)];
+  if (/^\d{1,5}$/.test(text)) return one(found.filter(({ index }) => index === Number(text))).map((card) => ({ card, device: null }));
+  // "0:1", as the container runtime counts: the second device of card 0.
+  const [, slot, position] = /^(\d{1,5}):(\d{1,2})$/.exec(text) ?? [];
+  if (slot !== undefined) {
+    const cards = found.filter(({ index }) => index === Number(slot)).flatMap(withParts);
+    return cards.flatMap((card) => card.migDevices.map((device) => ({ card, device }))).slice(Number(position), Number(position) + 1);
   }
   if (text.startsWith('mig-')) {
     const devices = found.flatMap((card) => card.migDevices.map((device) => ({ card, device })));
-    const device = one(devices.filter((each) => each.device.toLowerCase().startsWith(text)));
-    if (device !== null) return device;
+    const named = one(devices.filter(({ device }) => device.uuid.toLowerCase().startsWith(text)));
+    if (named.length > 0) return named;
     // "MIG-GPU-<UUID>/<instance>/<instance>", of drivers before R470.
     const parent = /^mig-(gpu-[0-9a-f-]+)\/\d+\/\d+$/.exec(text)?.[1];
-    const card = one(found.filter(({ uuid }) => uuid.toLowerCase() === parent));
-    return card === null ? null : { card, device: entry };
+    const device = { uuid: entry, profile: null };
+    return one(found.filter(({ uuid }) => uuid.toLowerCase() === parent)).map((card) => ({ card, device }));
   }
-  const card = text.startsWith('gpu-') && text.length > 4 ? one(found.filter(({ uuid }) => uuid.toLowerCase().startsWith(text))) : null;
-  return card === null ? null : { card, device: null };
+  if (!text.startsWith('gpu-') || text.length === 4) return [];
+  return one(found.filter(({ uuid, partOf }) => partOf === null && uuid.toLowerCase().startsWith(text)))
+    .flatMap(withParts)
+    .map((card) => ({ card, device: null }));
 }
 
-const narrowed = (card: Gpu, devices: readonly string[]): Partial<Gpu> =>
-  devices.length === 0
-    ? {}
-    : {
-        migDevices: card.migDevices.some((device) => devices.includes(device))
-          ? card.migDevices.filter((device) => devices.includes(device))
-          : [...devices],
-      };
+/** Of a divided card those of its devices that are named; one that the driver does not list is taken at its word. */
+function narrowed(card: Gpu, devices: readonly MigDevice[]): Partial<Gpu> {
+  if (devices.length === 0) return {};
+  const uuids = new Set(devices.map(({ uuid }) => uuid));
+  const listed = card.migDevices.filter(({ uuid }) => uuids.has(uuid));
+  return { migDevices: listed.length > 0 ? listed : [...devices] };
+}

@@ -165,7 +165,13 @@ it('parseMigDevices keeps devices with their card', () => {
   expect(parseMigDevices(output)).toEqual(
     new Map([
       ['GPU-a', []],
-      ['GPU-b', ['MIG-x', 'MIG-y']],
+      [
+        'GPU-b',
+        [
+          { uuid: 'MIG-x', profile: '1g.6gb' },
+          { uuid: 'MIG-y', profile: '1g.6gb' },
+        ],
+      ],
     ]),
   );
 });

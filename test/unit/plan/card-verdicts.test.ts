@@ -266,7 +266,7 @@ describe('memory that is not given back', () => {
   const full = { memoryUsedBytes: 20 * GIB };
   const held = (pid: number, name: string | null = 'python3'): Partial<Gpu> => ({
     ...full,
-    processes: [{ pid, name, memoryBytes: 20 * GIB, type: 'compute' }],
+    processes: [{ pid, name, memoryBytes: 20 * GIB, type: 'compute', migDevice: null }],
   });
   const stands = (condition: CardCondition, ago: number): CardFacts['since'] => ({ [condition]: NOW - ago });
 

@@ -185,7 +185,9 @@ describe('diagnose', () => {
       {
         gpus: {
           ok: true,
-          value: aReading(aGpu(0, { processes: [{ pid: 7, name: 'miner', memoryBytes: 8 * 1024 ** 3, type: 'compute' }] })),
+          value: aReading(
+            aGpu(0, { processes: [{ pid: 7, name: 'miner', memoryBytes: 8 * 1024 ** 3, type: 'compute', migDevice: null }] }),
+          ),
         },
       },
       'fail gpu',
@@ -254,7 +256,7 @@ describe('diagnose', () => {
   });
 
   it('takes what it cannot tell apart from its own instances for no strangers either', () => {
-    const stranger = { pid: 991, name: 'python3', memoryBytes: 8 * 1024 ** 3, type: 'compute' as const };
+    const stranger = { pid: 991, name: 'python3', memoryBytes: 8 * 1024 ** 3, type: 'compute' as const, migDevice: null };
     const found = diagnose(
       facts({
         config: aConfig({ gpu: { mode: 'actual' } }),

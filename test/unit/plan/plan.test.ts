@@ -283,7 +283,7 @@ describe('plan', () => {
         { gpus: known(aReading(aGpu(0, { processes: processesOnCard }))), processes: processes(), ownPids: new Set() },
       );
     };
-    const stranger = { pid: 4711, name: 'python train.py', memoryBytes: 8 * 1024 ** 3, type: 'compute' as const };
+    const stranger = { pid: 4711, name: 'python train.py', memoryBytes: 8 * 1024 ** 3, type: 'compute' as const, migDevice: null };
 
     it('holds a card that a stranger computes on, and names the stranger', () => {
       const planned = plan(onCards([stranger]));
@@ -292,7 +292,7 @@ describe('plan', () => {
     });
 
     it.each([
-      ['graphics', { ...stranger, type: 'graphics' as const }],
+      ['graphics', { ...stranger, type: 'graphics' as const, migDevice: null }],
       ['small', { ...stranger, memoryBytes: 100 * 1024 ** 2 }],
       ['unresolvable pid', { ...stranger, name: null }],
       ['unknown size', { ...stranger, memoryBytes: null }],

@@ -67,7 +67,18 @@ describe('cards', () => {
       name: 'comfyui-gpu0',
     });
     expect(pinned({ mode: 'actual', pin: 'index' })?.visibleDevices).toBe('0');
-    expect(pinned({ mode: 'actual' }, aGpu(0, { migMode: 'enabled', migDevices: ['MIG-1', 'MIG-2'] }))?.visibleDevices).toBe('MIG-1');
+    expect(
+      pinned(
+        { mode: 'actual' },
+        aGpu(0, {
+          migMode: 'enabled',
+          migDevices: [
+            { uuid: 'MIG-1', profile: null },
+            { uuid: 'MIG-2', profile: null },
+          ],
+        }),
+      )?.visibleDevices,
+    ).toBe('MIG-1');
     expect(pinned({ mode: 'mock' })).toMatchObject({ visibleDevices: '', uuid: null, mode: 'cpu' });
   });
 

@@ -56,10 +56,15 @@ describe('updateRoster', () => {
   });
 
   it('a card that does not answer keeps what it is', () => {
-    const card = aGpu(0, { migMode: 'enabled', migDevices: ['MIG-1'] });
+    const card = aGpu(0, { migMode: 'enabled', migDevices: [{ uuid: 'MIG-1', profile: null }] });
     const silent = aGpu(0, { state: 'lost', name: 'NVIDIA GPU', memoryTotalBytes: null, pciBusId: null });
     const { listed } = updateRoster(known(aReading(card)), aReading(silent));
-    expect(listed.gpus[0]).toMatchObject({ state: 'lost', migDevices: ['MIG-1'], name: 'NVIDIA Test', pciBusId: '0000:00:00' });
+    expect(listed.gpus[0]).toMatchObject({
+      state: 'lost',
+      migDevices: [{ uuid: 'MIG-1', profile: null }],
+      name: 'NVIDIA Test',
+      pciBusId: '0000:00:00',
+    });
   });
 
   it('never changes a number and never gives one twice, whatever comes and goes', () => {
@@ -84,14 +89,20 @@ describe('updateRoster', () => {
 });
 
 describe('a roster of an earlier agent', () => {
-  const left = cardsOfRoster(rosterOf(aReading(aGpu(0), aGpu(1, { migMode: 'enabled', migDevices: ['MIG-1'] }), aGpu(2))), NEVER);
+  const left = cardsOfRoster(
+    rosterOf(aReading(aGpu(0), aGpu(1, { migMode: 'enabled', migDevices: [{ uuid: 'MIG-1', profile: null }] }), aGpu(2))),
+    NEVER,
+  );
 
   it('has nothing to say where there is none', () => {
     expect(cardsOfRoster([], NEVER)).toEqual(NEVER);
   });
 
   it('keeps what an instance is started with, and tells nothing of the present', () => {
-    expect(left).toMatchObject({ known: true, value: { gpus: [{ state: 'unread' }, { migDevices: ['MIG-1'], temperatureC: null }, {}] } });
+    expect(left).toMatchObject({
+      known: true,
+      value: { gpus: [{ state: 'unread' }, { migDevices: [{ uuid: 'MIG-1', profile: null }], temperatureC: null }, {}] },
+    });
   });
 
   it('is not taken over while one of its cards is there', () => {

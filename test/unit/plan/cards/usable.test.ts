@@ -42,8 +42,19 @@ describe('CUDA_VISIBLE_DEVICES of the agent', () => {
   });
 
   it('a MIG device, in either form', () => {
-    const divided = aReading(aGpu(0, { uuid: 'GPU-aa', migMode: 'enabled', migDevices: ['MIG-1a', 'MIG-2b'] }), aGpu(1));
-    const devices = (cudaVisibleDevices: string) => choose({ cudaVisibleDevices }, divided).cards.map(({ gpu }) => gpu?.migDevices);
+    const divided = aReading(
+      aGpu(0, {
+        uuid: 'GPU-aa',
+        migMode: 'enabled',
+        migDevices: [
+          { uuid: 'MIG-1a', profile: null },
+          { uuid: 'MIG-2b', profile: null },
+        ],
+      }),
+      aGpu(1),
+    );
+    const devices = (cudaVisibleDevices: string) =>
+      choose({ cudaVisibleDevices }, divided).cards.map(({ gpu }) => gpu?.migDevices.map(({ uuid }) => uuid));
     expect(devices('MIG-2b')).toEqual([['MIG-2b']]);
     expect(devices('MIG-GPU-aa/7/0')).toEqual([['MIG-GPU-aa/7/0']]);
     expect(devices('0,1')).toEqual([['MIG-1a', 'MIG-2b'], []]);
