@@ -17,7 +17,7 @@ SWITCHES = {
     "step_ms": (5, "duration of one sampler step"),
     "exit_at_startup": (None, "exit with this status early in start-up"),
     "hang_at_startup": (None, "never reach the bind; true or seconds"),
-    "no_cuda": (False, "fail like torch without CUDA unless --cpu is given"),
+    "no_cuda": (False, "fail like torch without CUDA unless --cpu is given; 802: as without a fabric manager"),
     "fail_packs": ([], "names of packs whose import fails"),
     "ignore_sigint": (False, "ignore SIGINT (start only)"),
     "hang_event_loop": (None, "block HTTP and WebSocket; true or seconds"),

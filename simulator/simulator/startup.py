@@ -79,6 +79,9 @@ def choose_device(arguments, switches):
         os.environ["CUDA_VISIBLE_DEVICES"] = str(arguments.cuda_device)
         logging.info("Set cuda device to: %s", arguments.cuda_device)
     if switches.get("no_cuda") and not arguments.cpu:
+        if switches.get("no_cuda") == "802":
+            # What torch makes of cudaErrorSystemNotReady, as it is while no fabric manager runs.
+            raise RuntimeError("Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that might have already set an error? Error 802: system not yet initialized")
         raise AssertionError("Torch not compiled with CUDA enabled")
     return Device(arguments)
 

@@ -139,8 +139,8 @@ export interface Knowledge {
   stateTroubles: readonly string[];
   /** What the cleanings of this agent removed, by area. */
   readonly cleaned: Map<string, { readonly files: number; readonly bytes: number }>;
-  /** By card: CPUs near it, as last known. */
-  readonly cpuLists: Map<string, string>;
+  /** By card that was asked for: CPUs near it; null: nobody tells. Kept, whatever the driver says later. */
+  readonly cpuLists: Map<string, string | null>;
   /** By how much the wall clock jumped since the agent began, all jumps together. */
   clockShiftMs: number;
   /** By GPU: instances that are about to leave, as the newest look decided, and since when everybody is told so. Epoch ms. */
@@ -161,8 +161,8 @@ export interface Knowledge {
   /** By GPU: what was seen of a moved instance. */
   readonly watches: Map<number, Watch>;
   modelPathsFile: string;
-  /** Tells contents of that file apart: an instance that read another one runs with earlier settings. */
-  modelPathsDigest: string;
+  /** Tells contents of that file apart: an instance that read another one runs with earlier settings. null: it was not made yet. */
+  modelPathsDigest: string | null;
 }
 
 /** What outlives an agent. */
@@ -220,6 +220,6 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     switching: false,
     watches: new Map(),
     modelPathsFile: `${configuration.layout.instances}/extra_model_paths.yaml`,
-    modelPathsDigest: '',
+    modelPathsDigest: null,
   };
 }

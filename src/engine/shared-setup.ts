@@ -195,9 +195,10 @@ async function writePathsFile(
     releaseCustomNodes: [`${layout.current}/ComfyUI/custom_nodes`, `${layout.installPath}/custom_nodes`],
     allowedPackDirs: config.packs.directories,
   });
+  // First: also a disk that is full does not make it another file.
+  knowledge.modelPathsDigest = digestOf(file.yaml).slice(0, 12);
   if (mayWrite && (await files.readText(knowledge.modelPathsFile)) !== file.yaml)
     await files.writeText(knowledge.modelPathsFile, file.yaml);
-  knowledge.modelPathsDigest = digestOf(file.yaml).slice(0, 12);
   return file.warnings;
 }
 

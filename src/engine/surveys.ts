@@ -81,7 +81,7 @@ export class Surveys {
     for (const { uuid } of cards.value.gpus) {
       if (cpuLists.has(uuid)) continue;
       const cpus = await this.#ports.upkeep.localCpus(uuid).catch(() => null);
-      if (cpus !== null) cpuLists.set(uuid, cpus);
+      cpuLists.set(uuid, cpus);
     }
   }
 

@@ -101,6 +101,8 @@ describe('an agent whose PM2 is another unit', () => {
       const report = await prompts.end();
       expect(report).toEqual(all(report));
       expect(deeds(lab)).toEqual([]);
+      // Nor does one stop taking work for a moment.
+      expect(lab.journal().flatMap(({ type, message }) => (type === 'hold.set' ? [message] : []))).toEqual([]);
       await untilHealthy(lab.agent);
     },
   );
@@ -178,7 +180,7 @@ describe('eight cards of which one is lost', () => {
     const pids = await pidsOf(lab.agent);
     const lost = pids[LOST] ?? null;
     const prompts = sendPrompts(lab.agent.root, () => lab.urls.filter((_, gpu) => gpu !== LOST));
-    await cards.smi.control({ missing: LOST });
+    await cards.smi.control({ missing: LOST, renumber: 'yes' });
     await untilInstance(lab.agent, LOST, 'not ready any more', ({ ready }) => !ready);
     for (const how of ['SIGTERM', 'SIGKILL'] as const) {
       await lab.end(how);

@@ -6,8 +6,10 @@ import { endRows } from './rows/ends.ts';
 import { fileRows } from './rows/files.ts';
 import { healingRows } from './rows/healing.ts';
 import { installRows } from './rows/installs.ts';
+import { intrusionRows } from './rows/intrusions.ts';
 import { pm2Rows } from './rows/pm2.ts';
 import { portRows } from './rows/ports.ts';
+import { restartRows } from './rows/restarts.ts';
 import { silenceRows } from './rows/silence.ts';
 import { verdictRows } from './rows/verdicts.ts';
 
@@ -20,8 +22,10 @@ export const faultRows: readonly FaultRow[] = [
   ...agentRows,
   ...cardRows,
   ...cardVerdictRows,
+  ...restartRows,
   ...verdictRows,
   ...healingRows,
   ...fileRows,
   ...installRows,
+  ...intrusionRows,
 ];

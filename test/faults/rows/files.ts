@@ -282,6 +282,23 @@ export const fileRows: readonly FaultRow[] = [
     back: { gpus: [0], figureMs: 4_000 },
   },
   {
+    id: 'verb-that-cannot-be-saved',
+    source: 'issue "a verb that fails must not act"',
+    fault: 'the disk of the agent\u2019s state is full, and a restart is asked for',
+    stage: 'smallDisks',
+    inject: async (scene) => {
+      await fillDisk(scene, 'state');
+      scene.strike();
+      const { code, stderr } = await scene.agent.cli('restart', '0');
+      if (code === 0 || !/DISK_FULL/.test(stderr)) throw new Error(`exit code ${code}: ${stderr}`);
+    },
+    health: [goesOnSaying(0, 'ready all the time', 2_000, { ready: true })],
+    heal: makeRoom('state'),
+    done: { words: 'it is refused, and nothing is done', events: [], never: NEVER_TOUCHED },
+    untouched: [others(0, 1)],
+    back: { gpus: [0, 1], figureMs: 4_000 },
+  },
+  {
     id: 'disk-full-of-outputs',
     source: 'peers-serving pain 20 "disk fills with outputs"',
     fault: 'the disk of the outputs is full, and jobs run',
