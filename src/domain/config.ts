@@ -273,8 +273,10 @@ export interface Layout {
   readonly staticModels: string;
   readonly instances: string;
   readonly cache: string;
-  /** With two users: what programs of the agent work on and packs may not even see (mirrors, trees that are being made). */
+  /** What is the agent's alone, 0700: packs may not even see it (records; with two users also mirrors, and trees that are being made). */
   readonly closed: string;
+  /** By release: what the agent noted of it, and obeys. */
+  readonly records: string;
   /** What Python compiled, by release. */
   readonly bytecode: string;
   readonly state: string;

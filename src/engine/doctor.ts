@@ -23,6 +23,7 @@ import type { Files, Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { cardsOfRosterFile, instanceCards, xidsOfKernelLog } from './doctor-cards.ts';
 import { readTrusted } from './inputs/instructions.ts';
+import { isRecorded } from './releases.ts';
 import { setAsideFiles } from './state-troubles.ts';
 import { findUnhosted } from './unhosted.ts';
 
@@ -222,7 +223,7 @@ function portsToLookAt(config: Config, seen: DoctorFacts['cards']): number[] {
 
 async function unfinished(files: Files, layout: Layout): Promise<readonly string[]> {
   const ids = (await files.list(layout.releases)).filter((name) => !name.startsWith('.'));
-  const whole = await Promise.all(ids.map((id) => files.exists(`${layout.releases}/${id}/release.json`)));
+  const whole = await Promise.all(ids.map((id) => isRecorded(files, layout, id)));
   return ids.filter((_, index) => !whole[index]);
 }
 

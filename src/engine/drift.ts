@@ -18,11 +18,10 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
   const { release } = await readCurrent(ports.files, layout);
   if (release === null) throw new AgentError('HELD', 'nothing is installed yet', { help: 'run `agent install` first' });
   const directory = releaseDirectory(layout, release.id);
-  const file = `${directory}/${LOCK_NAME}`;
-  const text = await readRecord(ports.files, layout, file);
+  const text = await readRecord(ports.files, layout, release.id, LOCK_NAME);
   if (text === null)
     throw new AgentError('HELD', `release ${release.id} was built without a lock`, { help: 'run `agent reinstall`, which writes one' });
-  const lock = parseLock(text, file);
+  const lock = parseLock(text, `the lock of release ${release.id}`);
   const drift: Drift[] = [];
   const unknown: string[] = [];
   /** What cannot be looked at is no drift. */

@@ -70,7 +70,8 @@ function stepsOf(files: Files, layout: Layout, users: Config['users']): readonly
     // Where another user runs ComfyUI that one puts nothing in the place of a log. New logs have the group of the root.
     directory(layout.logs, closed),
     // At the top of the root, where that user moves nothing: a directory below the cache could be exchanged for another one.
-    ...(users.comfyui === null ? [] : [directory(layout.closed, 0o700)]),
+    directory(layout.closed, 0o700),
+    directory(layout.records, 0o700),
     // A models directory outside the root belongs to somebody else: it is used, not made.
     ...(layout.models.startsWith(`${layout.root}/`) ? [directory(layout.models)] : []),
   ];

@@ -21,27 +21,54 @@ export const REJECTION_NOTE = 'rejected.json';
 
 export const releaseDirectory = (layout: Layout, id: string): string => `${layout.releases}/${id}`;
 
-/** What the agent noted in a release, where packs can write too; null when there is none, or something else stands there. */
-export const readRecord = (files: Files, layout: Layout, path: string): Promise<string | null> =>
-  files.readForeign(path, { within: layout.releases, maxBytes: INPUT_LIMITS.record }).catch((error: unknown) => {
-    if (isAgentError(error) && error.code === 'INPUT_REFUSED') return null;
-    throw error;
-  });
+const RECORD = 'release.json';
+
+const recordFile = (layout: Layout, id: string, name: string): string => `${layout.records}/${id}/${name}`;
+
+/**
+ * What the agent noted of a release; null when there is nothing. It lies where packs cannot write. Whoever may not look there (a user
+ * who asks without an agent) is told by the copy in the release, which nobody obeys.
+ */
+export async function readRecord(files: Files, layout: Layout, id: string, name: string): Promise<string | null> {
+  try {
+    return await files.readText(recordFile(layout, id, name));
+  } catch (error) {
+    if (!isAgentError(error) || error.details['code'] !== 'EACCES') throw error;
+    const copy = `${releaseDirectory(layout, id)}/${name}`;
+    return files.readForeign(copy, { within: layout.releases, maxBytes: INPUT_LIMITS.record }).catch((refused: unknown) => {
+      if (isAgentError(refused) && refused.code === 'INPUT_REFUSED') return null;
+      throw refused;
+    });
+  }
+}
+
+/** Notes something of a release, with a copy in it for whoever looks into it. The record is written last: with it, it is so. */
+export async function writeRecord(files: Files, layout: Layout, id: string, name: string, text: string): Promise<void> {
+  await files.writeText(`${releaseDirectory(layout, id)}/${name}`, text);
+  await files.ensureDirectory(`${layout.records}/${id}`, 0o700);
+  await files.writeText(recordFile(layout, id, name), text);
+}
+
+/** A release is whole from this moment on. */
+export const recordRelease = (files: Files, layout: Layout, release: Release): Promise<void> =>
+  writeRecord(files, layout, release.id, RECORD, `${JSON.stringify(release, null, 2)}\n`);
+
+/** Whether it was ever whole. */
+export const isRecorded = (files: Files, layout: Layout, id: string): Promise<boolean> => files.exists(recordFile(layout, id, RECORD));
 
 export async function readRelease(files: Files, layout: Layout, id: string): Promise<Release | null> {
-  const text = await readRecord(files, layout, `${releaseDirectory(layout, id)}/release.json`);
+  const text = await readRecord(files, layout, id, RECORD);
   if (text === null) return null;
   const parsed = Release.safeParse(parseJson(text));
-  // Packs can write there: what it says of itself names no other place.
+  // A copy may be of anybody: what it says of itself names no other place.
   return parsed.success && parsed.data.id === id ? parsed.data : null;
 }
 
 /** What a release is made of; null when it has no lock, or one that is damaged: going back matters more. */
 export async function readReleaseLock(files: Files, layout: Layout, id: string): Promise<Lock | null> {
-  const path = `${releaseDirectory(layout, id)}/${LOCK_NAME}`;
-  const text = await readRecord(files, layout, path);
+  const text = await readRecord(files, layout, id, LOCK_NAME);
   try {
-    return text === null ? null : parseLock(text, path);
+    return text === null ? null : parseLock(text, `the lock of release ${id}`);
   } catch {
     return null;
   }
@@ -57,7 +84,7 @@ export async function readCurrent(files: Files, layout: Layout): Promise<Current
 /** A release, and why it cannot be used if it cannot. */
 export async function readWhole(files: Files, layout: Layout, id: string): Promise<CurrentRelease> {
   const release = await readRelease(files, layout, id);
-  if (release === null) return { release: null, problem: `release ${id} is not whole: release.json is missing or damaged` };
+  if (release === null) return { release: null, problem: `release ${id} is not whole: its record is missing or damaged` };
   const directory = releaseDirectory(layout, id);
   const needed = [`${directory}/${release.python}`, `${directory}/ComfyUI/main.py`];
   for (const pack of release.packs) {
@@ -71,7 +98,7 @@ export async function readWhole(files: Files, layout: Layout, id: string): Promi
 /** Why a release is not to be used; null: nothing is known against it. */
 export async function readFailure(files: Files, layout: Layout, id: string): Promise<ReleaseFailure | null> {
   for (const note of [REJECTION_NOTE, FAILURE_NOTE]) {
-    const text = await readRecord(files, layout, `${releaseDirectory(layout, id)}/${note}`);
+    const text = await readRecord(files, layout, id, note);
     const parsed = text === null ? null : ReleaseFailure.safeParse(parseJson(text));
     if (parsed?.success) return parsed.data;
   }
@@ -103,10 +130,11 @@ export async function listReleases(files: Files, layout: Layout, withSizes: bool
 export async function removeRelease(files: Files, layout: Layout, id: string): Promise<void> {
   await files.remove(`${layout.bytecode}/${id}`);
   await files.remove(releaseDirectory(layout, id));
+  await files.remove(`${layout.records}/${id}`);
 }
 
 /**
- * Removes what was begun and not finished: without release.json it is half built, or failed. The current one may have lost it
+ * Removes what was begun and not finished: without its record it is half built, or failed. The current one may have lost it
  * while instances run from it, and the newest one that was refused stays for whoever looks into it.
  * @returns their ids
  */
@@ -116,7 +144,7 @@ export async function removeUnfinished(files: Files, layout: Layout): Promise<re
   let hasRefused = false;
   for (const id of (await files.list(layout.releases)).toSorted().reverse()) {
     const directory = releaseDirectory(layout, id);
-    if (directory === current || (await files.exists(`${directory}/release.json`))) continue;
+    if (directory === current || (await isRecorded(files, layout, id))) continue;
     if (!hasRefused && (await readFailure(files, layout, id))?.code === 'VALIDATION_FAILED') {
       hasRefused = true;
       continue;

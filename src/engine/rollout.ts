@@ -10,7 +10,16 @@ import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import { forgiveExits } from './records.ts';
-import { REJECTION_NOTE, readCurrent, readFailure, readReleaseLock, readWhole, releaseDirectory } from './releases.ts';
+import {
+  REJECTION_NOTE,
+  readCurrent,
+  readFailure,
+  readReleaseLock,
+  readWhole,
+  recordRelease,
+  releaseDirectory,
+  writeRecord,
+} from './releases.ts';
 import type { StateStore } from './state-store.ts';
 
 /** What moving a machine from one release to another needs. */
@@ -102,7 +111,7 @@ async function switchCurrent({ ports, knowledge }: RolloutContext, move: Pick<Ro
   const directory = releaseDirectory(layout, move.to);
   if (move.rejected !== null) {
     const note: ReleaseFailure = { at: toTime(clock.now()), reason: move.rejected, code: 'ROLLOUT_FAILED' };
-    await files.writeText(`${releaseDirectory(layout, move.from)}/${REJECTION_NOTE}`, `${JSON.stringify(note)}\n`);
+    await writeRecord(files, layout, move.from, REJECTION_NOTE, `${JSON.stringify(note)}\n`);
   }
   // The lock names what is installed, so that the next installation starts from it.
   const lock = await readReleaseLock(files, layout, move.to);
@@ -169,7 +178,7 @@ export async function endRollout(context: RolloutContext, message: string, troub
     knowledge.desired?.instances.some((instance) => instance.mode === 'gpu' && rollout.serving.includes(instance.gpu)) ?? false;
   if (release?.validated?.cuda === 'pending' && trouble === null && onCards && config.health.canary.enabled) {
     const proved: Release = { ...release, validated: { ...release.validated, cuda: 'instance' } };
-    await files.writeText(`${releaseDirectory(layout, release.id)}/release.json`, `${JSON.stringify(proved, null, 2)}\n`);
+    await recordRelease(files, layout, proved);
   }
   knowledge.rolloutTrouble = trouble;
   await forgetRollout(context);

@@ -14,6 +14,7 @@ import type { Files, Ports } from '../ports.ts';
 import { readTrusted } from './inputs/instructions.ts';
 import type { Journal } from './journal.ts';
 import type { InputProblem, Inputs, Knowledge } from './knowledge.ts';
+import { readRecord } from './releases.ts';
 import { requiredModels } from './required-models.ts';
 import { placeWitness } from './witness.ts';
 
@@ -128,9 +129,8 @@ async function readLock(files: Files, layout: Layout): Promise<Lock | null> {
   if (own !== null) return parseLock(own.text, layout.lockFile);
   const release = (await files.readLink(layout.current))?.split('/').at(-1);
   if (release === undefined) return null;
-  const path = `${layout.releases}/${release}/${LOCK_NAME}`;
-  const text = await files.readForeign(path, { within: layout.releases, maxBytes: INPUT_LIMITS.record });
-  return text === null ? null : parseLock(text, path);
+  const text = await readRecord(files, layout, release, LOCK_NAME);
+  return text === null ? null : parseLock(text, `the lock of release ${release}`);
 }
 
 async function readDirectories(

@@ -37,6 +37,7 @@ export function layoutOf(config: Config): Layout {
     instances: `${root}/instances`,
     cache: `${root}/cache`,
     closed: `${root}/agent-only`,
+    records: `${root}/agent-only/releases`,
     bytecode: `${root}/cache/pycache`,
     state,
     run,

@@ -53,7 +53,10 @@ describe('a release that is finished and not in use', () => {
     const lock = (await machine.world.files.readText(LOCK)) ?? '';
     await install(OTHER);
     machine.world.files.put(LOCK, lock);
-    machine.world.files.put(`${first}/rejected.json`, '{"at":"2026-01-01T00:00:00.000Z","reason":"x","code":"ROLLOUT_FAILED"}');
+    machine.world.files.put(
+      `${first?.replace('/releases/', '/agent-only/releases/')}/rejected.json`,
+      '{"at":"2026-01-01T00:00:00.000Z","reason":"x","code":"ROLLOUT_FAILED"}',
+    );
     expect(await install({})).not.toBe(first);
     expect(environments(machine)).toBe(1);
     await machine.advance(1_000);

@@ -201,14 +201,14 @@ describe('an installation that fails', () => {
     expect(await releases()).toEqual([((await current()) ?? '').split('/').at(-1)]);
   });
 
-  it('does not take away the release that instances run from, even when its release.json is lost', async () => {
+  it('does not take away the release that instances run from, even when its record is lost', async () => {
     const world = await createWorld();
     machine = await aReadyMachine({ world });
     const before = (await current()) ?? '';
     world.files.before = (call, path) => {
       if (call === 'copyTree' && path.startsWith('/workspace/releases')) throw full();
     };
-    await world.files.remove(`${before}/release.json`);
+    await world.files.remove(`${before.replace('/releases/', '/agent-only/releases/')}/release.json`);
     await machine.advance(60_000);
     expect(machine.journal('install.failed').length).toBeGreaterThan(0);
     expect(await world.files.exists(`${before}/ComfyUI/main.py`)).toBe(true);

@@ -128,7 +128,9 @@ describe('agent rollback', () => {
     await expect(rollback(third)).rejects.toMatchObject(refusal(/in use/));
     await lab.machine.world.files.remove(`/workspace/releases/${second}/ComfyUI/main.py`);
     await expect(rollback(second)).rejects.toMatchObject(refusal(/not whole: .*main\.py is missing/, `these can be had: ${first}`));
-    const path = `/workspace/releases/${first}/release.json`;
+    // The copy in the release is for people: whoever can write there changes nothing by it.
+    lab.machine.world.files.put(`/workspace/releases/${first}/release.json`, '{');
+    const path = `/workspace/agent-only/releases/${first}/release.json`;
     const text = (await lab.machine.world.files.readText(path)) ?? '';
     lab.machine.world.files.put(path, JSON.stringify({ ...(JSON.parse(text) as object), validated: null }));
     await expect(rollback(first)).rejects.toMatchObject({ code: 'RELEASE_UNUSABLE', message: expect.stringMatching(/never proved/) });

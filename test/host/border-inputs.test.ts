@@ -169,6 +169,33 @@ describe.skipIf(why !== null)('packs and what the agent reads', { timeout: 240_0
     expect(Object.keys(report).length).toBe(22);
   });
 
+  it('a list that ComfyUI owns is not obeyed by the next installation, and told with its owner', async () => {
+    const list = '/workspace/shared/config_nodes.json';
+    await sh(`cp -p ${list} /root/list`);
+    const stolen = JSON.stringify({ custom_nodes: [{ name: 'stolen', directory: '/closed', env: { GOT: `\${HIDDEN}` } }] });
+    await machine.write(list, stolen);
+    await must('chown', 'comfyui', list);
+    const install = await machine.run([...agent, 'install'], { limitMs: 120_000 });
+    expect(install.code).toBe(5);
+    expect(`${install.stdout}${install.stderr}`).toMatch(/INPUT_UNTRUSTED|comfyui/);
+    expect((await machine.run([...agent, 'install', '--dry-run'])).code).toBe(5);
+    expect((await machine.run(['find', '/workspace', '-path', '*custom_nodes/stolen*'])).stdout).toBe('');
+    await sh(`rm ${list} && cp -p /root/list ${list}`);
+  });
+
+  it('the record of a release is not the one that lies where packs write', async () => {
+    const { body: before } = await machine.get('/health/comfyui/installation');
+    const forged =
+      'cd /workspace/current && mv release.json old.json && echo "{}" >release.json && mv agent.lock.json old.lock && echo "{}" >agent.lock.json';
+    expect(await machine.run(['sh', '-c', forged], { user: 'comfyui' })).toMatchObject({ code: 0, stderr: '' });
+    expect((await machine.run(['ls', '/workspace/agent-only'], { user: 'comfyui' })).code).not.toBe(0);
+    await must('systemctl', 'restart', 'comfy-agent');
+    await machine.untilReady(1);
+    const { body: after } = await machine.get('/health/comfyui/installation');
+    expect((after as { readonly release: unknown }).release).toEqual((before as { readonly release: unknown }).release);
+    expect((await machine.run([...agent, 'install', '--verify'])).stderr).not.toMatch(/without a lock|not JSON/);
+  });
+
   it('a pipe among the workflows is told, and the agent ends all the same', async () => {
     await sh(
       'mkfifo /workspace/shared/workflows/a.json; chown comfyui /workspace/shared/workflows/a.json; touch /workspace/shared/config_nodes.json',

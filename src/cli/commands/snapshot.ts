@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { constants } from 'node:fs';
+import { mkdir, open, readlink, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { ExitCode } from '../../domain/error-registry.ts';
 import { AgentError } from '../../domain/errors.ts';
 import { Release } from '../../domain/release.ts';
@@ -58,11 +59,12 @@ export const exportSnapshot: Command = async (context, _args, options) => {
       help: 'write --format manager or desktop',
     });
   const { layout } = await host.readConfiguration(selection);
-  const text = await readFile(`${layout.current}/release.json`, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR')
-      throw new AgentError('NOT_FOUND', `no release is installed below ${layout.root}`, { help: '`agent install` builds one' });
-    throw new AgentError('FILE_UNREADABLE', `${layout.current}/release.json cannot be read (${error.code ?? error.message})`);
-  });
+  const current = await readlink(layout.current).catch(() => null);
+  if (current === null)
+    throw new AgentError('NOT_FOUND', `no release is installed below ${layout.root}`, { help: '`agent install` builds one' });
+  // The record, or its copy for those who may not look there.
+  const record = `${layout.records}/${basename(current)}/release.json`;
+  const text = await readLimited(record).catch(() => readLimited(`${layout.current}/release.json`));
   const release = Release.parse(JSON.parse(text));
   const result = exportRelease(release, format.data, new Date().toISOString());
   const output = textOf(options, 'output');
@@ -85,9 +87,12 @@ async function readLimited(path: string): Promise<string> {
       `${path} ${error.code === 'ENOENT' ? 'is not there' : `cannot be read (${error.code ?? error.message})`}`,
     );
   };
-  const handle = await open(path, 'r').catch(fault);
+  // A pipe would be waited for, and a device never ends.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(fault);
   try {
-    const { size } = await handle.stat();
+    const stats = await handle.stat();
+    if (!stats.isFile()) throw new AgentError('FILE_UNREADABLE', `${path} cannot be read: it is no file`);
+    const { size } = stats;
     if (size > MAX_BYTES) throw new AgentError('SNAPSHOT_INVALID', `${path} is larger than ${MAX_BYTES} bytes`);
     return await handle.readFile('utf8').catch(fault);
   } finally {

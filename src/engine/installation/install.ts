@@ -7,7 +7,7 @@ import type { Release } from '../../domain/release.ts';
 import { diskNeed } from '../../plan/disk.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
 import { requireRoom } from '../disk-room.ts';
-import { FAILURE_NOTE, releaseDirectory, removeRelease, removeUnfinished } from '../releases.ts';
+import { FAILURE_NOTE, recordRelease, releaseDirectory, removeRelease, removeUnfinished, writeRecord } from '../releases.ts';
 import { inheritBytecode } from './bytecode.ts';
 import { containChanges, withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';
@@ -106,20 +106,16 @@ export async function installRelease(context: InstallContext): Promise<Release |
         durations: { ...tracker.durations },
       };
       for (const pack of release.packs) tracker.pack(pack.name, pack);
-      await ports.files.writeText(`${directory}/${LOCK_NAME}`, lockText(lock));
-      await ports.files.writeText(`${directory}/release.json`, `${JSON.stringify(release, null, 2)}\n`);
+      await writeRecord(ports.files, layout, release.id, LOCK_NAME, lockText(lock));
+      await recordRelease(ports.files, layout, release);
       await context.activate(release.id);
       return release;
     });
   } catch (error) {
     const { code, message: reason } = asAgentError(error);
     if (await ports.files.exists(directory)) {
-      await ports.files
-        .writeText(
-          `${releaseDirectory(layout, context.releaseId)}/${FAILURE_NOTE}`,
-          `${JSON.stringify({ at: toTime(ports.clock.now()), reason, code })}\n`,
-        )
-        .catch(() => undefined);
+      const note = `${JSON.stringify({ at: toTime(ports.clock.now()), reason, code })}\n`;
+      await writeRecord(ports.files, layout, context.releaseId, FAILURE_NOTE, note).catch(() => undefined);
     }
     throw error;
   }

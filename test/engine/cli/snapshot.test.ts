@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -62,7 +63,9 @@ describe('agent import and export', () => {
   it('says what is no snapshot', async () => {
     await writeFile(join(lab.root, 'bad.json'), '{"a":1}');
     expect(await lab.run(['import', 'bad.json'])).toMatchObject({ code: 2, stderr: expect.stringMatching(/error\[SNAPSHOT_INVALID\]/) });
-    expect(await lab.run(['import', 'none.json'])).toMatchObject({ code: 1, stderr: expect.stringMatching(/error\[FILE_UNREADABLE\]/) });
+    spawnSync('mkfifo', [join(lab.root, 'pipe.json')]);
+    for (const name of ['none.json', 'pipe.json', '/dev/zero', '.'])
+      expect(await lab.run(['import', name])).toMatchObject({ code: 1, stderr: expect.stringMatching(/error\[FILE_UNREADABLE\]/) });
   });
 
   it('export tells the release in place, and its file can be imported', async () => {
