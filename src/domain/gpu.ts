@@ -155,6 +155,10 @@ export interface GpuReading {
 export const unreachableWords = ({ unreachable = [] }: GpuReading, { uuid, pciBusId }: Pick<Gpu, 'uuid' | 'pciBusId'>): string | null =>
   unreachable.find((gone) => gone.uuid === uuid || (gone.pciBusId !== null && gone.pciBusId === pciBusId))?.words ?? null;
 
+/** Cards that the driver cannot reach, and that none of these is. */
+export const unknownUnreachable = (gone: readonly UnreachableGpu[] = [], cards: readonly Gpu[]): readonly UnreachableGpu[] =>
+  gone.filter((one) => !cards.some(({ uuid, pciBusId }) => uuid === one.uuid || (pciBusId !== null && pciBusId === one.pciBusId)));
+
 /**
  * The form in which cards are compared: domain of four digits, bus, device, in small letters and without the function.
  * nvidia-smi writes "00000000:3B:00.0", the kernel log "PCI:0000:3b:00" (old drivers "0000:3b:00"). null: no such address.

@@ -1,6 +1,6 @@
 import type { Config } from '../domain/config.ts';
 import { digestOf } from '../domain/digest.ts';
-import { type Gpu, type GpuReading, unreachableWords } from '../domain/gpu.ts';
+import { type Gpu, type GpuReading, unknownUnreachable, unreachableWords } from '../domain/gpu.ts';
 import type { DesiredInstance } from '../domain/instance.ts';
 import type { Lock } from '../domain/lock.ts';
 import type { Observed } from '../domain/observed.ts';
@@ -111,7 +111,10 @@ export function chooseCards(setting: Config['gpu'], gpus: Observed<GpuReading>):
       const replacedBy = gpus.value.waiting?.find(({ formerly }) => formerly === uuid)?.gpu.uuid ?? null;
       return { gpu: index, uuid, name, pciBusId, replacedBy, words: unreachableWords(gpus.value, { uuid, pciBusId }) };
     });
-  return { cards, unused, missing, wanted: Math.max(setting.count ?? found.length + usable.absent, found.length === 0 ? 1 : 0), warnings };
+  // One that was dead before it was ever seen is missed too, where nothing says that only others are to be used.
+  const dead = usable.isLimited ? 0 : unknownUnreachable(gpus.value.unreachable, gpus.value.gpus).length;
+  const wanted = setting.count ?? found.length + usable.absent + dead;
+  return { cards, unused, missing, wanted: Math.max(wanted, found.length === 0 ? 1 : 0), warnings };
 }
 
 function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents): DesiredInstance {

@@ -1,4 +1,4 @@
-import type { GpuReading } from '../../domain/gpu.ts';
+import { type GpuReading, unknownUnreachable } from '../../domain/gpu.ts';
 import type { Observed } from '../../domain/observed.ts';
 
 /** What nvidia-smi said beside its rows, and cards that it cannot reach: told where they belong, and never a reason to act. */
@@ -14,9 +14,7 @@ export function cardRemarks(gpus: Observed<GpuReading>, cards: Observed<GpuReadi
   const { remarks = [], unreachable = [] } = gpus.value;
   const known = cards.known ? cards.value.gpus : [];
   const said = (words: string): string => `nvidia-smi: ${words}`;
-  const strangers = unreachable.filter(
-    (gone) => !known.some(({ uuid, pciBusId }) => uuid === gone.uuid || (pciBusId !== null && pciBusId === gone.pciBusId)),
-  );
+  const strangers = unknownUnreachable(unreachable, known);
   const ofCards = Map.groupBy(
     remarks.filter(({ uuid }) => uuid !== null && known.some((card) => card.uuid === uuid)),
     ({ uuid }) => uuid ?? '',

@@ -10,6 +10,8 @@ export interface Usable {
   readonly unused: Unused;
   /** Cards that are asked for by name and are not here. */
   readonly absent: number;
+  /** Something names the cards that may be used. */
+  readonly isLimited: boolean;
   readonly warnings: readonly string[];
 }
 
@@ -33,7 +35,8 @@ export function usableCards(setting: Config['gpu'], found: readonly Gpu[]): Usab
   const unused: Unused[number][] = [];
   const warnings: string[] = [];
   let absent = 0;
-  for (const limit of limitsOf(setting, found.filter(({ partOf }) => partOf === null).length)) {
+  const limits = limitsOf(setting, found.filter(({ partOf }) => partOf === null).length);
+  for (const limit of limits) {
     const { named, invalid } = select(limit, found);
     for (const { index, uuid } of cards) if (!named.has(uuid)) unused.push({ gpu: index, uuid, reason: limit.reason });
     cards = cards.filter(({ uuid }) => named.has(uuid)).map((card) => ({ ...card, ...narrowed(card, named.get(card.uuid) ?? []) }));
@@ -41,7 +44,7 @@ export function usableCards(setting: Config['gpu'], found: readonly Gpu[]): Usab
       warnings.push(`${limit.name}: ${entry} is no card of this machine${limit.endsAtInvalid ? ', and CUDA ends the list there' : ''}`);
     if (!limit.endsAtInvalid) absent += invalid.length;
   }
-  return { cards, unused: unused.sort((a, b) => a.gpu - b.gpu), absent, warnings };
+  return { cards, unused: unused.sort((a, b) => a.gpu - b.gpu), absent, isLimited: limits.length > 0, warnings };
 }
 
 function limitsOf({ cards, cudaVisibleDevices, nvidiaVisibleDevices }: Config['gpu'], found: number): readonly Limit[] {

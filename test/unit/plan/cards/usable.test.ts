@@ -113,3 +113,23 @@ describe('gpu.cards', () => {
     ]);
   });
 });
+
+describe('a card that was dead before it was ever seen', () => {
+  const dead = {
+    uuid: 'GPU-dead',
+    pciBusId: '0000:d8:00',
+    words: 'Unable to determine the device handle for GPU2: 0000:D8:00.0: Unknown Error',
+  };
+  const reading = { ...aReading(aGpu(0), aGpu(1)), unreachable: [dead] };
+  it('counts among those that are wanted', () => {
+    expect(choose({}, reading).wanted).toBe(3);
+  });
+
+  it.each([{ count: 2 }, { cards: [0, 1] }, { cudaVisibleDevices: '0,1' }])('not where something says which are: %j', (limit) => {
+    expect(choose(limit, reading).wanted).toBe(2);
+  });
+
+  it('nor twice, once it has a slot', () => {
+    expect(choose({}, { ...reading, gpus: [...reading.gpus, aGpu(2, { uuid: 'GPU-dead', state: 'missing' })] }).wanted).toBe(3);
+  });
+});
