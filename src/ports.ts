@@ -280,8 +280,11 @@ export interface ResolveRequest extends PythonIndexes {
   readonly wheels?: LocalWheels | null;
   /** Interpreter of the environment. */
   readonly python: string;
-  /** Requirement files by label, which names the pack in messages. Nothing outside `within` is read; uv is given a text of our own. */
-  readonly requirements: readonly { readonly label: string; readonly file: string; readonly within: string }[];
+  /**
+   * Requirement files by label, which names the pack in messages. Nothing outside `within` is read or named to uv, which is given a
+   * text of our own; `trusted`: it is the operator's, and names what it likes.
+   */
+  readonly requirements: readonly { readonly label: string; readonly file: string; readonly within: string; readonly trusted?: boolean }[];
   readonly constraints: readonly string[];
   readonly overrides: readonly string[];
   /** An earlier resolution: its versions are kept where they still fit. */

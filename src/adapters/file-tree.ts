@@ -3,6 +3,7 @@ import { constants, type Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errorCode, isAbsent } from './file-errors.ts';
+import { NotPlain, openPlain } from './foreign/plain-file.ts';
 import { type LinkTrust, within } from './trusted-path.ts';
 
 const factsOf = (path: string): Promise<Stats | null> =>
@@ -42,9 +43,12 @@ export async function copyTree(from: string, to: string, overwrite: boolean, tru
 
 /** What was a file when it was looked at: never what a link in its place leads to. */
 async function copyFile(from: string, to: string): Promise<boolean> {
-  const file = await fs.open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const file = await openPlain(from, false).catch((error: unknown) => {
+    if (error instanceof NotPlain) return null;
+    throw error;
+  });
+  if (file === null) return false;
   try {
-    if (!(await file.stat()).isFile()) return false;
     await fs.copyFile(`/proc/self/fd/${file.fd}`, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
     return true;
   } finally {

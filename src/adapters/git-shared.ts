@@ -7,11 +7,11 @@ import { dirname, join } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { type GitUrl, redactUrl } from '../domain/git-url.ts';
 import type { GitOptions } from '../ports.ts';
+import { readPlain } from './foreign/plain-file.ts';
 import { closeFiles } from './git-closed-files.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 import { isFullCommit } from './git-refs.ts';
 import { compareWithDisk, parseIndex, parseTree, type TreeEntry } from './git-tree.ts';
-import { readPlain } from './root-owned.ts';
 
 /** git's name for the tree without files. */
 const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';

@@ -18,8 +18,9 @@ import {
 import type { Shell } from '../ports.ts';
 import { createDownloader, type Downloader } from './download.ts';
 import { errorCode, isAbsent, writeFault } from './file-errors.ts';
+import { readPlain } from './foreign/plain-file.ts';
 import { readStat } from './kernel-proc.ts';
-import { openRootOwned, readPlain, requireRootOwned, type Trust } from './root-owned.ts';
+import { openRootOwned, requireRootOwned, type Trust } from './root-owned.ts';
 import { createShell } from './shell.ts';
 import { silentLog } from './silent-log.ts';
 

@@ -1,8 +1,9 @@
-import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, open, realpath } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, lstat, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { isAbsent } from './file-errors.ts';
+import { NotPlain, openPlain } from './foreign/plain-file.ts';
 
 /** Of whom root may believe what it reads: itself. In tests without root rights: whoever runs them. */
 export interface Trust {
@@ -56,39 +57,16 @@ export async function requireRootOwned(directory: string, trust: Trust): Promise
  */
 export async function openRootOwned(path: string, trust: Trust): Promise<FileHandle | null> {
   if ((await requireRootOwned(dirname(path), trust)) === null) return null;
-  const file = await openPlain(path);
+  const file = await openPlain(path, false).catch((error: unknown) => {
+    if (isAbsent(error)) return null;
+    throw error instanceof NotPlain ? refused(path, 'is no plain file') : error;
+  });
   if (file === null) return null;
   try {
-    const facts = await file.stat();
-    if (!facts.isFile()) throw refused(path, 'is no plain file');
-    requireOwner(path, facts, trust);
+    requireOwner(path, await file.stat(), trust);
     return file;
   } catch (error) {
     await file.close();
     throw error;
-  }
-}
-
-/** Without following a link, and without waiting for the other end of a pipe. Null: nothing is there, or a link. */
-export async function openPlain(path: string): Promise<FileHandle | null> {
-  try {
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (isAbsent(error) || code === 'ELOOP' || code === 'ENXIO') return null;
-    throw error;
-  }
-}
-
-/** The beginning of a plain file; null: there is none. Never follows a link, waits, or reads more than that. */
-export async function readPlain(path: string, limit: number): Promise<string | null> {
-  const file = await openPlain(path).catch(() => null);
-  if (file === null) return null;
-  try {
-    if (!(await file.stat()).isFile()) return null;
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(limit), 0, limit, 0);
-    return buffer.toString('utf8', 0, bytesRead);
-  } finally {
-    await file.close();
   }
 }

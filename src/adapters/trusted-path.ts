@@ -3,6 +3,7 @@ import { type FileHandle, lstat, mkdir, open, readdir, readlink, rm, rmdir, unli
 import { basename, dirname, join, resolve } from 'node:path';
 import { AgentError } from '../domain/errors.ts';
 import { errorCode, isAbsent } from './file-errors.ts';
+import { O_PATH } from './foreign/plain-file.ts';
 
 /**
  * Ways to a file that nobody else can bend. Where another user may write, a name can become a link between a look and its use; so
@@ -10,8 +11,7 @@ import { errorCode, isAbsent } from './file-errors.ts';
  * trusted user made it; this program's own user is none, since the links in packs are its.
  */
 
-/** Linux: opened to be gone through, which needs no right to list it. Node.js has no name for it. */
-const O_PATH = 0o10000000;
+/** Opened to be gone through, which needs no right to list it. */
 const DIRECTORY = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const MAX_LINKS = 16;
 

@@ -3,10 +3,11 @@ import { basename, dirname, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AgentError } from '../domain/errors.ts';
 import { INPUT_LIMITS } from '../domain/foreign.ts';
+import { localSource } from '../domain/local-source.ts';
 import { hashedLine, type LockedPackage, requirementLine } from '../domain/lock.ts';
 import { pyprojectRequirements } from '../domain/pyproject.ts';
 import { type AskedLine, lineWithPlace } from '../domain/requirement-conflict.ts';
-import { type LocatedRequirement, localPath, locateRequirements, redactUrls, requirementNames } from '../domain/requirements.ts';
+import { type LocatedRequirement, locateRequirements, redactUrls, requirementNames } from '../domain/requirements.ts';
 import type { Files, ResolveRequest } from '../ports.ts';
 
 const DEEPEST_INCLUDE = 8;
@@ -65,7 +66,7 @@ export async function readSources(files: Files, places: readonly RequirementPlac
 
 async function readSource(
   files: Files,
-  { label, file, within }: RequirementPlace,
+  { label, file, within, trusted = false }: RequirementPlace,
 ): Promise<RequirementSource & { readonly refused: readonly RefusedLine[] }> {
   const seen: string[] = [];
   const lines: SourceLine[] = [];
@@ -97,10 +98,12 @@ async function readSource(
         else await read(resolvePath(dirname(path), requirement.file), depth + 1, constraint || requirement.constraint, asked);
         continue;
       }
-      const local = requirement.kind === 'package' ? null : localPath(line);
+      const local = requirement.kind === 'package' && requirement.url === null ? null : localSource(line);
       // As where people run pip: in the pack's own folder.
-      const named = local === null ? null : resolvePath(base, local.path);
-      if (named !== null && !(await staysWithin(files, named, within))) refused.push({ asked, why: 'it leads out of its directory' });
+      const named = local === null || local.path === null ? null : resolvePath(base, local.path);
+      const isFollowed = local === null || trusted || (named !== null && (await staysWithin(files, named, within)));
+      if (!isFollowed)
+        refused.push({ asked, why: named === null ? 'it cannot be told which place it names' : 'it leads out of its directory' });
       else lines.push({ ...each, file: asked.file, constraint, path: named });
     }
   };
@@ -148,8 +151,8 @@ export async function filesForUv(
 function lineForUv({ line, path, requirement }: SourceLine): string[] {
   if (requirement.kind === 'include' || (line.startsWith('-') && !/^(?:-e|--editable|--no-binary|--only-binary)(?:[\s=]|$)/.test(line)))
     return [];
-  const local = path === null ? null : localPath(line);
-  const text = local === null || path === null ? line : `${pathToFileURL(path).href}${local.rest}`;
+  const local = path === null ? null : localSource(line);
+  const text = local === null || path === null ? line : `${local.before}${pathToFileURL(path).href}${local.rest}`;
   return [`${text.replace(/\s+/g, ' ')}\n`];
 }
 

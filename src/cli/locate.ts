@@ -1,10 +1,10 @@
-// Not node:fs/promises: what it loads takes 5 of the 60 ms that `agent status` may take, and nothing runs beside this.
-import { accessSync, readFileSync } from 'node:fs';
+import { accessSync } from 'node:fs';
 import { posix } from 'node:path';
 import { SYSTEM_FILE, SYSTEM_RUN } from '../domain/access.ts';
 import { socketOf } from '../plan/layout.ts';
 import { DEFAULT_ROOT, type Location, quickLocation } from '../plan/quick-location.ts';
 import type { CliHost, Selection } from './host.ts';
+import { plainText } from './plain-text.ts';
 
 /**
  * Where the agent of this command line would be. Most of the time the answer needs neither the schema nor a YAML parser;
@@ -43,7 +43,7 @@ const attempt = <T>(ask: () => T): T | null => {
 
 /** What the machine's agent wrote about itself; null: nothing of use. @throws of the file system */
 function toldBySystem(): Location | null {
-  const told = JSON.parse(readFileSync(`${SYSTEM_RUN}/agent.json`, 'utf8')) as Partial<Location> | null;
+  const told = JSON.parse(plainText(`${SYSTEM_RUN}/agent.json`)) as Partial<Location> | null;
   const { root, state, socket } = told ?? {};
   return typeof root === 'string' && typeof socket === 'string' && typeof state === 'string' ? { root, state, socket } : null;
 }
@@ -79,7 +79,7 @@ const isThere = (path: string): boolean => {
 async function firstText(paths: readonly string[], isNamed: boolean): Promise<string | null> {
   for (const path of paths) {
     try {
-      return readFileSync(path, 'utf8');
+      return plainText(path);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (!isNamed && path === SYSTEM_FILE && code === 'EACCES') throw await (await import('./access.ts')).forbidden(path, error);

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { SYSTEM_SECRETS } from '../domain/access.ts';
 import { namesOf, variableOf } from '../plan/environment-names.ts';
 import { AGENT_UNIT, unitFileOf } from '../plan/host-layout.ts';
 import { readEnvironmentFile, serviceEnvironment } from '../plan/service-environment.ts';
 import type { Context } from './context.ts';
+import { plainText } from './plain-text.ts';
 
 /** Variables that choose an agent. */
 const OWN = ['AGENT_CONFIG', ...['root', 'stateDir', 'runDir'].flatMap((key) => namesOf(key))];
@@ -25,7 +25,7 @@ export function machineEnvironment({ host, selection }: Context): Readonly<Recor
 
 function textOf(path: string): string | null {
   try {
-    return readFileSync(path, 'utf8');
+    return plainText(path);
   } catch {
     return null;
   }

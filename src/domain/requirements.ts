@@ -105,17 +105,6 @@ function nameInUrl(url: string): string | null {
 export const isIndexOption = (line: string): boolean =>
   /^(?:-i|-f|--index-url|--extra-index-url|--find-links|--no-index|--trusted-host)(?:[\s=]|$)/.test(line);
 
-/** A file or directory beside the requirements, `./wheels/x.whl`, `.[gpu]`, `-e .`; null: the line is something else. */
-export function localPath(line: string): { readonly path: string; readonly rest: string } | null {
-  const bare = line.replace(/^(?:-e|--editable)(?:\s+|=)/, '').replace(/^(["'])(.*)\1$/, '$2');
-  const match = /^([^\s;[]+)(\[[^\]]*\])?(\s*;.*)?$/.exec(bare);
-  const path = match?.[1] ?? '';
-  if (/^[a-z][a-z0-9+.-]*:/i.test(path) || path.startsWith('-') || path.includes('@')) return null;
-  if (path === '.' || path === '..' || path.includes('/') || /\.(?:whl|zip|tar\.gz)$/.test(path))
-    return { path, rest: (match?.[2] ?? '') + (match?.[3] ?? '') };
-  return null;
-}
-
 /** Names a text asks for, in order and without repetition. Included files are not followed. */
 export function requirementNames(text: string): string[] {
   const names = parseRequirements(text).flatMap((requirement) =>

@@ -2,6 +2,7 @@ import type { PackSpec } from '../domain/release.ts';
 import { branchFault } from './config-checks.ts';
 import { nearestName } from './edit-distance.ts';
 import { readPackSource, type Say } from './pack-source.ts';
+import { ownerOfName } from './reserved-names.ts';
 import { type ProblemList, shown } from './text-problem.ts';
 
 /** One entry of `custom_nodes`, with where it stands. */
@@ -179,6 +180,8 @@ function readEnv(
     const line = lineOf('env', name);
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
       list.problem(line, subject, `env: ${shown(name)} cannot be the name of a variable`, 'use letters, digits and _');
+    else if (ownerOfName(name) !== null)
+      list.problem(line, subject, `env: ${name} is not for a pack to set: it changes how ${ownerOfName(name)} works`, 'remove it');
     else if (typeof value === 'string') {
       if (/\$(?!\{[A-Za-z_][A-Za-z0-9_]*\})[{(A-Za-z_]/.test(value))
         list.warning(line, subject, `env: ${name} is kept as written, because only \${NAME} is replaced`, `write ${name}: "\${NAME}"`);

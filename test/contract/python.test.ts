@@ -76,6 +76,8 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       for (const [name, content] of Object.entries({ 'requirements.txt': text, ...more })) await writeFile(join(folder, name), content);
       return { label, file: join(folder, 'requirements.txt'), within: folder };
     };
+    /** What the operator asks for may lie anywhere. */
+    const operators = async (...args: Parameters<typeof pack>) => ({ ...(await pack(...args)), trusted: true });
     const resolve = (requirements: ResolveRequest['requirements'], changes: Partial<ResolveRequest> = {}) =>
       world.python.resolve({ ...PLAIN, python: environment, requirements, ...changes });
     const lines = async (...args: Parameters<typeof resolve>) => (await resolve(...args)).map(requirementLine);
@@ -126,6 +128,30 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
       }
     });
 
+    it('files, directories and repositories outside of the pack blame it, and are not looked at; those of the operator count', async () => {
+      const good = await pack('good', 'six\n');
+      await mkdir(join(directory, 'closed'), { recursive: true });
+      await writeFile(join(directory, 'closed/setup.py'), 'raise SystemExit("very-secret")\n');
+      const place = join(directory, 'closed');
+      for (const line of [
+        `-e ${place}`,
+        `x @ file://${place}`,
+        `file://${place}`,
+        `x @ ${place}`,
+        'x @ ../closed',
+        `x @ git+file://${place}`,
+      ]) {
+        const error = await resolve([good, await pack('bad', `idna\n${line}\n`)]).catch((each: unknown) => each);
+        expect(error, line).toMatchObject({
+          code: 'REQUIREMENTS_UNRESOLVED',
+          message: expect.stringContaining('leads out of its directory'),
+          details: { labels: ['bad'] },
+        });
+      }
+      const error = await resolve([good, await pack('bad', 'x @ file://elsewhere/x.whl\n')]).catch((each: unknown) => each);
+      expect(error).toMatchObject({ message: expect.stringContaining('it cannot be told which place it names') });
+    });
+
     it('includes that lead out of the pack blame it, together with all that do, and nothing of them is quoted', async () => {
       await writeFile(join(directory, 'secret.env'), 'TOKEN=very-secret\n');
       const good = await pack('good', 'six\n');
@@ -158,7 +184,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
 
     it('installs exactly the pins and tells what is there', async () => {
       const target = await world.python.create(join(directory, 'installed'), { interpreter: 'python3', version: null, needsUv: true });
-      const git = await pack('git', `comfy-vcs @ ${world.repository}\n`);
+      const git = await operators('git', `comfy-vcs @ ${world.repository}\n`);
       const [vcs] = await resolve([git]);
       expect(requirementLine(vcs!)).toMatch(/^comfy-vcs @ git\+.*@[0-9a-f]{40}$/);
       const pins = [pinned('six==1.16.0'), pinned('comfy-tiny==2.0+stub'), vcs!];
@@ -167,7 +193,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     });
 
     it('everything is known exactly: packages by digest, repositories by commit', async () => {
-      const asked = await pack('a', `six==1.16.0\ncomfy-tiny==1.0\ncomfy-vcs @ ${world.repository}\nidna ; sys_platform == 'win32'\n`);
+      const asked = await operators('a', `six==1.16.0\ncomfy-tiny==1.0\ncomfy-vcs @ ${world.repository}\nidna ; sys_platform == 'win32'\n`);
       const digest = expect.stringMatching(/^sha256:[0-9a-f]{64}$/) as string;
       const found = await resolve([asked], { findLinks: [world.wheels] });
       expect(found.slice(0, 2)).toEqual([
@@ -195,7 +221,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     });
 
     it('a repository keeps its commit while the same is asked for', async () => {
-      const asked = await pack('a', `comfy-vcs @ ${world.repository}\n`);
+      const asked = await operators('a', `comfy-vcs @ ${world.repository}\n`);
       const [before] = await resolve([asked]);
       await world.push();
       expect(await resolve([asked], { preferences: [before!] })).toEqual([before]);
@@ -249,7 +275,9 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
     });
 
     it('a repository that is not there blames its pack', async () => {
-      await failing(resolve([await pack('good', 'six\n'), await pack('bad', 'comfy-vcs @ git+file:///nowhere/missing\n')])).toMatchObject({
+      await failing(
+        resolve([await pack('good', 'six\n'), await operators('bad', 'comfy-vcs @ git+file:///nowhere/missing\n')]),
+      ).toMatchObject({
         code: 'REQUIREMENTS_UNRESOLVED',
         details: { labels: ['bad'] },
       });

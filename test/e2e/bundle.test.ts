@@ -65,16 +65,16 @@ beforeAll(async () => {
     'requirements.txt': 'tiny-user\n',
   });
   const repository = await makeRepository(join(directory, 'vcs'));
-  const built = await createPack(directory, 'built', {
-    '__init__.py': loads('import comfy_vcs'),
-    'requirements.txt': `comfy-vcs @ git+file://${repository}\n`,
-  });
+  const built = await createPack(directory, 'built', { '__init__.py': loads('import comfy_vcs') });
   nodes = nodesFile(
     { name: 'Outer', url: outer.url, recursive: true },
     { name: 'Indexed', url: indexed.url, requirements: true },
-    { name: 'Built', url: built.url, requirements: true },
+    { name: 'Built', url: built.url, requirements: false },
   );
-  config = { comfyui: { repository: core.url, branch: 'main' }, python: { findLinks: [wheels], extraRequirements: [] } };
+  config = {
+    comfyui: { repository: core.url, branch: 'main' },
+    python: { findLinks: [wheels], extraRequirements: [`comfy-vcs @ git+file://${repository}`] },
+  };
 }, 120_000);
 afterAll(() => rm(directory, { recursive: true, force: true }));
 afterEach(stopAgents);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { dirname, resolve as resolvePath } from 'node:path';
 import { AgentError } from '../../src/domain/errors.ts';
+import { localSource } from '../../src/domain/local-source.ts';
 import { type LockedPackage, requirementLine } from '../../src/domain/lock.ts';
 import { pyprojectRequirements } from '../../src/domain/pyproject.ts';
 import { isIndexOption, locateRequirements, normaliseName, parseRequirement, type Requirement } from '../../src/domain/requirements.ts';
@@ -125,9 +126,7 @@ export function createFakePython({
 
     resolve: async (request) => {
       called('resolve', request.requirements.map(({ label }) => label).join(' '), request.signal);
-      const asked = (
-        await Promise.all(request.requirements.map(({ label, file, within }) => readAll(readText, label, file, within)))
-      ).flat();
+      const asked = (await Promise.all(request.requirements.map((place) => readAll(readText, place)))).flat();
       const overrides = byName(request.overrides);
       const constraints = byName(request.constraints);
       const preferred = new Map(request.preferences.map((locked) => [locked.name, locked]));
@@ -257,7 +256,8 @@ const unresolved = (message: string, asked: readonly Asked[], name: string): Age
   });
 };
 
-async function readAll(readText: FakePythonOptions['readText'], label: string, file: string, within: string): Promise<Asked[]> {
+async function readAll(readText: FakePythonOptions['readText'], place: ResolveRequest['requirements'][number]): Promise<Asked[]> {
+  const { label, file, within, trusted = false } = place;
   const refuse = (why: string): AgentError =>
     new AgentError('REQUIREMENTS_UNRESOLVED', `${label}: ${file.slice(file.lastIndexOf('/') + 1)} ${why}`, {
       details: { explanation: why, labels: [label] },
@@ -269,8 +269,13 @@ async function readAll(readText: FakePythonOptions['readText'], label: string, f
   const located = file.endsWith('/pyproject.toml') ? (pyprojectRequirements(text) ?? []) : locateRequirements(text);
   for (const { requirement, line, lineNumber } of located) {
     if (isIndexOption(line)) continue;
+    const local = requirement.kind === 'package' && requirement.url === null ? null : localSource(line);
+    if (local !== null && !trusted) {
+      if (local.path === null) throw refuse('it cannot be told which place it names');
+      if (!`${resolvePath(dirname(file), local.path)}/`.startsWith(`${within}/`)) throw refuse('it leads out of its directory');
+    }
     if (requirement.kind === 'include')
-      found.push(...(await readAll(readText, label, resolvePath(dirname(file), requirement.file), within)));
+      found.push(...(await readAll(readText, { ...place, file: resolvePath(dirname(file), requirement.file) })));
     else if (
       requirement.kind === 'url' ||
       (requirement.kind === 'package' && /^(?:(?:===|[=<>!~]=|[<>])\d[^,]*,?)*$/.test(requirement.specifier))

@@ -18,9 +18,9 @@ export function kindInWords(facts: Stats): string {
   return facts.isFile() ? 'a file' : 'a device';
 }
 
-/** Follows links. @throws NotPlain, and what the system says */
-export async function openPlain(path: string): Promise<FileHandle> {
-  const place = await open(path, O_PATH);
+/** @param follows a link at the end of the path; false: it is no plain file. @throws NotPlain, and what the system says */
+export async function openPlain(path: string, follows = true): Promise<FileHandle> {
+  const place = await open(path, follows ? O_PATH : O_PATH | constants.O_NOFOLLOW);
   try {
     return await openPlace(place);
   } finally {
@@ -33,6 +33,18 @@ export async function openPlace(place: FileHandle): Promise<FileHandle> {
   const facts = await place.stat();
   if (!facts.isFile()) throw new NotPlain(`it is ${kindInWords(facts)}, not a file`);
   return open(`/proc/self/fd/${place.fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
+}
+
+/** The beginning of a file, in bytes; null: there is no plain one, or it may not be read. Never follows a link. */
+export async function readPlain(path: string, limit: number): Promise<string | null> {
+  const file = await openPlain(path, false).catch(() => null);
+  if (file === null) return null;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(limit), 0, limit, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
 
 export const readBounded = async (handle: FileHandle, maxBytes: number): Promise<string> =>

@@ -6,9 +6,8 @@ import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError } from '../../domain/errors.ts';
 import { allows, type ForeignUser } from '../../domain/foreign.ts';
-import { O_PATH } from '../foreign/plain-file.ts';
+import { NotPlain, O_PATH, openPlain, readPlain } from '../foreign/plain-file.ts';
 import { walkTo } from '../foreign/walk.ts';
-import { readPlain } from '../root-owned.ts';
 
 /** By path: `644 <sha256>`, `755 <sha256>` or `link <target>`. */
 export type FileRecords = Readonly<Record<string, string>>;
@@ -146,9 +145,12 @@ const refused = (from: string, why: string): AgentError => new AgentError('SOURC
 async function recordOf(path: string): Promise<string> {
   const facts = await lstat(path);
   if (facts.isSymbolicLink()) return linkRecord(await readlink(path));
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const file = await openPlain(path, false).catch((error: unknown) => {
+    if (error instanceof NotPlain) return null;
+    throw error;
+  });
+  if (file === null) return 'no plain file';
   try {
-    if (!(await file.stat()).isFile()) return 'no plain file';
     const hash = createHash('sha256');
     await pipeline(file.createReadStream({ autoClose: false }), hash);
     return plainRecord((facts.mode & 0o100) !== 0, hash.digest('hex'));

@@ -1,12 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import type { Provenance } from '../../domain/config.ts';
 import type { ConfigCheckDocument } from '../../domain/config-check.ts';
 import { ExitCode } from '../../domain/error-registry.ts';
-import { type AgentError, asAgentError } from '../../domain/errors.ts';
+import { AgentError, asAgentError } from '../../domain/errors.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import type { CliConfiguration } from '../host.ts';
 import { machineEnvironment } from '../machine-environment.ts';
+import { plainText } from '../plain-text.ts';
 import { table } from '../render/table.ts';
 import { clean } from '../render/text.ts';
 
@@ -107,11 +107,12 @@ async function checkFile(path: string, read: (text: string, path: string) => Rea
   const { describeProblem } = await import('../../plan/text-problem.ts');
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = plainText(path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return { path, state: 'absent', problems: [], warnings: [] };
-    return { path, state: 'bad', problems: [`${path}: it cannot be read (${code ?? String(error)})`], warnings: [] };
+    const why = error instanceof AgentError ? error.message : `${path}: it cannot be read (${code ?? String(error)})`;
+    return { path, state: 'bad', problems: [why], warnings: [] };
   }
   const { ok, problems, warnings } = read(text, path);
   return {

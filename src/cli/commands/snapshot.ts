@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
-import { mkdir, open, readlink, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { ExitCode } from '../../domain/error-registry.ts';
 import { AgentError } from '../../domain/errors.ts';
@@ -9,6 +8,7 @@ import { type SnapshotExport, SnapshotFormat, type SnapshotImport } from '../../
 import { exportRelease } from '../../plan/snapshot-export.ts';
 import { readSnapshot, snapshotError } from '../../plan/snapshot-import.ts';
 import { type Command, type Context, isSet, textOf } from '../context.ts';
+import { plainText } from '../plain-text.ts';
 import { clean } from '../render/text.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
@@ -17,7 +17,7 @@ const MAX_BYTES = 16 * 1024 * 1024;
 export const importSnapshot: Command = async (context, [name = ''], options) => {
   const { host, selection } = context;
   const path = resolve(host.workingDirectory, name);
-  const reading = readSnapshot(await readLimited(path), name);
+  const reading = readSnapshot(textOfFile(path), name);
   if (!reading.ok) throw snapshotError(reading.problems);
   const { layout, file } = await host.readConfiguration(selection);
   const output = textOf(options, 'output');
@@ -63,8 +63,7 @@ export const exportSnapshot: Command = async (context, _args, options) => {
   if (current === null)
     throw new AgentError('NOT_FOUND', `no release is installed below ${layout.root}`, { help: '`agent install` builds one' });
   // The record, or its copy for those who may not look there.
-  const record = `${layout.records}/${basename(current)}/release.json`;
-  const text = await readLimited(record).catch(() => readLimited(`${layout.current}/release.json`));
+  const text = textOfFile(`${layout.records}/${basename(current)}/release.json`, `${layout.current}/release.json`);
   const release = Release.parse(JSON.parse(text));
   const result = exportRelease(release, format.data, new Date().toISOString());
   const output = textOf(options, 'output');
@@ -80,23 +79,15 @@ export const exportSnapshot: Command = async (context, _args, options) => {
   return ExitCode.done;
 };
 
-async function readLimited(path: string): Promise<string> {
-  const fault = (error: NodeJS.ErrnoException): never => {
-    throw new AgentError(
-      'FILE_UNREADABLE',
-      `${path} ${error.code === 'ENOENT' ? 'is not there' : `cannot be read (${error.code ?? error.message})`}`,
-    );
-  };
-  // A pipe would be waited for, and a device never ends.
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(fault);
+/** @param instead is read where the first one cannot be */
+function textOfFile(path: string, instead?: string): string {
   try {
-    const stats = await handle.stat();
-    if (!stats.isFile()) throw new AgentError('FILE_UNREADABLE', `${path} cannot be read: it is no file`);
-    const { size } = stats;
-    if (size > MAX_BYTES) throw new AgentError('SNAPSHOT_INVALID', `${path} is larger than ${MAX_BYTES} bytes`);
-    return await handle.readFile('utf8').catch(fault);
-  } finally {
-    await handle.close();
+    return plainText(path, MAX_BYTES);
+  } catch (error) {
+    if (instead !== undefined) return textOfFile(instead);
+    if (error instanceof AgentError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new AgentError('FILE_UNREADABLE', `${path} ${code === 'ENOENT' ? 'is not there' : `cannot be read (${code ?? message})`}`);
   }
 }
 

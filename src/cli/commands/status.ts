@@ -1,10 +1,11 @@
-import { readFileSync } from 'node:fs';
 import type { StatusDocument } from '../../domain/agent.ts';
 import { ExitCode } from '../../domain/error-registry.ts';
 import { AgentError } from '../../domain/errors.ts';
+import { INPUT_LIMITS } from '../../domain/foreign.ts';
 import { notRunning, remoteAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { locate } from '../locate.ts';
+import { plainText } from '../plain-text.ts';
 import { statusLines } from '../render/status.ts';
 import { healthVerdict } from '../verdict.ts';
 
@@ -45,7 +46,7 @@ function show(context: Context, document: StatusDocument): void {
 /** What the last agent on this root wrote; null when there is nothing usable. */
 function lastKnown(path: string): StatusDocument | null {
   try {
-    const document = JSON.parse(readFileSync(path, 'utf8')) as Partial<StatusDocument> | null;
+    const document = JSON.parse(plainText(path, INPUT_LIMITS.record)) as Partial<StatusDocument> | null;
     return document?.health?.instances === undefined || document.agent === undefined || document.installation === undefined
       ? null
       : (document as StatusDocument);

@@ -15,6 +15,8 @@ export interface RequirementFile {
   readonly file: string;
   /** What it includes and names lies in here. */
   readonly within: string;
+  /** The operator wrote it: it may name any place. */
+  readonly trusted?: boolean;
 }
 
 /** requirements.txt of ComfyUI and what it forgets to list. */
@@ -28,7 +30,7 @@ export async function coreFiles(context: InstallContext): Promise<readonly Requi
   if (extra.length > 0) {
     const extraFile = `${context.directory}/extra-requirements.txt`;
     await files.writeText(extraFile, `${extra.join('\n')}\n`);
-    result.push({ label: 'python.extraRequirements', file: extraFile, within: context.directory });
+    result.push({ label: 'python.extraRequirements', file: extraFile, within: context.directory, trusted: true });
   }
   return result;
 }

@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { ftruncateSync, mkdirSync, openSync, symlinkSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -341,6 +343,26 @@ describe('without an agent', () => {
       'error[CONFIG_INVALID]: AGENT_PORT',
     );
     expect((await lab.run(['config', 'show', '--config', 'missing.yaml'])).stderr).toContain('error[CONFIG_NOT_FOUND]');
+  });
+
+  it.each([
+    ['a pipe', (path: string) => void spawnSync('mkfifo', [path]), 'it is a named pipe, not a file'],
+    ['a device', (path: string) => symlinkSync('/dev/zero', path), 'it is a device, not a file'],
+    ['a directory', (path: string) => mkdirSync(path), 'it is a directory'],
+    ['100 MB', (path: string) => ftruncateSync(openSync(path, 'w'), 100_000_000), 'it is larger than 4 MiB'],
+  ])('config check neither waits for %s in place of a file nor reads it', async (_, put, why) => {
+    mkdirSync(join(lab.root, 'shared'), { recursive: true });
+    put(join(lab.root, 'shared/config_nodes.json'));
+    const began = performance.now();
+    const { code, stdout } = await lab.run(['config', 'check']);
+    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(code).toBe(2);
+    expect(stdout).toMatch(new RegExp(`bad\\s+\\S+config_nodes\\.json\\n.*config_nodes\\.json cannot be read: ${why}`));
+  });
+
+  it('a pipe in place of the configuration is not waited for', async () => {
+    spawnSync('mkfifo', [join(lab.root, 'pipe.yaml')]);
+    expect((await lab.run(['status', '--config', 'pipe.yaml'])).code).not.toBe(0);
   });
 });
 

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
   isIndexOption,
-  localPath,
   locateRequirements,
   normaliseName,
   normaliseSpecifier,
@@ -86,33 +85,7 @@ describe('places of requirements', () => {
   });
 });
 
-describe('lines that are no packages of an index', () => {
-  it.each([
-    ['.', '.', ''],
-    ['.[gpu]', '.', '[gpu]'],
-    ['-e .', '.', ''],
-    ['--editable=./sub', './sub', ''],
-    ['./wheels/x-1.0-py3-none-any.whl ; python_version > "3"', './wheels/x-1.0-py3-none-any.whl', ' ; python_version > "3"'],
-    ['x-1.0.tar.gz', 'x-1.0.tar.gz', ''],
-    ['/opt/x.zip', '/opt/x.zip', ''],
-  ])('%s is the path %s', (line, path, rest) => {
-    expect(localPath(line)).toEqual({ path, rest });
-  });
-
-  it.each([
-    'six',
-    'six==1.0',
-    'a[b]>=1 ; x == "y/z"',
-    'git+https://h/o/r',
-    'https://h/x.whl',
-    'a @ https://h/x.whl',
-    '-r a/b.txt',
-    '--pre',
-    '-e git+https://h/o/r@v1',
-  ])('%s is none', (line) => {
-    expect(localPath(line)).toBeNull();
-  });
-
+describe('lines that are options', () => {
   it.each([
     ['--extra-index-url https://h/simple', true],
     ['--index-url=https://h', true],

@@ -134,6 +134,38 @@ describe('readConfigNodes', () => {
     expect(found[0]).toContain(word);
   });
 
+  it.each([
+    ...['LD_PRELOAD', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONSTARTUP', 'GIT_SSH_COMMAND', 'GIT_CONFIG_COUNT', 'UV_INDEX', 'PIP_INDEX_URL'],
+    ...['NODE_OPTIONS', 'PM2_HOME', 'AGENT_TOKEN', 'COMFY_AGENT_CALL', 'CUT_PK_1', 'PATH', 'HOME', 'BASH_ENV', 'VIRTUAL_ENV', 'TMPDIR'],
+    ...['ld_preload', 'Path', 'GCONV_PATH', 'GLIBC_TUNABLES', 'XDG_CONFIG_HOME', 'SSH_ASKPASS'],
+  ])('refuses env %s, which is for another program', (name) => {
+    const found = problems(file(plain, { ...plain, name: 'B', url: 'https://example.com/b', env: { MINE: 'x', [name]: 'hunter2' } }));
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(new RegExp(`pack B: env: ${name} is not for a pack to set: it changes how .+ works; remove it`));
+    expect(found[0]).not.toContain('hunter2');
+  });
+
+  it('takes every name that packs are known to want', () => {
+    // Those of the predecessor's lists, and what begins like a name that is refused.
+    const names = [
+      ...['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY_ENCODED', 'AWS_DEFAULT_REGION', 'GOOGLE_APPLICATION_CREDENTIALS'],
+      ...['AZURE_STORAGE_ACCOUNT', 'AZURE_STORAGE_KEY', 'CLOUD_STORAGE_CONTAINER', 'CLOUD_PROVIDER', 'CLOUD_CDN_URL', 'STATIC_MODELS'],
+      ...['EMPROPS_DEBUG_LOGGING', 'HF_TOKEN', 'HF_HOME', 'CIVITAI_TOKEN', 'OLLAMA_HOST', 'OLLAMA_PORT', 'OPENAI_API_KEY'],
+      ...[
+        'PYTORCH_CUDA_ALLOC_CONF',
+        'GITHUB_TOKEN',
+        'HOMEPAGE',
+        'PATH_TO_MODELS',
+        'MY_PATH',
+        'USER_AGENT',
+        'XDG_CACHE_HOME',
+        'HTTPS_PROXY',
+      ],
+    ];
+    const env = Object.fromEntries(names.map((name) => [name, `\${${name}}`]));
+    expect(read(file({ ...plain, env })).packs).toEqual([{ ...spec, env }]);
+  });
+
   it.each<[object, Partial<PackSpec>, string]>([
     [{ env: { N: 5, B: true, Z: null } }, { env: { N: '5', B: 'true', Z: '' } }, 'env: N is 5, taken as text'],
     [{ env: { A: '$HOME/x' } }, { env: { A: '$HOME/x' } }, 'env: A is kept as written'],
