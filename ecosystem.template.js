@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * What one ComfyUI instance looks like to PM2. A module named by `pm2.template` in the configuration may replace this one; its
- * result is checked by the same schema (Pm2Entry in src/domain/instance.ts).
+ * result is checked by the same schema (Pm2Entry in src/domain/instances/instance.ts).
  */
 
 /** PM2 puts its own fields into the environment of what it starts; packs have no use for a variable `name` or `status`. */
@@ -45,8 +45,8 @@ const NEVER = 1_000_000_000;
 /**
  * From an instance to its PM2 entry. Pure.
  *
- * @param {import('./src/domain/instance.ts').InstanceLaunch} launch
- * @returns {import('./src/domain/instance.ts').Pm2Entry}
+ * @param {import('./src/domain/instances/instance.ts').InstanceLaunch} launch
+ * @returns {import('./src/domain/instances/instance.ts').Pm2Entry}
  */
 export function toPm2Entry(launch) {
   return {
@@ -74,7 +74,7 @@ export function toPm2Entry(launch) {
 }
 
 /**
- * @param {import('./src/domain/instance.ts').InstanceLaunch} launch
+ * @param {import('./src/domain/instances/instance.ts').InstanceLaunch} launch
  * @returns {string[]}
  */
 function scheduled({ python, scheduling }) {

@@ -5,7 +5,7 @@ import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
-import type { Release } from '../src/domain/release.ts';
+import type { Release } from '../src/domain/installation/release.ts';
 import { AGENT } from '../test/support/agent.ts';
 import { createPredecessorLab, type PredecessorLab, TORCH } from '../test/support/predecessor-packs.ts';
 import { type PeerRun, packByPack } from './bench-install-peers.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { UpgradeDocument } from '../src/domain/upgrade.ts';
+import type { UpgradeDocument } from '../src/domain/host/upgrade.ts';
 import type { MachineCards } from '../test/support/cards.ts';
 import { eventually } from '../test/support/eventually.ts';
 import { whyNoSystemd } from '../test/support/systemd-machine.ts';

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { Config } from '../src/domain/config.ts';
+import { Config } from '../src/domain/configuration/config.ts';
 import { allowedValues, type ConfigSection, configTree } from '../src/plan/config-keys.ts';
 import { namesOf } from '../src/plan/environment-names.ts';
 
@@ -53,7 +53,7 @@ for (const [path, content] of outputs) {
     mkdirSync(resolve(root, 'config'), { recursive: true });
     writeFileSync(file, content);
   } else if (before !== content) {
-    console.error(`${path} does not match src/domain/config.ts: run node scripts/generate-schema.ts`);
+    console.error(`${path} does not match src/domain/configuration/config.ts: run node scripts/generate-schema.ts`);
     process.exitCode = 1;
   }
 }

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ThirdParty } from '../src/domain/third-party.ts';
+import { ThirdParty } from '../src/domain/reports/third-party.ts';
 
 interface Component {
   readonly name: string;

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ThirdParty } from '../src/domain/third-party.ts';
+import type { ThirdParty } from '../src/domain/reports/third-party.ts';
 
 /** What the program is made of, from what the bundler really took in. */
 

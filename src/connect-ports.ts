@@ -17,7 +17,7 @@ import { createPythonEnvironments } from './adapters/python.ts';
 import { createShell } from './adapters/shell.ts';
 import { createSources } from './adapters/sources/sources.ts';
 import { createUpkeep } from './adapters/upkeep.ts';
-import type { Config, Layout, Secrets } from './domain/config.ts';
+import type { Config, Layout, Secrets } from './domain/configuration/config.ts';
 import { CHILD_MARK, childMark } from './engine/left-children.ts';
 import type { Logger, Ports } from './ports.ts';
 

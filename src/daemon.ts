@@ -1,9 +1,9 @@
 import { createClock } from './adapters/clock.ts';
 import { createServiceManager, type ServiceEnvironment } from './adapters/service-manager.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
-import { SYSTEM_SECRETS } from './domain/access.ts';
 import type { VersionDocument } from './domain/agent.ts';
-import type { Config, Layout } from './domain/config.ts';
+import { SYSTEM_SECRETS } from './domain/configuration/access.ts';
+import type { Config, Layout } from './domain/configuration/config.ts';
 import { type ConfigurationRequest, ConfigurationSource } from './engine/configuration.ts';
 import { createCore } from './engine/core.ts';
 import { endLeftChildren } from './engine/left-children.ts';

@@ -5,15 +5,15 @@
  * All calls reject with AgentError only; what could not be asked is the caller's "unknown", never "failed".
  */
 
-import type { Instruction } from './domain/foreign.ts';
-import type { Gpu, GpuReading, MachineFacts } from './domain/gpu.ts';
-import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instance.ts';
-import type { KernelMessage } from './domain/kernel-message.ts';
-import type { LockedPackage, LockedSubmodule } from './domain/lock.ts';
-import type { MemoryCounters } from './domain/memory-group.ts';
-import type { ProcessIdentity } from './domain/ownership.ts';
-import type { RegistryRequest, RegistryVersion } from './domain/registry.ts';
-import type { Inodes, Upkeep } from './domain/upkeep.ts';
+import type { Gpu, GpuReading, MachineFacts } from './domain/cards/gpu.ts';
+import type { KernelMessage } from './domain/cards/kernel-message.ts';
+import type { Instruction } from './domain/files/foreign.ts';
+import type { LockedPackage, LockedSubmodule } from './domain/installation/lock.ts';
+import type { RegistryRequest, RegistryVersion } from './domain/installation/registry.ts';
+import type { Incarnation, InstanceLaunch, Pm2Entry, PortHolder, ProcessEvent, ProcessState } from './domain/instances/instance.ts';
+import type { MemoryCounters } from './domain/instances/memory-group.ts';
+import type { ProcessIdentity } from './domain/instances/ownership.ts';
+import type { Inodes, Upkeep } from './domain/upkeep/upkeep.ts';
 
 /** Structured logging, the shape of pino: facts first, static message second. */
 export interface Logger {

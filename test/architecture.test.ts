@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { errorRegistry } from '../src/domain/error-registry.ts';
+import { errorRegistry } from '../src/domain/errors/registry.ts';
 
 /** The rules of the house (docs/adr/0003, CONTRIBUTING), kept by a test instead of by good will. */
 
@@ -149,7 +149,7 @@ describe('architecture', () => {
   it('every error code raised is registered, and every registered one is raised', () => {
     const raised = new Set(
       files.flatMap((file) =>
-        file === 'src/domain/error-registry.ts'
+        file === 'src/domain/errors/registry.ts'
           ? []
           : [...code(file).matchAll(/'([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*)'/g)].map((match) => match[1] ?? ''),
       ),

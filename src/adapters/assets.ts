@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'no
 import { dirname, join } from 'node:path';
 import { getAssetKeys, getRawAsset, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { Assets } from '../ports.ts';
 import { writeFault } from './file-errors.ts';
 

@@ -1,6 +1,6 @@
 import type { Agent } from 'undici';
 import type { z } from 'zod';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 /** Why a call failed: nobody there, no answer in time, an answer with an error status, or one that cannot be understood. */
 export type FaultKind = 'refused' | 'timeout' | 'status' | 'body';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'undici';
 import { z } from 'zod';
-import { isAgentError } from '../domain/errors.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
 import { type ComfyRequest, fault, nameOf, translate } from './comfyui-request.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { inodesText } from '../domain/upkeep.ts';
+import { inodesText } from '../domain/upkeep/upkeep.ts';
 
 /** Why the kernel takes no more: a disk with room for bytes may have none for files. Asked at once: the answer changes by the second. */
 export function fullReason(path: string): string {

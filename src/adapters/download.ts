@@ -3,9 +3,9 @@ import { createHash, randomUUID } from 'node:crypto';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { rootCertificates } from 'node:tls';
 import type { Dispatcher } from 'undici';
-import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
-import { redactUrl } from '../domain/git-url.ts';
-import { redactUrls } from '../domain/requirements.ts';
+import { AgentError, asAgentError, isAgentError } from '../domain/errors/errors.ts';
+import { redactUrl } from '../domain/installation/git-url.ts';
+import { redactUrls } from '../domain/installation/requirements.ts';
 import type { Logger } from '../ports.ts';
 
 const MAX_REDIRECTS = 5;

@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { toPm2Entry } from '../../ecosystem.template.js';
-import { AgentError } from '../domain/errors.ts';
-import { Pm2Entry } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { Pm2Entry } from '../domain/instances/instance.ts';
 import type { EntryTemplate } from '../ports.ts';
 import { offerBundledModules } from './bundled-modules.ts';
 

@@ -1,4 +1,4 @@
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { fullReason } from './disk-full.ts';
 
 const REASONS: Readonly<Record<string, string>> = {

@@ -3,7 +3,7 @@ import { readlink, realpath } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { FileLock } from '../ports.ts';
 
 const ANSWER_LIMIT_MS = 1_000;

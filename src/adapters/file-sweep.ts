@@ -1,7 +1,7 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, opendir, readdir, realpath, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { FoundFile } from '../domain/upkeep.ts';
+import type { FoundFile } from '../domain/upkeep/upkeep.ts';
 import { isAbsent, readFault, writeFault } from './file-errors.ts';
 
 /** Deeper trees are no outputs of anybody, and a walk must end. */

@@ -1,6 +1,6 @@
 /** Git bundles: the history of locked commits in one file, out of a mirror and into one. */
-import { AgentError, isAgentError } from '../domain/errors.ts';
-import { type GitUrl, redactUrl } from '../domain/git-url.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import type { GitOptions } from '../ports.ts';
 import type { GitRunner } from './git-command.ts';
 import type { Mirrors } from './git-mirror.ts';

@@ -5,8 +5,8 @@
 import { lstat, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { both } from '../domain/both.ts';
-import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, redactUrl } from '../domain/git-url.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import type { GitCheckout, GitOptions } from '../ports.ts';
 import { type Building, beginTree, finishTree } from './building.ts';
 import { fullReason } from './disk-full.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { lstat, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { INPUT_LIMITS } from '../domain/foreign.ts';
+import { INPUT_LIMITS } from '../domain/files/foreign.ts';
 import { bytesOf, openPlain } from './foreign/plain-file.ts';
 import { compareWithDisk, type TreeEntry } from './git-tree.ts';
 

@@ -1,9 +1,9 @@
 /** Runs git, one process tree for each call, through simple-git. The only importer of that package. */
 import { randomUUID } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
-import { AgentError } from '../domain/errors.ts';
-import type { GitUrl } from '../domain/git-url.ts';
-import { redactUrl } from '../domain/git-url.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { GitUrl } from '../domain/installation/git-url.ts';
+import { redactUrl } from '../domain/installation/git-url.ts';
 import type { GitOptions, Logger } from '../ports.ts';
 import { type GitEnvironmentFiles, gitEnvironment, markerName, secretsOf } from './git-environment.ts';
 import { gitError } from './git-errors.ts';

@@ -2,7 +2,7 @@
  * The whole environment of every git call. Nothing of the user's or the machine's configuration reaches git: same
  * configuration of the agent, same result, and no prompt, hook or helper that somebody once set up.
  */
-import type { GitUrl } from '../domain/git-url.ts';
+import type { GitUrl } from '../domain/installation/git-url.ts';
 
 /** What the machine may have to say about reaching the network and trusting certificates. */
 const passed = [

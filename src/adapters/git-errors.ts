@@ -1,7 +1,8 @@
 /** What git and ssh print when they fail, as registered errors in the user's terms. Pure; texts are those of LANG=C. */
-import type { ErrorCode } from '../domain/error-registry.ts';
-import { AgentError, type AgentErrorOptions } from '../domain/errors.ts';
-import { redactGitText, redactUrl } from '../domain/git-url.ts';
+
+import { AgentError, type AgentErrorOptions } from '../domain/errors/errors.ts';
+import type { ErrorCode } from '../domain/errors/registry.ts';
+import { redactGitText, redactUrl } from '../domain/installation/git-url.ts';
 
 export interface GitFailure {
   readonly stderr: string;

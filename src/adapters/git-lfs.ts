@@ -1,8 +1,8 @@
 /** Files that git keeps as pointers and Git LFS as objects: found always, fetched when asked. */
 import { lstat, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, redactUrl } from '../domain/git-url.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import type { GitOptions } from '../ports.ts';
 import type { GitCall, GitRunner } from './git-command.ts';
 

@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, redactUrl } from '../domain/git-url.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import type { GitOptions } from '../ports.ts';
 import type { GitRunner } from './git-command.ts';
 import { isFullCommit } from './git-refs.ts';

@@ -1,6 +1,6 @@
 /** What .gitmodules says, and which of it is believed. Pure: whoever can push to a repository writes that file. */
-import { AgentError, isAgentError } from '../domain/errors.ts';
-import { type GitUrl, parseGitUrl, redactUrl } from '../domain/git-url.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, parseGitUrl, redactUrl } from '../domain/installation/git-url.ts';
 
 export interface ModuleEntry {
   readonly name: string;

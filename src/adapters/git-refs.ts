@@ -1,5 +1,5 @@
 /** What `git ls-remote` says, and the words for a branch that is not there. Pure. */
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 interface RemoteRef {
   /** Full name, `refs/heads/main`. */

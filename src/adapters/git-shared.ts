@@ -4,8 +4,8 @@
  */
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, redactUrl } from '../domain/git-url.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import type { GitOptions } from '../ports.ts';
 import { readPlain } from './foreign/plain-file.ts';
 import { closeFiles } from './git-closed-files.ts';

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { checkSshKey } from '../domain/ssh-key.ts';
+import { checkSshKey } from '../domain/configuration/ssh-key.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 export interface SshOptions {
   /** Private key file; ssh's own rules on its mode hold. */

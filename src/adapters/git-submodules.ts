@@ -5,9 +5,9 @@
  */
 import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, redactUrl } from '../domain/git-url.ts';
-import type { LockedSubmodule } from '../domain/lock.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, redactUrl } from '../domain/installation/git-url.ts';
+import type { LockedSubmodule } from '../domain/installation/lock.ts';
 import type { GitOptions } from '../ports.ts';
 import { cloneFromMirror, describeTree, exists, nameOrigin } from './git-checkout.ts';
 import type { GitCall, GitRunner } from './git-command.ts';

@@ -1,8 +1,8 @@
 /** The Git port: resolves, mirrors and checks out repositories. See git-environment.ts for why it is hermetic. */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { type GitUrl, parseGitUrl, redactUrl, rewriteGitUrl } from '../domain/git-url.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, parseGitUrl, redactUrl, rewriteGitUrl } from '../domain/installation/git-url.ts';
 import type { Files, Git, GitOptions, GitSource, Logger } from '../ports.ts';
 import { BESIDE, type Building } from './building.ts';
 import { createGitBundle, importGitBundle } from './git-bundle.ts';

@@ -1,8 +1,8 @@
 import { statfs } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, hostname, release, totalmem, type } from 'node:os';
 import { dirname } from 'node:path';
-import type { MachineFacts } from '../domain/gpu.ts';
-import type { Inodes } from '../domain/upkeep.ts';
+import type { MachineFacts } from '../domain/cards/gpu.ts';
+import type { Inodes } from '../domain/upkeep/upkeep.ts';
 
 /** systeminformation starts small programs (lscpu, cat) and has no time limit of its own. */
 const FACTS_LIMIT_MS = 5_000;

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { AgentError } from '../domain/errors.ts';
-import type { Gpu, GpuReading, MigDevice } from '../domain/gpu.ts';
+import type { Gpu, GpuReading, MigDevice } from '../domain/cards/gpu.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { CommandResult, Hardware, Shell } from '../ports.ts';
 import { createMachineFacts } from './hardware-machine.ts';
 import { type CardName, cardsOfDriver } from './nvidia-driver-files.ts';

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { lstat, open, readFile, realpath, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { HostFacts, HostGroup, HostPath, HostPlace, HostQuestion, HostUnit, HostUser } from '../domain/host.ts';
+import type { HostFacts, HostGroup, HostPath, HostPlace, HostQuestion, HostUnit, HostUser } from '../domain/host/host.ts';
 import type { Shell } from '../ports.ts';
 import { errorCode, isAbsent } from './file-errors.ts';
 

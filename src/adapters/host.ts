@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, chown, constants, copyFile, mkdir, open, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import type { HostAction, HostRights } from '../domain/host.ts';
-import { groupaddArguments, useraddArguments } from '../domain/host-accounts.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { groupaddArguments, useraddArguments } from '../domain/host/accounts.ts';
+import type { HostAction, HostRights } from '../domain/host/host.ts';
 import type { HostSystem } from '../ports/host.ts';
 import type { Shell } from '../ports.ts';
 import { errorCode, writeFault } from './file-errors.ts';

@@ -1,8 +1,8 @@
 import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { isOfTheDisk } from '../domain/errors/no-room.ts';
 import type { JournalEvent } from '../domain/journal.ts';
-import { isOfTheDisk } from '../domain/no-room.ts';
 import type { JournalStore, Logger } from '../ports.ts';
 import { fullReason } from './disk-full.ts';
 import { isAbsent, writeFault } from './file-errors.ts';

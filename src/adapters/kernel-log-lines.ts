@@ -1,4 +1,4 @@
-import type { KernelMessage } from '../domain/kernel-message.ts';
+import type { KernelMessage } from '../domain/cards/kernel-message.ts';
 
 /** Records of the kernel log as its two readers give them. Pure. */
 

@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { uptime } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { AgentError } from '../domain/errors.ts';
-import type { KernelMessage } from '../domain/kernel-message.ts';
+import type { KernelMessage } from '../domain/cards/kernel-message.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { KernelLog, Shell } from '../ports.ts';
 import { parseJournalLine, parseKmsgRecord } from './kernel-log-lines.ts';
 

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
-import type { MemoryCounters } from '../domain/memory-group.ts';
+import type { MemoryCounters } from '../domain/instances/memory-group.ts';
 import type { Kernel } from '../ports.ts';
 import { errorCode } from './file-errors.ts';
 import { readOptional } from './kernel-proc.ts';

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { AgentError } from '../domain/errors.ts';
-import type { PortHolder } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { PortHolder } from '../domain/instances/instance.ts';
 import { errorCode, isAbsent } from './file-errors.ts';
 import { createPause, listPids } from './kernel-proc.ts';
 

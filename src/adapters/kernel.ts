@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { AgentError } from '../domain/errors.ts';
-import type { Incarnation } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { Incarnation } from '../domain/instances/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Kernel } from '../ports.ts';
 import { createMemoryOfKernel } from './kernel-memory.ts';

@@ -1,5 +1,5 @@
 import { closeSync, existsSync, fstatSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
-import { isOfTheDisk } from '../domain/no-room.ts';
+import { isOfTheDisk } from '../domain/errors/no-room.ts';
 import { isAbsent, writeFault } from './file-errors.ts';
 
 const MODE = 0o640;

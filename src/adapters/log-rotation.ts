@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { appendFile, type FileHandle, open, rename, rm } from 'node:fs/promises';
-import type { LogBounds, LogGrowth, LogWatch } from '../domain/upkeep.ts';
+import type { LogBounds, LogGrowth, LogWatch } from '../domain/upkeep/upkeep.ts';
 import { isAbsent } from './file-errors.ts';
 
 const LOOK_MS = 50;

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import type { MemoryRoom, Space } from '../domain/upkeep.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { MemoryRoom, Space } from '../domain/upkeep/upkeep.ts';
 import { isAbsent } from './file-errors.ts';
 
 /** A filesystem whose server is away would hang the call. */

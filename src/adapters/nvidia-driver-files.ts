@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { type Gpu, normalPciBusId } from '../domain/gpu.ts';
+import { type Gpu, normalPciBusId } from '../domain/cards/gpu.ts';
 
 /** What names a card before nvidia-smi does. */
 export type CardName = Pick<Gpu, 'uuid' | 'pciBusId'>;

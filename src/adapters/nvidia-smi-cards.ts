@@ -1,5 +1,5 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { GpuRemark, UnreachableGpu } from '../domain/gpu.ts';
+import type { GpuRemark, UnreachableGpu } from '../domain/cards/gpu.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import type { CommandResult } from '../ports.ts';
 import type { CardName } from './nvidia-driver-files.ts';
 import {

@@ -1,4 +1,4 @@
-import type { Gpu } from '../domain/gpu.ts';
+import type { Gpu } from '../domain/cards/gpu.ts';
 
 /** What stands in the cells of nvidia-smi's tables, as facts. Pure; what a card, a driver or the rights do not tell is null. */
 

@@ -1,4 +1,4 @@
-import { type Gpu, type GpuRemark, type MigDevice, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/gpu.ts';
+import { type Gpu, type GpuRemark, type MigDevice, normalPciBusId, recoveryActionOf, type UnreachableGpu } from '../domain/cards/gpu.ts';
 import { toBoolean, toBytes, toCount, told, toNumber, toState, toThrottle, toWatts } from './nvidia-smi-cells.ts';
 
 /**

@@ -1,6 +1,6 @@
-import { AGENT_GROUP, accountsIn } from '../domain/access.ts';
-import { AgentError } from '../domain/errors.ts';
-import type { Border } from '../domain/foreign.ts';
+import { AGENT_GROUP, accountsIn } from '../domain/configuration/access.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { Border } from '../domain/files/foreign.ts';
 import type { Files, Shell } from '../ports.ts';
 
 /** Not looked up on a PATH: that of a Python environment names directories which packs can write to. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ProcessEvent } from '../domain/instance.ts';
+import type { ProcessEvent } from '../domain/instances/instance.ts';
 import { BUS_EXIT } from './pm2-paths.ts';
 
 const Notice = z.object({ event: z.string(), at: z.number(), process: z.object({ name: z.string() }) });

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { digestOf } from '../domain/digest.ts';
-import { AgentError } from '../domain/errors.ts';
-import type { Pm2Entry, ProcessState } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { Pm2Entry, ProcessState } from '../domain/instances/instance.ts';
+import { digestOf } from '../domain/text/digest.ts';
 import type { Pm2Paths } from './pm2-paths.ts';
 
 /**

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { judgeOwnership, PM2_HOME_MARK, type ProcessIdentity } from '../domain/instances/ownership.ts';
 import { known, unknown } from '../domain/observed.ts';
-import { judgeOwnership, PM2_HOME_MARK, type ProcessIdentity } from '../domain/ownership.ts';
 import { isSame, type Member, readMember, signalAll } from './pm2-tree.ts';
 
 /**

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { DAEMON_EXIT_TAKEN, type Pm2Paths } from './pm2-paths.ts';
 
 export interface LaunchOptions {

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
+import { INSTANCE_MARK, ROOT_MARK } from '../domain/instances/ownership.ts';
 import { createGuardedRead, type GuardedRead } from './kernel-proc.ts';
 import { isSame, type Member, readMember } from './pm2-tree.ts';
 

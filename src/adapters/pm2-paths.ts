@@ -1,5 +1,5 @@
 import { isAbsolute, join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 /** Files in PM2_HOME that the agent and PM2's daemon share. */
 export interface Pm2Paths {

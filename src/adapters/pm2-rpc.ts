@@ -1,4 +1,4 @@
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 export interface DaemonCall {
   readonly method: string;

@@ -1,5 +1,5 @@
-import { AgentError, isAgentError } from '../domain/errors.ts';
-import type { Pm2Entry, ProcessEvent } from '../domain/instance.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
+import type { Pm2Entry, ProcessEvent } from '../domain/instances/instance.ts';
 import type { Logger, Processes } from '../ports.ts';
 import { type Bus, openBus } from './pm2-bus.ts';
 import { checkEntry, type Pm2Row, parseRows, prepareArgument } from './pm2-entry.ts';

@@ -4,8 +4,7 @@ import { access, chmod, chown, constants, copyFile, link, mkdir, open, readdir, 
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VersionDocument } from '../domain/agent.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import { STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import {
   PENDING_UPGRADE,
   PendingUpgrade,
@@ -14,7 +13,8 @@ import {
   UPGRADE_PROOF,
   UPGRADE_RECORDS,
   UpgradeProof,
-} from '../domain/upgrade.ts';
+} from '../domain/host/upgrade.ts';
+import { STATE_VERSION_FILE, StateVersion } from '../domain/state/version.ts';
 import type { Shell } from '../ports.ts';
 import { createDownloader, type Downloader } from './download.ts';
 import { errorCode, isAbsent, writeFault } from './file-errors.ts';

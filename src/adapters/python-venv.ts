@@ -1,9 +1,9 @@
 /** Interpreters and virtual environments without uv, and what lies in an environment. */
 import { z } from 'zod';
-import { AgentError, isAgentError } from '../domain/errors.ts';
-import { INPUT_LIMITS } from '../domain/foreign.ts';
-import type { LockedPackage } from '../domain/lock.ts';
-import { normaliseName, redactUrls } from '../domain/requirements.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../domain/files/foreign.ts';
+import type { LockedPackage } from '../domain/installation/lock.ts';
+import { normaliseName, redactUrls } from '../domain/installation/requirements.ts';
 import type { Files, Shell } from '../ports.ts';
 import { fullReason } from './disk-full.ts';
 import { pythonEnvironment } from './uv-environment.ts';

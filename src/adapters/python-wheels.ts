@@ -1,7 +1,7 @@
 /** One wheel for each locked package, by pip: uv installs, but hands out no files. */
-import { AgentError } from '../domain/errors.ts';
-import { hashedLine, type LockedPackage } from '../domain/lock.ts';
-import { normaliseName, redactUrls } from '../domain/requirements.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { hashedLine, type LockedPackage } from '../domain/installation/lock.ts';
+import { normaliseName, redactUrls } from '../domain/installation/requirements.ts';
 import type { Files, PythonEnvironments, Shell } from '../ports.ts';
 import { pipEnvironment, pythonEnvironment } from './uv-environment.ts';
 

@@ -1,10 +1,10 @@
 /** Python environments with uv: the port `PythonEnvironments`. */
 import { randomUUID } from 'node:crypto';
 import { dirname } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
-import { INPUT_LIMITS } from '../domain/foreign.ts';
-import { hashedLine, type LockedPackage, toLockedPackage } from '../domain/lock.ts';
-import { locateRequirements } from '../domain/requirements.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../domain/files/foreign.ts';
+import { hashedLine, type LockedPackage, toLockedPackage } from '../domain/installation/lock.ts';
+import { locateRequirements } from '../domain/installation/requirements.ts';
 import type { CommandResult, Files, LocalWheels, Logger, PythonEnvironments, PythonIndexes, Shell } from '../ports.ts';
 import { createDownloader } from './download.ts';
 import {

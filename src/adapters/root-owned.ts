@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { isAbsent } from './file-errors.ts';
 import { NotPlain, openPlain } from './foreign/plain-file.ts';
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { access, constants, stat } from 'node:fs/promises';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { CommandOptions, CommandResult, RunningCommand, Shell } from '../ports.ts';
 import { endMarked } from './marked-processes.ts';
 import { Head, LineSplitter, Tail } from './shell-output.ts';

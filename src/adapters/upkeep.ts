@@ -1,4 +1,4 @@
-import type { Upkeep } from '../domain/upkeep.ts';
+import type { Upkeep } from '../domain/upkeep/upkeep.ts';
 import { removeEmpty, removeFound, walkFiles } from './file-sweep.ts';
 import { keepLogs } from './log-rotation.ts';
 import { localCpus, memoryRoom, type RoomOptions, spaceOf } from './machine-room.ts';

@@ -1,6 +1,6 @@
 /** The derivation that uv gives when requirements do not fit: who asked for what, as lines of files. */
-import type { AskedLine } from '../domain/requirement-conflict.ts';
-import { normaliseSpecifier, parseRequirement, redactUrls } from '../domain/requirements.ts';
+import type { AskedLine } from '../domain/installation/requirement-conflict.ts';
+import { normaliseSpecifier, parseRequirement, redactUrls } from '../domain/installation/requirements.ts';
 import type { RequirementSource, SourceLine } from './uv-requirements.ts';
 
 interface Term {

@@ -1,7 +1,7 @@
 /** What uv says when it fails, as an error in the user's words: which packs asked for what, and whether a retry helps. */
-import { AgentError } from '../domain/errors.ts';
-import type { AskedLine } from '../domain/requirement-conflict.ts';
-import { parseRequirement, redactUrls } from '../domain/requirements.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { AskedLine } from '../domain/installation/requirement-conflict.ts';
+import { parseRequirement, redactUrls } from '../domain/installation/requirements.ts';
 import { explainConflict } from './uv-conflict.ts';
 import type { RequirementSource, SourceLine } from './uv-requirements.ts';
 

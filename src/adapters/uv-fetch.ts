@@ -1,6 +1,6 @@
 /** Where the pinned uv comes from: a folder of wheels, pip, else the index. */
-import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
-import { redactUrls } from '../domain/requirements.ts';
+import { AgentError, asAgentError, isAgentError } from '../domain/errors/errors.ts';
+import { redactUrls } from '../domain/installation/requirements.ts';
 import type { UvCall, UvOptions } from './uv.ts';
 import { bootstrapIndexes, pipEnvironment } from './uv-environment.ts';
 import { indexPageLinks, type PinnedWheel, UV_VERSION, UV_WHEELS } from './uv-wheel.ts';

@@ -1,13 +1,13 @@
 /** Requirement files on their way to uv: read with all they include, and what must be said to uv beside them. */
 import { basename, dirname, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { AgentError } from '../domain/errors.ts';
-import { INPUT_LIMITS } from '../domain/foreign.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../domain/files/foreign.ts';
+import { hashedLine, type LockedPackage, requirementLine } from '../domain/installation/lock.ts';
+import { pyprojectRequirements } from '../domain/installation/pyproject.ts';
+import { type AskedLine, lineWithPlace } from '../domain/installation/requirement-conflict.ts';
+import { type LocatedRequirement, locateRequirements, redactUrls, requirementNames } from '../domain/installation/requirements.ts';
 import { localSource } from '../domain/local-source.ts';
-import { hashedLine, type LockedPackage, requirementLine } from '../domain/lock.ts';
-import { pyprojectRequirements } from '../domain/pyproject.ts';
-import { type AskedLine, lineWithPlace } from '../domain/requirement-conflict.ts';
-import { type LocatedRequirement, locateRequirements, redactUrls, requirementNames } from '../domain/requirements.ts';
 import type { Files, ResolveRequest } from '../ports.ts';
 
 const DEEPEST_INCLUDE = 8;

@@ -1,9 +1,9 @@
 /** uv: the one on this machine, else the pinned wheel, kept in the cache. */
 import { randomUUID } from 'node:crypto';
 import { copyFile } from 'node:fs/promises';
-import { digestOf } from '../domain/digest.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import { redactUrls } from '../domain/requirements.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { redactUrls } from '../domain/installation/requirements.ts';
+import { digestOf } from '../domain/text/digest.ts';
 import type { CommandResult, Files, Logger, PythonIndexes, Shell } from '../ports.ts';
 import type { Downloader } from './download.ts';
 import { pythonEnvironment, uvEnvironment } from './uv-environment.ts';

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import { ErrorDocument } from '../domain/error-document.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
 
 /**
  * Who may call a route over TCP. `open`: everybody. `read`: everybody on loopback, with the token from elsewhere.

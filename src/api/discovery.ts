@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Agent } from '../domain/agent.ts';
-import { DiscoveryDocument, PrometheusTargets } from '../domain/discovery.ts';
-import { ErrorDocument } from '../domain/error-document.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
+import { DiscoveryDocument, PrometheusTargets } from '../domain/instances/discovery.ts';
 import { type App, about, refusals } from './app-types.ts';
 import type { StreamEvent, Streams } from './streams.ts';
 

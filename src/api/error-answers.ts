@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { errorDocument } from '../domain/error-document.ts';
-import { AgentError, asAgentError, isAgentError } from '../domain/errors.ts';
+import { errorDocument } from '../domain/errors/document.ts';
+import { AgentError, asAgentError, isAgentError } from '../domain/errors/errors.ts';
 import type { Logger } from '../ports.ts';
 import type { App } from './app-types.ts';
 

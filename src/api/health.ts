@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Agent } from '../domain/agent.ts';
-import { ErrorDocument } from '../domain/error-document.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
 import {
   HealthDocument,
   InstallationDocument,
@@ -8,8 +8,8 @@ import {
   LivenessDocument,
   ModelsDocument,
   ReadyDocument,
-} from '../domain/health.ts';
-import { InstanceDocument } from '../domain/instance.ts';
+} from '../domain/health/health.ts';
+import { InstanceDocument } from '../domain/instances/instance.ts';
 import { type App, about, refusals } from './app-types.ts';
 
 /**

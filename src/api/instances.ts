@@ -1,9 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Agent, LogQuery } from '../domain/agent.ts';
-import { ErrorDocument } from '../domain/error-document.ts';
-import { AgentError } from '../domain/errors.ts';
-import { InstanceDocument, InstancePatch } from '../domain/instance.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { InstanceDocument, InstancePatch } from '../domain/instances/instance.ts';
 import { LogLine } from '../domain/journal.ts';
 import { type App, about, refusals, secured } from './app-types.ts';
 import { asEvents } from './discovery.ts';

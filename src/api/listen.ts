@@ -1,7 +1,7 @@
 import { chmod, chown, mkdtemp, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { App } from './app-types.ts';
 
 const PROBE_TIMEOUT_MS = 1_000;

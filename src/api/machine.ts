@@ -9,11 +9,11 @@ import {
   StatusDocument,
   VersionDocument,
 } from '../domain/agent.ts';
-import { DoctorDocument } from '../domain/doctor.ts';
-import { DriftDocument } from '../domain/drift.ts';
-import { ErrorDocument } from '../domain/error-document.ts';
+import { DoctorDocument } from '../domain/doctor/doctor.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
+import { DriftDocument } from '../domain/installation/drift.ts';
 import { JournalEvent } from '../domain/journal.ts';
-import { StateDocument } from '../domain/state.ts';
+import { StateDocument } from '../domain/state/state.ts';
 import { type App, about, refusals, secured } from './app-types.ts';
 import { count, flag } from './queries.ts';
 import type { StreamEvent, Streams } from './streams.ts';

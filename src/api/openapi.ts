@@ -1,11 +1,9 @@
 import { z } from 'zod';
 import { PlanDocument } from '../domain/action.ts';
 import { ConfigDocument, GpusDocument, PortsDocument, ReleasesDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
-import { DiscoveredInstance, DiscoveryDocument, PrometheusTargets } from '../domain/discovery.ts';
-import { DoctorDocument } from '../domain/doctor.ts';
-import { DriftDocument } from '../domain/drift.ts';
-import { ErrorDocument } from '../domain/error-document.ts';
-import { Gpu, MachineFacts } from '../domain/gpu.ts';
+import { Gpu, MachineFacts } from '../domain/cards/gpu.ts';
+import { DoctorDocument } from '../domain/doctor/doctor.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
 import {
   HealthDocument,
   Hold,
@@ -15,12 +13,14 @@ import {
   ModelStatus,
   ModelsDocument,
   ReadyDocument,
-} from '../domain/health.ts';
-import { InstanceDocument, InstancePatch, LayerHealth } from '../domain/instance.ts';
+} from '../domain/health/health.ts';
+import { DriftDocument } from '../domain/installation/drift.ts';
+import { InstallProgress, PackStatus, Release } from '../domain/installation/release.ts';
+import { DiscoveredInstance, DiscoveryDocument, PrometheusTargets } from '../domain/instances/discovery.ts';
+import { InstanceDocument, InstancePatch, LayerHealth } from '../domain/instances/instance.ts';
 import { JournalEvent, LogLine } from '../domain/journal.ts';
 import { OperationDocument, OperationRequest } from '../domain/operation.ts';
-import { InstallProgress, PackStatus, Release } from '../domain/release.ts';
-import { StateDocument } from '../domain/state.ts';
+import { StateDocument } from '../domain/state/state.ts';
 import type { App } from './app-types.ts';
 import { LogLines } from './instances.ts';
 import { isRecord, type JsonObject, tidy } from './openapi-tidy.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Agent } from '../domain/agent.ts';
-import { ErrorDocument } from '../domain/error-document.ts';
+import { ErrorDocument } from '../domain/errors/document.ts';
 import { OperationDocument, OperationRequest } from '../domain/operation.ts';
 import { type App, about, refusals, secured } from './app-types.ts';
 import { asEvents } from './discovery.ts';

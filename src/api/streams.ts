@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { errorDocument } from '../domain/error-document.ts';
-import { AgentError } from '../domain/errors.ts';
+import { errorDocument } from '../domain/errors/document.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { Logger } from '../ports.ts';
 import { toAnswer } from './error-answers.ts';
 import type { Serialize } from './serialize.ts';

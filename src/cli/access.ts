@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
-import { AGENT_GROUP, AGENT_USER, accountsIn } from '../domain/access.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AGENT_GROUP, AGENT_USER, accountsIn } from '../domain/configuration/access.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 /** Errors about who runs a command; loaded only when there is one. */
 

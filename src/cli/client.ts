@@ -1,5 +1,5 @@
 import type { Agent } from '../domain/agent.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { call, events, type Peer } from './http.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { Agent } from '../domain/agent.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { createRemoteAgent } from './client.ts';
 import type { Context } from './context.ts';
 import { isListening } from './http.ts';

@@ -1,4 +1,4 @@
-import type { ExitCode } from '../domain/error-registry.ts';
+import type { ExitCode } from '../domain/errors/registry.ts';
 import type { CliHost, Selection } from './host.ts';
 import type { Style } from './render/style.ts';
 

@@ -1,6 +1,6 @@
 import type { Agent } from '../domain/agent.ts';
-import { type ErrorCode, errorRegistry } from '../domain/error-registry.ts';
-import { AgentError, isAgentError } from '../domain/errors.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
+import { type ErrorCode, errorRegistry } from '../domain/errors/registry.ts';
 import type { OperationDocument, OperationRequest } from '../domain/operation.ts';
 import type { Connection } from './connect.ts';
 import type { Context } from './context.ts';

@@ -1,6 +1,6 @@
 import type { Agent } from '../domain/agent.ts';
-import { AgentError } from '../domain/errors.ts';
-import type { InstanceDocument } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { InstanceDocument } from '../domain/instances/instance.ts';
 
 /**
  * GPU arguments to indexes: `0`, `gpu0`, `comfyui-gpu0`, a UUID, or `all`. Null: all of them.

@@ -1,5 +1,5 @@
 import { Argument, Command as Commander, InvalidArgumentError, Option } from 'commander';
-import { ExitCode, exitCodeMeanings } from '../domain/error-registry.ts';
+import { ExitCode, exitCodeMeanings } from '../domain/errors/registry.ts';
 import { parseDuration } from './duration.ts';
 import { GLOBAL_OPTIONS, HELP_OPTION, PROGRAM_ABOUT, VERSION_OPTION } from './verbs/global.ts';
 import type { OptionKind, Verb, VerbOption } from './verbs/verb.ts';

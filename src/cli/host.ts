@@ -1,10 +1,10 @@
 import type { Agent, VersionDocument } from '../domain/agent.ts';
-import type { Config, Layout, Provenance } from '../domain/config.ts';
-import type { DeployHost, DeployRequest } from '../domain/deploy.ts';
-import type { DoctorDocument } from '../domain/doctor.ts';
-import type { ExitCode } from '../domain/error-registry.ts';
-import type { HostAction, HostFacts, HostQuestion } from '../domain/host.ts';
-import type { Programs } from '../domain/upgrade.ts';
+import type { Config, Layout, Provenance } from '../domain/configuration/config.ts';
+import type { DoctorDocument } from '../domain/doctor/doctor.ts';
+import type { ExitCode } from '../domain/errors/registry.ts';
+import type { DeployHost, DeployRequest } from '../domain/host/deploy.ts';
+import type { HostAction, HostFacts, HostQuestion } from '../domain/host/host.ts';
+import type { Programs } from '../domain/host/upgrade.ts';
 
 /** A stream for people or programs. A reader that went away (EPIPE) is the host's concern: it ends the program quietly. */
 export interface CliOutput {

@@ -1,7 +1,7 @@
 import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { connect } from 'node:net';
-import { type ErrorCode, errorRegistry } from '../domain/error-registry.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type ErrorCode, errorRegistry } from '../domain/errors/registry.ts';
 import { VERSION_HEADER } from '../domain/versions.ts';
 
 /**

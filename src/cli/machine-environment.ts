@@ -1,4 +1,4 @@
-import { SYSTEM_SECRETS } from '../domain/access.ts';
+import { SYSTEM_SECRETS } from '../domain/configuration/access.ts';
 import { namesOf, variableOf } from '../plan/environment-names.ts';
 import { AGENT_UNIT, unitFileOf } from '../plan/host-layout.ts';
 import { readEnvironmentFile, serviceEnvironment } from '../plan/service-environment.ts';

@@ -1,4 +1,4 @@
-import { ExitCode } from '../domain/error-registry.ts';
+import { ExitCode } from '../domain/errors/registry.ts';
 import type { CliHost } from './host.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { type Command as Commander, CommanderError } from 'commander';
-import { ExitCode } from '../domain/error-registry.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { ExitCode } from '../domain/errors/registry.ts';
 import type { Context, Options } from './context.ts';
 import { createGrammar } from './grammar.ts';
 import type { CliHost } from './host.ts';

@@ -1,5 +1,5 @@
-import { ExitCode } from '../domain/error-registry.ts';
-import type { AgentError } from '../domain/errors.ts';
+import type { AgentError } from '../domain/errors/errors.ts';
+import { ExitCode } from '../domain/errors/registry.ts';
 import type { Context } from './context.ts';
 import { clean } from './render/text.ts';
 
@@ -16,7 +16,7 @@ export async function reportError(context: Context, error: AgentError): Promise<
   const problems = Array.isArray(details['problems']) ? details['problems'].filter((each) => typeof each === 'string') : [];
   for (const problem of problems.length > 1 ? problems.slice(1) : []) context.warn(`  also: ${clean(problem)}`);
   if (details['conflicts'] !== undefined) {
-    const { conflictsIn, conflictTable } = await import('../domain/requirement-conflict.ts');
+    const { conflictsIn, conflictTable } = await import('../domain/installation/requirement-conflict.ts');
     for (const line of conflictTable(conflictsIn(details))) context.warn(`  ${clean(line)}`);
   }
   context.warn(`${style.paint('info', 'help:')} ${clean(help)}`);

@@ -1,4 +1,4 @@
-import { TAR_BLOCK, tarHeader, tarPadding } from '../domain/tar.ts';
+import { TAR_BLOCK, tarHeader, tarPadding } from '../domain/files/tar.ts';
 
 /** A tar archive in memory. */
 

@@ -1,6 +1,6 @@
-import { ExitCode } from '../domain/error-registry.ts';
-import type { HealthDocument, InstallationDocument, ModelsDocument } from '../domain/health.ts';
-import type { InstanceDocument } from '../domain/instance.ts';
+import { ExitCode } from '../domain/errors/registry.ts';
+import type { HealthDocument, InstallationDocument, ModelsDocument } from '../domain/health/health.ts';
+import type { InstanceDocument } from '../domain/instances/instance.ts';
 
 /** Whether a document counts as fine: the rule of the HTTP status codes (200 or 503), as exit codes 0 and 3. */
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { Hold } from './health.ts';
-import { FaultKind } from './verdict.ts';
+import { FaultKind } from './faults/verdict.ts';
+import { Hold } from './health/health.ts';
 
 /**
  * Everything the agent can do, as plain data. The planner returns actions, `engine/execute.ts` carries them out; each is

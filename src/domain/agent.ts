@@ -1,10 +1,8 @@
 import { z } from 'zod';
 import type { PlanDocument } from './action.ts';
-import { Provenance } from './config.ts';
-import type { DiscoveryDocument, PrometheusTargets } from './discovery.ts';
-import type { DoctorDocument } from './doctor.ts';
-import type { DriftDocument } from './drift.ts';
-import { Gpu, MachineFacts } from './gpu.ts';
+import { Gpu, MachineFacts } from './cards/gpu.ts';
+import { Provenance } from './configuration/config.ts';
+import type { DoctorDocument } from './doctor/doctor.ts';
 import {
   HealthDocument,
   type InstallationDocument,
@@ -12,13 +10,15 @@ import {
   type LivenessDocument,
   type ModelsDocument,
   type ReadyDocument,
-} from './health.ts';
-import { type InstanceDocument, type InstancePatch, PortHolder, PortLease } from './instance.ts';
+} from './health/health.ts';
+import type { DriftDocument } from './installation/drift.ts';
+import { Release, ReleaseFailure } from './installation/release.ts';
+import type { DiscoveryDocument, PrometheusTargets } from './instances/discovery.ts';
+import { type InstanceDocument, type InstancePatch, PortHolder, PortLease } from './instances/instance.ts';
 import { type JournalEvent, JournalEvent as JournalEventSchema, type LogLine } from './journal.ts';
 import { Time } from './observed.ts';
 import { OperationDocument, type OperationRequest } from './operation.ts';
-import { Release, ReleaseFailure } from './release.ts';
-import type { StateDocument } from './state.ts';
+import type { StateDocument } from './state/state.ts';
 
 /** What a build was made from: equal inputs of one commit give equal code. */
 export const BuildInputs = z.object({
@@ -41,7 +41,7 @@ export const VersionDocument = z.object({
   arch: z.string(),
   /** One file with everything inside, as opposed to a bundle that needs Node.js. */
   singleFile: z.boolean(),
-  /** Of the state it writes; see domain/state-version.ts. */
+  /** Of the state it writes; see domain/state/version.ts. */
   stateVersion: z.int(),
   /** null: it runs from source. */
   build: BuildInputs.nullable(),

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { CleanupDocument } from './cleanup.ts';
-import { Moves } from './lock.ts';
+import { Moves } from './installation/lock.ts';
+import { InstallProgress } from './installation/release.ts';
 import { Time } from './observed.ts';
-import { InstallProgress } from './release.ts';
+import { CleanupDocument } from './upkeep/cleanup.ts';
 
 export const OperationKind = z.enum([
   'install',

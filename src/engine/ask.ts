@@ -1,4 +1,4 @@
-import { isAgentError } from '../domain/errors.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
 import { known, type Observed, unknown } from '../domain/observed.ts';
 
 /** Asks, and turns a refusal into "unknown" with its reason and its help. */

@@ -1,7 +1,7 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { Gpu, GpuReading } from '../domain/gpu.ts';
+import type { Gpu, GpuReading } from '../domain/cards/gpu.ts';
+import type { RosterCard } from '../domain/cards/roster.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import { known } from '../domain/observed.ts';
-import type { RosterCard } from '../domain/roster.ts';
 import { divideCards, keptParts } from '../plan/cards/mig.ts';
 import { acceptCards, cardsOfRoster, rosterOf, updateRoster } from '../plan/cards/roster.ts';
 import { withInstance } from '../plan/intents.ts';

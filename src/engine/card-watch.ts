@@ -1,10 +1,10 @@
-import type { CardFacts, CardProcess } from '../domain/card.ts';
-import { asAgentError } from '../domain/errors.ts';
-import { type GpuReading, unreachableWords } from '../domain/gpu.ts';
-import { type DesiredInstance, type Incarnation, incarnationKey } from '../domain/instance.ts';
-import type { KernelMessage } from '../domain/kernel-message.ts';
+import type { CardFacts, CardProcess } from '../domain/cards/card.ts';
+import { type GpuReading, unreachableWords } from '../domain/cards/gpu.ts';
+import type { KernelMessage } from '../domain/cards/kernel-message.ts';
+import { parseXid, XID_WORDS, type XidEvent } from '../domain/cards/xid.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import { type DesiredInstance, type Incarnation, incarnationKey } from '../domain/instances/instance.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
-import { parseXid, XID_WORDS, type XidEvent } from '../domain/xid.ts';
 import { datedConditions } from '../plan/card-conditions.ts';
 import { launchDigest } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';

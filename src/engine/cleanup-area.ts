@@ -1,5 +1,5 @@
-import type { CleanedArea } from '../domain/cleanup.ts';
-import type { CleanupArea, Config, Layout } from '../domain/config.ts';
+import type { CleanupArea, Config, Layout } from '../domain/configuration/config.ts';
+import type { CleanedArea } from '../domain/upkeep/cleanup.ts';
 import type { Ports } from '../ports.ts';
 
 export interface CleaningRequest {

@@ -1,6 +1,6 @@
-import type { CleanedArea } from '../domain/cleanup.ts';
-import type { Layout } from '../domain/config.ts';
-import type { FoundFile } from '../domain/upkeep.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import type { CleanedArea } from '../domain/upkeep/cleanup.ts';
+import type { FoundFile } from '../domain/upkeep/upkeep.ts';
 import { selectForRemoval } from '../plan/cleanup.ts';
 import { type Cleaning, emptyArea, refusal } from './cleanup-area.ts';
 import { releaseDirectory, removeRelease, surplusReleases } from './releases.ts';

@@ -1,7 +1,7 @@
-import type { CleanedArea, CleanupDocument } from '../domain/cleanup.ts';
-import type { CleanupArea } from '../domain/config.ts';
+import type { CleanupArea } from '../domain/configuration/config.ts';
 import { toTime } from '../domain/observed.ts';
-import type { FoundFile } from '../domain/upkeep.ts';
+import type { CleanedArea, CleanupDocument } from '../domain/upkeep/cleanup.ts';
+import type { FoundFile } from '../domain/upkeep/upkeep.ts';
 import { selectForRemoval } from '../plan/cleanup.ts';
 import { bytesToFree } from '../plan/machine-resources.ts';
 import type { Ports } from '../ports.ts';

@@ -1,7 +1,7 @@
+import type { XidEvent } from '../domain/cards/xid.ts';
+import { movedResult } from '../domain/health/probe-times.ts';
 import { known } from '../domain/observed.ts';
-import { movedResult } from '../domain/probe-times.ts';
-import type { InstanceIntent, Intents } from '../domain/state.ts';
-import type { XidEvent } from '../domain/xid.ts';
+import type { InstanceIntent, Intents } from '../domain/state/state.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { StateStore } from './state-store.ts';

@@ -1,5 +1,5 @@
-import type { Layout } from '../domain/config.ts';
-import { AgentError } from '../domain/errors.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { tokenProblem } from '../plan/access-token.ts';
 import { type ConfigCandidate, configurationFile } from '../plan/config-location.ts';
 import { readConfiguration, toError } from '../plan/configuration.ts';

@@ -1,5 +1,5 @@
 import type { Agent, VersionDocument } from '../domain/agent.ts';
-import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
+import { SIMULATOR_REPOSITORY } from '../domain/configuration/config.ts';
 import { INHERITED_NAMES } from '../plan/launch.ts';
 import type { Logger, Ports } from '../ports.ts';
 import { Broadcast } from './broadcast.ts';

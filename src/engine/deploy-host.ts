@@ -1,6 +1,6 @@
-import { SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/access.ts';
-import type { DeployRequest, DeployStep } from '../domain/deploy.ts';
-import { AgentError } from '../domain/errors.ts';
+import { SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/configuration/access.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { DeployRequest, DeployStep } from '../domain/host/deploy.ts';
 import { KEEP_FILES, PROBE, PUT_BACK_FILES, type RemoteFacts, readProbe, remoteError } from '../plan/deploy.ts';
 import type { ProviderProfile } from '../plan/provider-profiles.ts';
 import type { CommandOptions } from '../ports.ts';

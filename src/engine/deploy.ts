@@ -1,6 +1,6 @@
-import type { DeployHost, DeployRequest, DeployStep } from '../domain/deploy.ts';
-import { textDigest } from '../domain/digest.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import type { DeployHost, DeployRequest, DeployStep } from '../domain/host/deploy.ts';
+import { textDigest } from '../domain/text/digest.ts';
 import { checkHosts, remoteError, sshArguments, sshError } from '../plan/deploy.ts';
 import { withNewline } from '../plan/host-configuration.ts';
 import { type ProviderProfile, providerProfile } from '../plan/provider-profiles.ts';

@@ -1,5 +1,5 @@
-import type { Layout } from '../domain/config.ts';
-import type { DiscoveryDocument, PrometheusTargets } from '../domain/discovery.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import type { DiscoveryDocument, PrometheusTargets } from '../domain/instances/discovery.ts';
 import type { Files, Logger } from '../ports.ts';
 import { Broadcast, type Subscription } from './broadcast.ts';
 

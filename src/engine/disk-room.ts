@@ -1,5 +1,5 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import { inodesText } from '../domain/upkeep.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { inodesText } from '../domain/upkeep/upkeep.ts';
 import { type DiskNeed, mebibytes } from '../plan/disk.ts';
 import type { Files } from '../ports.ts';
 

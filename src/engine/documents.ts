@@ -1,4 +1,3 @@
-import type { DiscoveryDocument } from '../domain/discovery.ts';
 import type {
   ConfigurationHealth,
   HealthDocument,
@@ -6,10 +5,11 @@ import type {
   InstancesDocument,
   ModelsDocument,
   ReadyDocument,
-} from '../domain/health.ts';
-import type { InstanceDocument } from '../domain/instance.ts';
+} from '../domain/health/health.ts';
+import type { Release } from '../domain/installation/release.ts';
+import type { DiscoveryDocument } from '../domain/instances/discovery.ts';
+import type { InstanceDocument } from '../domain/instances/instance.ts';
 import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
-import type { Release } from '../domain/release.ts';
 import { assessInstance } from '../plan/assess.ts';
 import { cardRemarks } from '../plan/cards/remarks.ts';
 import { portInUse } from '../plan/leases.ts';

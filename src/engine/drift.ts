@@ -1,6 +1,6 @@
-import type { Drift, DriftDocument } from '../domain/drift.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import { LOCK_NAME } from '../domain/lock.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import type { Drift, DriftDocument } from '../domain/installation/drift.ts';
+import { LOCK_NAME } from '../domain/installation/lock.ts';
 import { toTime } from '../domain/observed.ts';
 import { fileDrift, modelDrift, packageDrift, sourceDrift } from '../plan/drift.ts';
 import { parseLock } from '../plan/lock.ts';

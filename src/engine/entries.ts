@@ -1,7 +1,7 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { InstanceLaunch, Pm2Entry } from '../domain/instance.ts';
-import { INSTANCE_MARK, ROOT_MARK } from '../domain/ownership.ts';
-import type { ObservedState } from '../domain/state.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import type { InstanceLaunch, Pm2Entry } from '../domain/instances/instance.ts';
+import { INSTANCE_MARK, ROOT_MARK } from '../domain/instances/ownership.ts';
+import type { ObservedState } from '../domain/state/state.ts';
 import { addedFaults } from '../plan/comfyui-arguments.ts';
 import { launchDigest, launchPort } from '../plan/launch.ts';
 import { isPresent } from '../plan/leaving.ts';

@@ -1,7 +1,7 @@
 import type { Action, ActionKind } from '../domain/action.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { toTime } from '../domain/observed.ts';
-import type { InstanceIntent } from '../domain/state.ts';
+import type { InstanceIntent } from '../domain/state/state.ts';
 import { intentOf, withInstance } from '../plan/intents.ts';
 import { instanceDirectories } from '../plan/launch.ts';
 import { nextQuarantine } from '../plan/quarantine.ts';

@@ -1,6 +1,6 @@
-import type { ExitEvidence } from '../domain/exit-evidence.ts';
-import type { ProcessEvent } from '../domain/instance.ts';
-import type { MemoryCounters } from '../domain/memory-group.ts';
+import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
+import type { ProcessEvent } from '../domain/instances/instance.ts';
+import type { MemoryCounters } from '../domain/instances/memory-group.ts';
 import { judgeExit } from '../plan/exit-evidence.ts';
 import { instanceLogFile } from '../plan/launch.ts';
 import { createRedactor } from '../plan/redact-text.ts';

@@ -1,8 +1,8 @@
 import type { Agent, ConfigDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
-import { AgentError } from '../domain/errors.ts';
-import type { InstanceDocument } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { InstanceDocument } from '../domain/instances/instance.ts';
 import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
-import type { StateDocument } from '../domain/state.ts';
+import type { StateDocument } from '../domain/state/state.ts';
 import type { Ports } from '../ports.ts';
 import type { CardSlots } from './card-slots.ts';
 import type { Caretaker } from './caretaker.ts';

@@ -1,5 +1,5 @@
 import type { GpusDocument } from '../domain/agent.ts';
-import type { Gpu } from '../domain/gpu.ts';
+import type { Gpu } from '../domain/cards/gpu.ts';
 import { unusedParts } from '../plan/cards/mig.ts';
 import { missingWords, waitingWords } from '../plan/cards/missing.ts';
 import { cardRemarks } from '../plan/cards/remarks.ts';

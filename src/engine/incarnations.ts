@@ -1,6 +1,6 @@
-import { type Incarnation, incarnationKey, type ProcessState } from '../domain/instance.ts';
+import { type Incarnation, incarnationKey, type ProcessState } from '../domain/instances/instance.ts';
+import type { Leftover } from '../domain/instances/ownership.ts';
 import { known, type Observed } from '../domain/observed.ts';
-import type { Leftover } from '../domain/ownership.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 

@@ -1,6 +1,6 @@
-import type { Lock, Moves } from '../domain/lock.ts';
-import type { InstallProgress, InstallStep, Release } from '../domain/release.ts';
-import type { DesiredState, ObservedState } from '../domain/state.ts';
+import type { Lock, Moves } from '../domain/installation/lock.ts';
+import type { InstallProgress, InstallStep, Release } from '../domain/installation/release.ts';
+import type { DesiredState, ObservedState } from '../domain/state/state.ts';
 import { usableCards } from '../plan/cards/usable.ts';
 import { NO_MOVES, pinsOf } from '../plan/lock.ts';
 import type { LocalWheels, Ports } from '../ports.ts';

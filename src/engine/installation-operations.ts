@@ -1,7 +1,7 @@
-import { AgentError } from '../domain/errors.ts';
-import { Moves } from '../domain/lock.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { Moves } from '../domain/installation/lock.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
-import type { InstallationIntent } from '../domain/state.ts';
+import type { InstallationIntent } from '../domain/state/state.ts';
 import { installationWish } from '../plan/installation.ts';
 import { movesNothing } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';

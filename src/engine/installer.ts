@@ -1,6 +1,6 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import type { Moves } from '../domain/lock.ts';
-import type { InstallationSpec, Release } from '../domain/release.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import type { Moves } from '../domain/installation/lock.ts';
+import type { InstallationSpec, Release } from '../domain/installation/release.ts';
 import { packChanges } from '../plan/inputs/pack-changes.ts';
 import { failedPacks, installationNeed } from '../plan/installation.ts';
 import { withBundle } from './bundle/take.ts';

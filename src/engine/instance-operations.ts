@@ -1,7 +1,7 @@
-import { AgentError } from '../domain/errors.ts';
-import type { InstanceDocument, InstancePatch } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { InstanceDocument, InstancePatch } from '../domain/instances/instance.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
-import type { InstanceIntent } from '../domain/state.ts';
+import type { InstanceIntent } from '../domain/state/state.ts';
 import { intentOf, withInstance } from '../plan/intents.ts';
 import type { Documents } from './documents.ts';
 import type { Execution } from './execute.ts';

@@ -1,5 +1,5 @@
 import type { StatusDocument } from '../domain/agent.ts';
-import type { Layout } from '../domain/config.ts';
+import type { Layout } from '../domain/configuration/config.ts';
 import type { Logger, Ports } from '../ports.ts';
 
 const PAUSE_MS = 1_000;

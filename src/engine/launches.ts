@@ -1,4 +1,4 @@
-import type { InstanceLaunch } from '../domain/instance.ts';
+import type { InstanceLaunch } from '../domain/instances/instance.ts';
 import { instanceLaunch } from '../plan/launch.ts';
 import type { Knowledge } from './knowledge.ts';
 

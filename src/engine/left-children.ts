@@ -1,4 +1,4 @@
-import type { Layout } from '../domain/config.ts';
+import type { Layout } from '../domain/configuration/config.ts';
 import type { Files, Logger, Ports } from '../ports.ts';
 import { endAll, withTheirTrees } from './ownership.ts';
 

@@ -1,7 +1,7 @@
-import type { Incarnation, PortHolder, ProcessState } from '../domain/instance.ts';
+import type { Incarnation, PortHolder, ProcessState } from '../domain/instances/instance.ts';
+import { INSTANCE_MARK, type Leftover } from '../domain/instances/ownership.ts';
 import type { Observed } from '../domain/observed.ts';
-import { INSTANCE_MARK, type Leftover } from '../domain/ownership.ts';
-import type { DesiredState } from '../domain/state.ts';
+import type { DesiredState } from '../domain/state/state.ts';
 import type { Logger, Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { endAll, instanceClaim, requireEnded, rootNames, withTheirTrees } from './ownership.ts';

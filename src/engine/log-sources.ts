@@ -1,6 +1,6 @@
 import type { LogQuery } from '../domain/agent.ts';
-import type { Layout } from '../domain/config.ts';
-import { AgentError } from '../domain/errors.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import type { LogLine } from '../domain/journal.ts';
 import { instanceLogFile } from '../plan/launch.ts';
 import type { Files } from '../ports.ts';

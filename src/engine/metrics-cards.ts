@@ -1,4 +1,4 @@
-import type { Gpu } from '../domain/gpu.ts';
+import type { Gpu } from '../domain/cards/gpu.ts';
 import { isThere } from '../plan/cards/missing.ts';
 import type { MetricSample } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';

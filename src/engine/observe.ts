@@ -1,7 +1,7 @@
-import type { Incarnation, PortHolder, ProcessState, QueueReading } from '../domain/instance.ts';
+import type { Incarnation, PortHolder, ProcessState, QueueReading } from '../domain/instances/instance.ts';
+import type { Leftover } from '../domain/instances/ownership.ts';
 import { known, type Observed } from '../domain/observed.ts';
-import type { Leftover } from '../domain/ownership.ts';
-import type { DesiredState, ObservedState } from '../domain/state.ts';
+import type { DesiredState, ObservedState } from '../domain/state/state.ts';
 import { portInUse, portsOfInterest } from '../plan/leases.ts';
 import { placeOf } from '../plan/unwanted.ts';
 import type { Ports } from '../ports.ts';

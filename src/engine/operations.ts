@@ -1,8 +1,8 @@
-import type { CleanupDocument } from '../domain/cleanup.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import type { InstallProgress } from '../domain/installation/release.ts';
 import { toTime } from '../domain/observed.ts';
 import type { OperationDocument, OperationKind } from '../domain/operation.ts';
-import type { InstallProgress } from '../domain/release.ts';
+import type { CleanupDocument } from '../domain/upkeep/cleanup.ts';
 import type { Clock } from '../ports.ts';
 import { Broadcast } from './broadcast.ts';
 

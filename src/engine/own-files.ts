@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
-import type { Layout } from '../domain/config.ts';
-import { type AgentError, asAgentError } from '../domain/errors.ts';
-import { isOfTheDisk } from '../domain/no-room.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import { type AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { isOfTheDisk } from '../domain/errors/no-room.ts';
 import type { Clock, Files, Logger } from '../ports.ts';
 import type { DiscoveryPublisher } from './discovery.ts';
 import type { PreparedRoot } from './prepare-root.ts';

@@ -1,5 +1,5 @@
-import type { DesiredInstance } from '../domain/instance.ts';
-import type { OwnerFacts } from '../domain/ownership.ts';
+import type { DesiredInstance } from '../domain/instances/instance.ts';
+import type { OwnerFacts } from '../domain/instances/ownership.ts';
 import type { Knowledge } from './knowledge.ts';
 
 /** What is left of an instance, how it ended last, and who has its port. */

@@ -1,7 +1,14 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import { type Incarnation, incarnationKey } from '../domain/instance.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { type Incarnation, incarnationKey } from '../domain/instances/instance.ts';
+import {
+  type Claim,
+  INSTANCE_MARK,
+  judgeOwnership,
+  type Ownership,
+  type ProcessIdentity,
+  ROOT_MARK,
+} from '../domain/instances/ownership.ts';
 import { known, unknown } from '../domain/observed.ts';
-import { type Claim, INSTANCE_MARK, judgeOwnership, type Ownership, type ProcessIdentity, ROOT_MARK } from '../domain/ownership.ts';
 import type { Files, Ports } from '../ports.ts';
 
 type Outside = Pick<Ports, 'kernel' | 'clock'>;

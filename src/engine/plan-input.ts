@@ -1,5 +1,5 @@
-import type { InstanceDocument, QueueReading } from '../domain/instance.ts';
-import type { DesiredState, ObservedState, Unsaved } from '../domain/state.ts';
+import type { InstanceDocument, QueueReading } from '../domain/instances/instance.ts';
+import type { DesiredState, ObservedState, Unsaved } from '../domain/state/state.ts';
 import type { ProbeRecord } from '../plan/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { instanceVerdicts } from '../plan/verdicts.ts';

@@ -1,7 +1,7 @@
-import { asAgentError } from '../domain/errors.ts';
-import type { ProcessState } from '../domain/instance.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import type { ProcessState } from '../domain/instances/instance.ts';
+import type { Pm2State } from '../domain/instances/ownership.ts';
 import { known, type Observed, unknown } from '../domain/observed.ts';
-import type { Pm2State } from '../domain/ownership.ts';
 import type { Ports } from '../ports.ts';
 
 /** Asks PM2 for its instances, and learns whether it can be asked: one that takes connections and answers nothing is deaf. */

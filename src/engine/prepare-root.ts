@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
-import type { Config, Layout } from '../domain/config.ts';
-import { asAgentError } from '../domain/errors.ts';
-import { isOfTheDisk } from '../domain/no-room.ts';
+import type { Config, Layout } from '../domain/configuration/config.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import { isOfTheDisk } from '../domain/errors/no-room.ts';
 import type { Files } from '../ports.ts';
 
 /** A root on vfat or some network filesystems would fail at the end of an installation. @throws AgentError ROOT_UNSUITABLE */

@@ -1,5 +1,5 @@
-import type { ProbeResult } from '../domain/health.ts';
-import { incarnationKey } from '../domain/instance.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
+import { incarnationKey } from '../domain/instances/instance.ts';
 import { instanceLogFile } from '../plan/launch.ts';
 import { portInUse } from '../plan/leases.ts';
 import type { ProbeTarget } from '../probes/probe.ts';

@@ -1,4 +1,4 @@
-import type { ProbeResult } from '../domain/health.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
 import { recordResult } from '../plan/assess.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import type { Journal } from './journal.ts';

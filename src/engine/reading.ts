@@ -1,4 +1,4 @@
-import type { DesiredState } from '../domain/state.ts';
+import type { DesiredState } from '../domain/state/state.ts';
 import { isThere } from '../plan/cards/missing.ts';
 import { chooseCards, resolve } from '../plan/resolve.ts';
 import type { Knowledge } from './knowledge.ts';

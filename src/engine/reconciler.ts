@@ -1,9 +1,9 @@
 import { type Action, actionTarget } from '../domain/action.ts';
-import { asAgentError } from '../domain/errors.ts';
-import type { ProbeResult } from '../domain/health.ts';
-import { incarnationKey, type ProcessEvent } from '../domain/instance.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
+import { incarnationKey, type ProcessEvent } from '../domain/instances/instance.ts';
 import { known, toTime } from '../domain/observed.ts';
-import type { ObservedState } from '../domain/state.ts';
+import type { ObservedState } from '../domain/state/state.ts';
 import { recordResult } from '../plan/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
 import { type Planned, plan } from '../plan/plan.ts';

@@ -1,5 +1,5 @@
-import { ExitCode } from '../domain/error-registry.ts';
-import { AgentError, asAgentError } from '../domain/errors.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { ExitCode } from '../domain/errors/registry.ts';
 import type { ServiceManager } from '../ports/host.ts';
 import type { Clock, Files } from '../ports.ts';
 import { openUpgrade } from './upgrade-proof.ts';

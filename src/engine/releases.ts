@@ -1,9 +1,9 @@
 import type { ReleasesDocument } from '../domain/agent.ts';
-import type { Layout } from '../domain/config.ts';
-import { AgentError, isAgentError } from '../domain/errors.ts';
-import { INPUT_LIMITS } from '../domain/foreign.ts';
-import { LOCK_NAME, type Lock } from '../domain/lock.ts';
-import { Release, ReleaseFailure } from '../domain/release.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../domain/files/foreign.ts';
+import { LOCK_NAME, type Lock } from '../domain/installation/lock.ts';
+import { Release, ReleaseFailure } from '../domain/installation/release.ts';
 import { parseLock } from '../plan/lock.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';

@@ -1,6 +1,6 @@
-import { incarnationKey } from '../domain/instance.ts';
-import type { DiskFacts, InstanceLog, InstanceMemory } from '../domain/resources.ts';
-import type { LogWatch, MemoryRoom } from '../domain/upkeep.ts';
+import { incarnationKey } from '../domain/instances/instance.ts';
+import type { DiskFacts, InstanceLog, InstanceMemory } from '../domain/upkeep/resources.ts';
+import type { LogWatch, MemoryRoom } from '../domain/upkeep/upkeep.ts';
 import { instanceLogFile } from '../plan/launch.ts';
 import { judgeDisk } from '../plan/machine-resources.ts';
 import { type Sample, slope, withSample } from '../plan/trend.ts';

@@ -1,5 +1,5 @@
-import type { Incarnation } from '../domain/instance.ts';
-import type { ObservedState } from '../domain/state.ts';
+import type { Incarnation } from '../domain/instances/instance.ts';
+import type { ObservedState } from '../domain/state/state.ts';
 import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../plan/rollout.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';

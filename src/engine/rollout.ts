@@ -1,8 +1,8 @@
-import { AgentError } from '../domain/errors.ts';
-import type { InstanceDocument } from '../domain/instance.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { Release, ReleaseFailure } from '../domain/installation/release.ts';
+import type { InstanceDocument } from '../domain/instances/instance.ts';
 import { toTime } from '../domain/observed.ts';
-import type { Release, ReleaseFailure } from '../domain/release.ts';
-import type { Intents, PinnedRelease, Rollout } from '../domain/state.ts';
+import type { Intents, PinnedRelease, Rollout } from '../domain/state/state.ts';
 import { intentOf, withInstance, withoutQuarantine } from '../plan/intents.ts';
 import { lockText } from '../plan/lock.ts';
 import type { Ports } from '../ports.ts';

@@ -1,8 +1,8 @@
-import type { Layout } from '../domain/config.ts';
-import { digestOf } from '../domain/digest.ts';
-import { asAgentError } from '../domain/errors.ts';
-import { INPUT_LIMITS } from '../domain/foreign.ts';
-import { LOCK_NAME, type Lock } from '../domain/lock.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../domain/files/foreign.ts';
+import { LOCK_NAME, type Lock } from '../domain/installation/lock.ts';
+import { digestOf } from '../domain/text/digest.ts';
 import { configNodesError, readConfigNodes } from '../plan/config-nodes.ts';
 import { type DirectorySection, directoryConfigError, readDirectoryConfig } from '../plan/directory-config.ts';
 import { packChanges } from '../plan/inputs/pack-changes.ts';

@@ -1,4 +1,4 @@
-import { AGENT_GROUP, accountsIn } from '../domain/access.ts';
+import { AGENT_GROUP, accountsIn } from '../domain/configuration/access.ts';
 import type { Files } from '../ports.ts';
 
 /** This process, as the kernel sees it. */

@@ -1,4 +1,4 @@
-import { incarnationKey } from '../domain/instance.ts';
+import { incarnationKey } from '../domain/instances/instance.ts';
 import type { Files } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 

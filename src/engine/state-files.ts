@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Layout } from '../domain/config.ts';
-import { asAgentError } from '../domain/errors.ts';
-import { PortLease } from '../domain/instance.ts';
-import { isOfTheDisk } from '../domain/no-room.ts';
-import { Roster, type RosterCard } from '../domain/roster.ts';
-import { Intents } from '../domain/state.ts';
+import { Roster, type RosterCard } from '../domain/cards/roster.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import { isOfTheDisk } from '../domain/errors/no-room.ts';
+import { PortLease } from '../domain/instances/instance.ts';
+import { Intents } from '../domain/state/state.ts';
 import type { Files } from '../ports.ts';
 import { DAMAGED } from './state-troubles.ts';
 

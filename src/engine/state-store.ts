@@ -1,6 +1,6 @@
-import { asAgentError } from '../domain/errors.ts';
-import type { PortLease } from '../domain/instance.ts';
-import type { Intents, Unsaved } from '../domain/state.ts';
+import { asAgentError } from '../domain/errors/errors.ts';
+import type { PortLease } from '../domain/instances/instance.ts';
+import type { Intents, Unsaved } from '../domain/state/state.ts';
 import type { Journal } from './journal.ts';
 import type { StateFiles } from './state-files.ts';
 

@@ -1,4 +1,4 @@
-import type { Layout } from '../domain/config.ts';
+import type { Layout } from '../domain/configuration/config.ts';
 import type { Ports } from '../ports.ts';
 
 /** What is damaged gets this behind its name, and stays there until somebody has looked at it. */

@@ -1,6 +1,6 @@
-import { AgentError, asAgentError } from '../domain/errors.ts';
-import { isOfTheDisk } from '../domain/no-room.ts';
-import { STATE_VERSION_FILE, StateVersion } from '../domain/state-version.ts';
+import { AgentError, asAgentError } from '../domain/errors/errors.ts';
+import { isOfTheDisk } from '../domain/errors/no-room.ts';
+import { STATE_VERSION_FILE, StateVersion } from '../domain/state/version.ts';
 import { STATE_VERSION } from '../domain/versions.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';

@@ -1,4 +1,4 @@
-import type { ModelStatus } from '../domain/health.ts';
+import type { ModelStatus } from '../domain/health/health.ts';
 import { known } from '../domain/observed.ts';
 import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
 import type { Ports } from '../ports.ts';

@@ -1,4 +1,4 @@
-import type { Verdict } from '../domain/verdict.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
 import { instanceReason } from '../plan/summary.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';

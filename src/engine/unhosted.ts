@@ -1,5 +1,5 @@
-import type { Incarnation, ProcessState } from '../domain/instance.ts';
-import { INSTANCE_MARK } from '../domain/ownership.ts';
+import type { Incarnation, ProcessState } from '../domain/instances/instance.ts';
+import { INSTANCE_MARK } from '../domain/instances/ownership.ts';
 import type { Ports } from '../ports.ts';
 import { instanceClaim, lookAtOwner, rootNames } from './ownership.ts';
 

@@ -1,4 +1,4 @@
-import type { HealthDocument } from '../domain/health.ts';
+import type { HealthDocument } from '../domain/health/health.ts';
 import {
   FORMER_PENDING_UPGRADE,
   isProofOf,
@@ -8,7 +8,7 @@ import {
   UPGRADE_PROOF,
   UPGRADE_RECORDS,
   UpgradeProof,
-} from '../domain/upgrade.ts';
+} from '../domain/host/upgrade.ts';
 import type { Files, Ports } from '../ports.ts';
 import type { Journal } from './journal.ts';
 import { parseJson } from './state-files.ts';

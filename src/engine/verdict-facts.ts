@@ -1,4 +1,4 @@
-import type { DesiredInstance } from '../domain/instance.ts';
+import type { DesiredInstance } from '../domain/instances/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
 import { currentRecords } from '../plan/assess.ts';
 import type { DriverGone } from '../plan/driver-hold.ts';

@@ -1,4 +1,4 @@
-import type { Layout } from '../domain/config.ts';
+import type { Layout } from '../domain/configuration/config.ts';
 import { witnessDirectory } from '../plan/launch.ts';
 import type { Ports } from '../ports.ts';
 

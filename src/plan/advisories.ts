@@ -1,6 +1,6 @@
 /** Packs and packages that are known to do harm, and what the operator says about them. */
-import type { Config } from '../domain/config.ts';
-import type { PackSpec } from '../domain/release.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { PackSpec } from '../domain/installation/release.ts';
 
 export interface Advisory {
   readonly reason: string;

@@ -1,5 +1,6 @@
-import type { Config } from '../domain/config.ts';
-import type { ProbeResult } from '../domain/health.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { FaultKind, Verdict } from '../domain/faults/verdict.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
 import {
   type DesiredInstance,
   type Incarnation,
@@ -8,9 +9,8 @@ import {
   incarnationKey,
   type LayerHealth,
   type ProcessState,
-} from '../domain/instance.ts';
+} from '../domain/instances/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
-import type { FaultKind, Verdict } from '../domain/verdict.ts';
 import type { Leaving } from './leaving.ts';
 import { describeExits, type RestartVerdict } from './restart-policy.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 
 /** Which block volume is used, and what has to be done with it. What holds anything, or might, is never formatted. */
 

@@ -1,9 +1,9 @@
-import { type BundleManifest, type BundleMember, MANIFEST_NAME, BundleManifest as Manifest } from '../domain/bundle.ts';
-import { digestOf } from '../domain/digest.ts';
-import { AgentError } from '../domain/errors.ts';
-import type { Lock, LockedSource } from '../domain/lock.ts';
-import type { InstallationSpec } from '../domain/release.ts';
-import { normaliseName } from '../domain/requirements.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type BundleManifest, type BundleMember, MANIFEST_NAME, BundleManifest as Manifest } from '../domain/installation/bundle.ts';
+import type { Lock, LockedSource } from '../domain/installation/lock.ts';
+import type { InstallationSpec } from '../domain/installation/release.ts';
+import { normaliseName } from '../domain/installation/requirements.ts';
+import { digestOf } from '../domain/text/digest.ts';
 import { lockProblems } from './lock.ts';
 
 /** What an offline bundle must hold for a lock, and whether one does. */

@@ -1,6 +1,6 @@
-import type { CardCondition, CardFacts } from '../domain/card.ts';
-import type { Config } from '../domain/config.ts';
-import type { Gpu } from '../domain/gpu.ts';
+import type { CardCondition, CardFacts } from '../domain/cards/card.ts';
+import type { Gpu } from '../domain/cards/gpu.ts';
+import type { Config } from '../domain/configuration/config.ts';
 import { needsRecovery } from './xid.ts';
 
 const MEBIBYTE = 1024 * 1024;

@@ -1,4 +1,4 @@
-import type { FoundFile } from '../domain/upkeep.ts';
+import type { FoundFile } from '../domain/upkeep/upkeep.ts';
 import { matchesGlob } from './glob.ts';
 
 export interface CleanupPolicy {

@@ -1,6 +1,6 @@
-import { type Config, SIMULATOR_REPOSITORY } from '../domain/config.ts';
-import { isAgentError } from '../domain/errors.ts';
-import { parseGitUrl, redactUrl } from '../domain/git-url.ts';
+import { type Config, SIMULATOR_REPOSITORY } from '../domain/configuration/config.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
+import { parseGitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import { argumentFaults } from './comfyui-arguments.ts';
 import { looksSecret } from './redact-config.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Config } from '../domain/config.ts';
+import { Config } from '../domain/configuration/config.ts';
 
 /** One key of the configuration that holds a value. */
 export interface ConfigLeaf {

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
-import { SYSTEM_FILE } from '../domain/access.ts';
-import { Config } from '../domain/config.ts';
+import { SYSTEM_FILE } from '../domain/configuration/access.ts';
+import { Config } from '../domain/configuration/config.ts';
 import { type Environment, namesOf, variableOf } from './environment-names.ts';
 
 /** A place where the configuration file may lie. */

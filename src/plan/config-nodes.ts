@@ -1,5 +1,5 @@
-import type { AgentError } from '../domain/errors.ts';
-import type { PackSpec } from '../domain/release.ts';
+import type { AgentError } from '../domain/errors/errors.ts';
+import type { PackSpec } from '../domain/installation/release.ts';
 import { nearestName } from './edit-distance.ts';
 import { isCommentKey, type ReadPack, readPackEntry } from './pack-entry.ts';
 import { readJson } from './positioned-text.ts';

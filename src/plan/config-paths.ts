@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import type { Config } from '../domain/config.ts';
+import type { Config } from '../domain/configuration/config.ts';
 
 /** Keys that hold a path: relative ones count from the root, so that it does not matter where the agent was started. */
 const PATHS = [

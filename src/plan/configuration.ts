@@ -1,6 +1,6 @@
-import { Config, type ConfigSource, type Provenance, type Secrets } from '../domain/config.ts';
-import { AgentError, isAgentError } from '../domain/errors.ts';
-import { decodeSshKeyParts } from '../domain/ssh-key.ts';
+import { Config, type ConfigSource, type Provenance, type Secrets } from '../domain/configuration/config.ts';
+import { decodeSshKeyParts } from '../domain/configuration/ssh-key.ts';
+import { AgentError, isAgentError } from '../domain/errors/errors.ts';
 import { tokenProblem } from './access-token.ts';
 import { checkConfig } from './config-checks.ts';
 import { type ConfigFileText, readConfigFile } from './config-file.ts';

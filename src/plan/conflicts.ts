@@ -1,6 +1,6 @@
 /** Requirements that do not fit, told so that a person can act on them: whose line, where it stands, against what. */
-import { type AskedLine, lineWithPlace, type RequirementConflict } from '../domain/requirement-conflict.ts';
-import { parseRequirement } from '../domain/requirements.ts';
+import { type AskedLine, lineWithPlace, type RequirementConflict } from '../domain/installation/requirement-conflict.ts';
+import { parseRequirement } from '../domain/installation/requirements.ts';
 import { KNOWN_BAD, type TorchChoice } from './python.ts';
 
 /** A line that no pack wrote: what it is, and who wants it. */

@@ -1,6 +1,6 @@
-import { SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/access.ts';
-import { type ErrorCode, errorRegistry } from '../domain/error-registry.ts';
-import { AgentError } from '../domain/errors.ts';
+import { SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/configuration/access.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type ErrorCode, errorRegistry } from '../domain/errors/registry.ts';
 import { ADDED_BY_SETUP } from './host-configuration.ts';
 
 /** Words for ssh, and what it says. */

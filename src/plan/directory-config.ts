@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import type { AgentError } from '../domain/errors.ts';
+import type { AgentError } from '../domain/errors/errors.ts';
 import { readYaml } from './positioned-text.ts';
 import { type ProblemList, problemList, problemsError, shown, type TextProblem } from './text-problem.ts';
 

@@ -1,6 +1,6 @@
-import type { CardFacts, CardProcess } from '../domain/card.ts';
-import type { Finding } from '../domain/doctor.ts';
-import { type Gpu, unreachableWords } from '../domain/gpu.ts';
+import type { CardFacts, CardProcess } from '../domain/cards/card.ts';
+import { type Gpu, unreachableWords } from '../domain/cards/gpu.ts';
+import type { Finding } from '../domain/doctor/doctor.ts';
 import { known, unknown } from '../domain/observed.ts';
 import { cardConditions } from './card-conditions.ts';
 import { ACCEPT_HELP, missingWords } from './cards/missing.ts';

@@ -1,4 +1,4 @@
-import type { Finding } from '../domain/doctor.ts';
+import type { Finding } from '../domain/doctor/doctor.ts';
 import { known } from '../domain/observed.ts';
 import { cardRemarks } from './cards/remarks.ts';
 import type { DoctorFacts } from './doctor.ts';

@@ -1,6 +1,6 @@
-import type { Finding } from '../domain/doctor.ts';
-import { AgentError } from '../domain/errors.ts';
-import { parseGitUrl, redactUrl } from '../domain/git-url.ts';
+import type { Finding } from '../domain/doctor/doctor.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { parseGitUrl, redactUrl } from '../domain/installation/git-url.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 

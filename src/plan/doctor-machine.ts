@@ -1,6 +1,6 @@
-import { SIMULATOR_REPOSITORY } from '../domain/config.ts';
-import type { Finding } from '../domain/doctor.ts';
-import { inodesText } from '../domain/upkeep.ts';
+import { SIMULATOR_REPOSITORY } from '../domain/configuration/config.ts';
+import type { Finding } from '../domain/doctor/doctor.ts';
+import { inodesText } from '../domain/upkeep/upkeep.ts';
 import type { DoctorFacts } from './doctor.ts';
 import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 import { compareVersions } from './flags.ts';

@@ -1,11 +1,11 @@
-import type { Config } from '../domain/config.ts';
-import type { DoctorDocument, Finding } from '../domain/doctor.ts';
-import type { ErrorCode } from '../domain/error-registry.ts';
-import type { GpuReading } from '../domain/gpu.ts';
-import type { PortHolder } from '../domain/instance.ts';
+import type { GpuReading } from '../domain/cards/gpu.ts';
+import type { XidEvent } from '../domain/cards/xid.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { DoctorDocument, Finding } from '../domain/doctor/doctor.ts';
+import type { ErrorCode } from '../domain/errors/registry.ts';
+import type { PortHolder } from '../domain/instances/instance.ts';
 import type { Observed } from '../domain/observed.ts';
-import type { Inodes } from '../domain/upkeep.ts';
-import type { XidEvent } from '../domain/xid.ts';
+import type { Inodes } from '../domain/upkeep/upkeep.ts';
 import { checkCardFaults } from './doctor-card-faults.ts';
 import { checkCards, checkPorts, checkTorch } from './doctor-cards.ts';
 import { checkCertificates, checkConfiguration, checkInputs, checkRepositories, checkSsh } from './doctor-inputs.ts';

@@ -1,6 +1,6 @@
-import type { Drift } from '../domain/drift.ts';
-import type { ModelStatus } from '../domain/health.ts';
-import { type LockedPackage, type LockedSource, requirementLine } from '../domain/lock.ts';
+import type { ModelStatus } from '../domain/health/health.ts';
+import type { Drift } from '../domain/installation/drift.ts';
+import { type LockedPackage, type LockedSource, requirementLine } from '../domain/installation/lock.ts';
 
 /** Folders of ComfyUI that the installation replaces by links (engine/installation/links.ts). */
 const LINKED = ['models', 'input', 'output', 'user'];

@@ -1,5 +1,5 @@
-import type { DesiredInstance, ProcessState } from '../domain/instance.ts';
-import type { Verdict } from '../domain/verdict.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
+import type { DesiredInstance, ProcessState } from '../domain/instances/instance.ts';
 import { hold, type NewHold } from './hold.ts';
 import type { Exit } from './restart-policy.ts';
 

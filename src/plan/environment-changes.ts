@@ -1,6 +1,6 @@
 /** What a script or an import did to the environment, and what becomes of it. */
-import type { LockedPackage } from '../domain/lock.ts';
-import { parseRequirement } from '../domain/requirements.ts';
+import type { LockedPackage } from '../domain/installation/lock.ts';
+import { parseRequirement } from '../domain/installation/requirements.ts';
 import { meetsSpecifier } from './specifier.ts';
 
 /** name -> version. */

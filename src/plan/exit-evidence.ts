@@ -1,5 +1,5 @@
-import type { ExitEvidence } from '../domain/exit-evidence.ts';
-import type { MemoryCounters } from '../domain/memory-group.ts';
+import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
+import type { MemoryCounters } from '../domain/instances/memory-group.ts';
 import { lastWords } from './last-words.ts';
 import { exitReason } from './restart-policy.ts';
 

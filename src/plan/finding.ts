@@ -1,4 +1,4 @@
-import type { Finding } from '../domain/doctor.ts';
+import type { Finding } from '../domain/doctor/doctor.ts';
 
 /** Short ways to write a finding. Everything but `ok` should say what to do. */
 export const ok = (check: string, message: string): Finding => ({ check, status: 'ok', message, help: null });

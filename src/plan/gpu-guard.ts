@@ -1,6 +1,6 @@
-import type { Config } from '../domain/config.ts';
-import type { GpuProcess, GpuReading } from '../domain/gpu.ts';
-import type { DesiredInstance } from '../domain/instance.ts';
+import type { GpuProcess, GpuReading } from '../domain/cards/gpu.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { DesiredInstance } from '../domain/instances/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import { hold, type NewHold } from './hold.ts';
 

@@ -1,4 +1,4 @@
-import type { Provenance } from '../domain/config.ts';
+import type { Provenance } from '../domain/configuration/config.ts';
 import { COMFYUI_USER, MARK, PM2_SOCKETS, RUN, STATE } from './host-layout.ts';
 
 /** Begins what is added to the file of somebody else. */

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
-import { AGENT_USER, SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_RUN, SYSTEM_SECRETS } from '../domain/access.ts';
-import type { HostRights } from '../domain/host.ts';
+import { AGENT_USER, SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_RUN, SYSTEM_SECRETS } from '../domain/configuration/access.ts';
+import type { HostRights } from '../domain/host/host.ts';
 
 /** Names and places of an agent under systemd: what packages of distributions would use too. */
 

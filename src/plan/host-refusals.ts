@@ -1,6 +1,6 @@
-import type { DoctorDocument, Finding } from '../domain/doctor.ts';
-import { AgentError } from '../domain/errors.ts';
-import type { HostFacts, HostPath } from '../domain/host.ts';
+import type { DoctorDocument, Finding } from '../domain/doctor/doctor.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { HostFacts, HostPath } from '../domain/host/host.ts';
 import {
   AGENT_UNIT,
   binaryOf,

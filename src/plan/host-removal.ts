@@ -1,7 +1,7 @@
-import { AGENT_USER } from '../domain/access.ts';
-import type { Layout } from '../domain/config.ts';
-import type { HostFacts, HostQuestion, HostStep } from '../domain/host.ts';
-import { UPGRADE_RECORDS } from '../domain/upgrade.ts';
+import { AGENT_USER } from '../domain/configuration/access.ts';
+import type { Layout } from '../domain/configuration/config.ts';
+import type { HostFacts, HostQuestion, HostStep } from '../domain/host/host.ts';
+import { UPGRADE_RECORDS } from '../domain/host/upgrade.ts';
 import {
   AGENT_UNIT,
   binaryOf,

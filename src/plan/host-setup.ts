@@ -1,6 +1,6 @@
-import { AGENT_USER } from '../domain/access.ts';
-import { textDigest } from '../domain/digest.ts';
-import type { HostFacts, HostQuestion, HostRights, HostStep } from '../domain/host.ts';
+import { AGENT_USER } from '../domain/configuration/access.ts';
+import type { HostFacts, HostQuestion, HostRights, HostStep } from '../domain/host/host.ts';
+import { textDigest } from '../domain/text/digest.ts';
 import {
   AGENT_UNIT,
   agentOwner,

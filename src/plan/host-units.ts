@@ -1,4 +1,4 @@
-import type { HostFacts } from '../domain/host.ts';
+import type { HostFacts } from '../domain/host/host.ts';
 import { ancestorsOf, placed } from './host-layout.ts';
 
 /** The units for one machine: which of its directories their processes see, and may write to. */

@@ -1,5 +1,5 @@
-import { AGENT_USER } from '../domain/access.ts';
-import type { HostFacts, HostStep } from '../domain/host.ts';
+import { AGENT_USER } from '../domain/configuration/access.ts';
+import type { HostFacts, HostStep } from '../domain/host/host.ts';
 import { type agentOwner, COMFYUI_HOME, COMFYUI_USER, STATE, USER_COMMENT } from './host-layout.ts';
 import { step } from './host-words.ts';
 

@@ -1,5 +1,5 @@
-import type { HostAction, HostRights, HostStep } from '../domain/host.ts';
-import { groupaddArguments, useraddArguments } from '../domain/host-accounts.ts';
+import { groupaddArguments, useraddArguments } from '../domain/host/accounts.ts';
+import type { HostAction, HostRights, HostStep } from '../domain/host/host.ts';
 
 const octal = (mode: number): string => mode.toString(8).padStart(4, '0');
 const shownRights = ({ owner, group, mode }: HostRights): string => `${octal(mode)} ${owner}:${group}`;

@@ -1,7 +1,7 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { PackSpec, Release } from '../domain/release.ts';
-import type { DesiredState, InstallationIntent, Intents, ObservedState } from '../domain/state.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { PackSpec, Release } from '../domain/installation/release.ts';
+import type { DesiredState, InstallationIntent, Intents, ObservedState } from '../domain/state/state.ts';
 import { hold, type NewHold } from './hold.ts';
 import { packChanges } from './inputs/pack-changes.ts';
 

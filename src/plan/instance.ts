@@ -1,9 +1,9 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { AgentError } from '../domain/errors.ts';
-import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { AgentError } from '../domain/errors/errors.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
+import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instances/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
-import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
 import { dueSince, isPresent, jobsLeft, type Leaving, mayGo } from './leaving.ts';
 import { planQuarantine } from './quarantine.ts';

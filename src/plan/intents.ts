@@ -1,4 +1,4 @@
-import { InstanceIntent, type Intents } from '../domain/state.ts';
+import { InstanceIntent, type Intents } from '../domain/state/state.ts';
 
 /** What is asked of one instance; the defaults while nothing is. */
 export const intentOf = ({ instances }: Intents, gpu: number): InstanceIntent => InstanceIntent.parse(instances[String(gpu)] ?? {});

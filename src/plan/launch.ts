@@ -1,7 +1,7 @@
-import type { Config, Layout } from '../domain/config.ts';
-import { digestOf } from '../domain/digest.ts';
-import type { DesiredInstance, InstanceLaunch } from '../domain/instance.ts';
-import type { Release } from '../domain/release.ts';
+import type { Config, Layout } from '../domain/configuration/config.ts';
+import type { Release } from '../domain/installation/release.ts';
+import type { DesiredInstance, InstanceLaunch } from '../domain/instances/instance.ts';
+import { digestOf } from '../domain/text/digest.ts';
 import { constraintVariables } from './python.ts';
 
 export interface LaunchInput {

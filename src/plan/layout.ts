@@ -1,5 +1,5 @@
-import type { Config, Layout } from '../domain/config.ts';
-import { digestOf } from '../domain/digest.ts';
+import type { Config, Layout } from '../domain/configuration/config.ts';
+import { digestOf } from '../domain/text/digest.ts';
 
 /** sun_path holds 107 bytes on Linux; some room for names that are made beside the socket. */
 const MAX_SOCKET_BYTES = 100;

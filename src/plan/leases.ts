@@ -1,6 +1,6 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { DesiredInstance, PortHolder, PortLease, ProcessState } from '../domain/instance.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { DesiredInstance, PortHolder, PortLease, ProcessState } from '../domain/instances/instance.ts';
 import type { Observed } from '../domain/observed.ts';
 import type { NewHold } from './hold.ts';
 import { hold } from './hold.ts';

@@ -1,6 +1,6 @@
-import type { DesiredInstance, Incarnation, ProcessState, QueueReading } from '../domain/instance.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
+import type { DesiredInstance, Incarnation, ProcessState, QueueReading } from '../domain/instances/instance.ts';
 import type { Observed } from '../domain/observed.ts';
-import type { Verdict } from '../domain/verdict.ts';
 
 /** A worker may have seen "ready" just before, and its prompt be on the way: for that long an empty queue says nothing. */
 export const ON_THE_WAY_MS = 500;

@@ -1,6 +1,6 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { Leftover } from '../domain/ownership.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { Leftover } from '../domain/instances/ownership.ts';
 import { hold, type NewHold } from './hold.ts';
 
 export interface LeftoverStep {

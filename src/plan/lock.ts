@@ -1,7 +1,7 @@
-import { digestOf } from '../domain/digest.ts';
-import { AgentError } from '../domain/errors.ts';
-import { Lock, type LockChange, type LockedPackage, type LockedSource, type Moves } from '../domain/lock.ts';
-import type { InstallationSpec, PackSpec } from '../domain/release.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { Lock, type LockChange, type LockedPackage, type LockedSource, type Moves } from '../domain/installation/lock.ts';
+import type { InstallationSpec, PackSpec } from '../domain/installation/release.ts';
+import { digestOf } from '../domain/text/digest.ts';
 
 /**
  * What agent.lock.json has to say about an installation: which pins hold, what they differ from, and what is new.

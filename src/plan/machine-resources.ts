@@ -1,8 +1,8 @@
-import type { Config } from '../domain/config.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
 import { toTime } from '../domain/observed.ts';
-import type { ClockJump, DiskFacts, MachineResources } from '../domain/resources.ts';
-import { type Inodes, inodesText } from '../domain/upkeep.ts';
-import type { Verdict } from '../domain/verdict.ts';
+import type { ClockJump, DiskFacts, MachineResources } from '../domain/upkeep/resources.ts';
+import { type Inodes, inodesText } from '../domain/upkeep/upkeep.ts';
 import { mebibytes } from './disk.ts';
 
 const MEBIBYTE = 1024 * 1024;

@@ -1,4 +1,4 @@
-import type { PackSpec } from '../domain/release.ts';
+import type { PackSpec } from '../domain/installation/release.ts';
 import { branchFault } from './config-checks.ts';
 import { nearestName } from './edit-distance.ts';
 import { readPackSource, type Say } from './pack-source.ts';

@@ -1,5 +1,5 @@
-import { redactUrl } from '../domain/git-url.ts';
-import type { PackSource } from '../domain/release.ts';
+import { redactUrl } from '../domain/installation/git-url.ts';
+import type { PackSource } from '../domain/installation/release.ts';
 import { readPackUrl } from './pack-url.ts';
 import { looksSecret } from './redact-config.ts';
 import { shown } from './text-problem.ts';

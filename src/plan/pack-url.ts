@@ -1,5 +1,5 @@
-import { isAgentError } from '../domain/errors.ts';
-import { type GitUrl, parseGitUrl } from '../domain/git-url.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
+import { type GitUrl, parseGitUrl } from '../domain/installation/git-url.ts';
 import { splitWords } from './environment-values.ts';
 
 /** What the `url` of a pack says: a URL, or a whole `git clone` command that somebody pasted. */

@@ -1,10 +1,10 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { AgentError } from '../domain/errors.ts';
-import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from '../domain/instance.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { AgentError } from '../domain/errors/errors.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
+import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from '../domain/instances/instance.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
-import type { DesiredState, Intents, ObservedState, Unsaved } from '../domain/state.ts';
-import type { Verdict } from '../domain/verdict.ts';
+import type { DesiredState, Intents, ObservedState, Unsaved } from '../domain/state/state.ts';
 import { missingHold } from './cards/missing.ts';
 import { type DriverGone, driverHold, heldRemedies, trialHold } from './driver-hold.ts';
 import { foreignHolds, foreignProcesses } from './gpu-guard.ts';

@@ -1,5 +1,5 @@
-import type { Config } from '../domain/config.ts';
-import type { Pm2State } from '../domain/ownership.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { Pm2State } from '../domain/instances/ownership.ts';
 import { hold, type NewHold } from './hold.ts';
 
 /** A deaf daemon is replaced in owned mode only, and not at its first silence: its instances have to be restarted for it. */

@@ -1,5 +1,5 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
-import { isTooDeep, MAX_DEPTH } from '../domain/depth.ts';
+import { isTooDeep, MAX_DEPTH } from '../domain/text/depth.ts';
 import { problemList, type TextProblem } from './text-problem.ts';
 
 /** Larger files are no configuration. */

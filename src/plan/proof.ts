@@ -1,4 +1,4 @@
-import type { InstallationSpec, PackStatus, Release } from '../domain/release.ts';
+import type { InstallationSpec, PackStatus, Release } from '../domain/installation/release.ts';
 
 export type NodeClasses = Readonly<Record<string, readonly string[]>>;
 

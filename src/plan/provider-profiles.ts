@@ -1,4 +1,4 @@
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
 import { nearestName } from './edit-distance.ts';
 
 /** What is particular to the machines of a provider. */

@@ -1,5 +1,5 @@
 /** What the Python environment of a release is to hold: which torch, and what nobody may move. */
-import { normaliseName, parseRequirement, requirementNames } from '../domain/requirements.ts';
+import { normaliseName, parseRequirement, requirementNames } from '../domain/installation/requirements.ts';
 import { PYTHON_ADVISORIES } from './advisories.ts';
 import { compareVersions } from './flags.ts';
 

@@ -1,8 +1,8 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { DesiredInstance } from '../domain/instance.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
+import type { DesiredInstance } from '../domain/instances/instance.ts';
 import { toTime } from '../domain/observed.ts';
-import type { Verdict } from '../domain/verdict.ts';
 import { hold, type NewHold } from './hold.ts';
 import { dueSince } from './leaving.ts';
 import type { RestartVerdict } from './restart-policy.ts';

@@ -1,5 +1,5 @@
-import type { Provenance } from '../domain/config.ts';
-import { redactGitText, redactUrl } from '../domain/git-url.ts';
+import type { Provenance } from '../domain/configuration/config.ts';
+import { redactGitText, redactUrl } from '../domain/installation/git-url.ts';
 import { shown } from './text-problem.ts';
 
 const MASK = '***';

@@ -1,4 +1,4 @@
-import { redactGitText } from '../domain/git-url.ts';
+import { redactGitText } from '../domain/installation/git-url.ts';
 import { looksSecret } from './redact-config.ts';
 
 export interface Redactor {

@@ -1,6 +1,6 @@
 import type { Action } from '../domain/action.ts';
-import type { DesiredInstance } from '../domain/instance.ts';
-import type { Verdict } from '../domain/verdict.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
+import type { DesiredInstance } from '../domain/instances/instance.ts';
 import { hold, type NewHold } from './hold.ts';
 import { dueSince, jobsLeft, type Leaving, mayGo } from './leaving.ts';
 import type { RestartVerdict } from './restart-policy.ts';

@@ -1,4 +1,4 @@
-import type { AskedLine } from '../domain/requirement-conflict.ts';
+import type { AskedLine } from '../domain/installation/requirement-conflict.ts';
 
 /**
  * Which packs' requirements can live together. The resolver is asked by the engine; here is only the choice of the next

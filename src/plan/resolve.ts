@@ -1,11 +1,11 @@
-import type { Config } from '../domain/config.ts';
-import { digestOf } from '../domain/digest.ts';
-import { type Gpu, type GpuReading, unknownUnreachable, unreachableWords } from '../domain/gpu.ts';
-import type { DesiredInstance } from '../domain/instance.ts';
-import type { Lock } from '../domain/lock.ts';
+import { type Gpu, type GpuReading, unknownUnreachable, unreachableWords } from '../domain/cards/gpu.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { Lock } from '../domain/installation/lock.ts';
+import type { InstallationSpec, PackSpec } from '../domain/installation/release.ts';
+import type { DesiredInstance } from '../domain/instances/instance.ts';
 import type { Observed } from '../domain/observed.ts';
-import type { InstallationSpec, PackSpec } from '../domain/release.ts';
-import { type DesiredState, InstanceIntent, type Intents } from '../domain/state.ts';
+import { type DesiredState, InstanceIntent, type Intents } from '../domain/state/state.ts';
+import { digestOf } from '../domain/text/digest.ts';
 import { usableCards } from './cards/usable.ts';
 import { overrideLine } from './conflicts.ts';
 import { resolveSource } from './source.ts';

@@ -1,4 +1,4 @@
-import type { Config } from '../domain/config.ts';
+import type { Config } from '../domain/configuration/config.ts';
 
 /** One end of one incarnation. */
 export interface Exit {

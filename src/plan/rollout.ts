@@ -1,4 +1,4 @@
-import type { Rollout } from '../domain/state.ts';
+import type { Rollout } from '../domain/state/state.ts';
 import type { Exit } from './restart-policy.ts';
 
 /** Ends by itself on the new release before it is called broken: one may be chance, PM2 starts it again. */

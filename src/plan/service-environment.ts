@@ -1,4 +1,4 @@
-import { SYSTEM_SECRETS } from '../domain/access.ts';
+import { SYSTEM_SECRETS } from '../domain/configuration/access.ts';
 import { ENVIRONMENT_NAMES, type Environment, namesOf, SECRET_NAMES } from './environment-names.ts';
 
 /** What systemd will hand to the agent, read as systemd reads it. */

@@ -1,4 +1,4 @@
-import type { ConfigurationHealth, InstallationDocument, InstancesDocument } from '../domain/health.ts';
+import type { ConfigurationHealth, InstallationDocument, InstancesDocument } from '../domain/health/health.ts';
 
 /**
  * What `systemctl status` shows of the agent: one line without anything that ticks by itself, since each change is told.

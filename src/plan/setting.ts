@@ -1,4 +1,4 @@
-import type { ConfigSource } from '../domain/config.ts';
+import type { ConfigSource } from '../domain/configuration/config.ts';
 
 /** One value that somebody set for one key of the configuration. */
 export interface Setting {

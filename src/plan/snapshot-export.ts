@@ -1,6 +1,6 @@
 /** A release as others record one (formats: reference peers-install.md, section 3.1). */
-import type { PackStatus, Release } from '../domain/release.ts';
-import type { SnapshotExport, SnapshotFormat } from '../domain/snapshot.ts';
+import type { PackStatus, Release } from '../domain/installation/release.ts';
+import type { SnapshotExport, SnapshotFormat } from '../domain/installation/snapshot.ts';
 
 const COMMIT = /^[0-9a-f]{40}$/;
 

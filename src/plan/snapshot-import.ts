@@ -1,6 +1,6 @@
 /** Snapshots of others to entries of config_nodes.json (formats: reference peers-install.md, section 3.1). */
-import { redactUrl } from '../domain/git-url.ts';
-import type { SnapshotFormat, SnapshotImport, SnapshotPack } from '../domain/snapshot.ts';
+import { redactUrl } from '../domain/installation/git-url.ts';
+import type { SnapshotFormat, SnapshotImport, SnapshotPack } from '../domain/installation/snapshot.ts';
 import { readPackUrl } from './pack-url.ts';
 import { readYaml } from './positioned-text.ts';
 import { problemList, problemsError, type TextProblem } from './text-problem.ts';

@@ -1,6 +1,6 @@
-import { type Config, DEFAULT_BRANCH, OFFICIAL_COMMIT } from '../domain/config.ts';
-import { redactUrl } from '../domain/git-url.ts';
-import type { SourceSpec } from '../domain/release.ts';
+import { type Config, DEFAULT_BRANCH, OFFICIAL_COMMIT } from '../domain/configuration/config.ts';
+import { redactUrl } from '../domain/installation/git-url.ts';
+import type { SourceSpec } from '../domain/installation/release.ts';
 
 const OFFICIAL = /github\.com[/:](comfyanonymous|Comfy-Org)\/ComfyUI(\.git)?\/?$/i;
 const FORK = /github\.com[/:]stakeordie\/ComfyUI(\.git)?\/?$/i;

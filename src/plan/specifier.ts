@@ -1,5 +1,5 @@
 /** PEP 440 version specifiers, as far as constraints on what scripts install must be checked without uv. */
-import { normaliseSpecifier } from '../domain/requirements.ts';
+import { normaliseSpecifier } from '../domain/installation/requirements.ts';
 
 /** Release numbers, then where it stands among its kin: dev < a < b < rc < final < post. */
 function keyOf(version: string): number[] | null {

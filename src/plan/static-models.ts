@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import type { AgentError } from '../domain/errors.ts';
+import type { AgentError } from '../domain/errors/errors.ts';
 import { nearestName } from './edit-distance.ts';
 import { isCommentKey } from './pack-entry.ts';
 import { readJson } from './positioned-text.ts';

@@ -1,4 +1,4 @@
-import type { Config } from '../domain/config.ts';
+import type { Config } from '../domain/configuration/config.ts';
 
 /**
  * How long jobs may go on after SIGTERM, ms: what the whole stop may take, less what ending the processes may take. Of a

@@ -1,4 +1,5 @@
-import type { Config } from '../domain/config.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
 import type {
   ConfigurationHealth,
   HealthDocument,
@@ -9,12 +10,11 @@ import type {
   ModelStatus,
   ModelsDocument,
   ReadyDocument,
-} from '../domain/health.ts';
-import type { InstanceDocument, LayerHealth, LayerName } from '../domain/instance.ts';
+} from '../domain/health/health.ts';
+import type { InstallProgress, PackStatus, Release } from '../domain/installation/release.ts';
+import type { InstanceDocument, LayerHealth, LayerName } from '../domain/instances/instance.ts';
 import { type Observed, toTime } from '../domain/observed.ts';
-import type { InstallProgress, PackStatus, Release } from '../domain/release.ts';
-import type { DesiredState } from '../domain/state.ts';
-import type { Verdict } from '../domain/verdict.ts';
+import type { DesiredState } from '../domain/state/state.ts';
 import { missingWords } from './cards/missing.ts';
 
 /** The installation as one document: what is in place, what is being built, what failed. */

@@ -1,5 +1,5 @@
-import type { ErrorCode } from '../domain/error-registry.ts';
-import { AgentError } from '../domain/errors.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import type { ErrorCode } from '../domain/errors/registry.ts';
 
 /** One thing wrong (or odd) in a file that people write: where it stands, what it is about, and what to write instead. */
 export interface TextProblem {

@@ -1,7 +1,7 @@
 import type { Action } from '../domain/action.ts';
-import type { Config } from '../domain/config.ts';
-import type { ProcessState } from '../domain/instance.ts';
-import type { DesiredState, ObservedState } from '../domain/state.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { ProcessState } from '../domain/instances/instance.ts';
+import type { DesiredState, ObservedState } from '../domain/state/state.ts';
 import { hold, type NewHold } from './hold.ts';
 import { idleness, isPresent } from './leaving.ts';
 

@@ -1,6 +1,6 @@
 import type { VersionDocument } from '../domain/agent.ts';
-import { AgentError } from '../domain/errors.ts';
-import { type PendingUpgrade, previousOf } from '../domain/upgrade.ts';
+import { AgentError } from '../domain/errors/errors.ts';
+import { type PendingUpgrade, previousOf } from '../domain/host/upgrade.ts';
 
 /** Starts without a proof before the old program comes back, when nobody watches. */
 const MAX_STARTS = 3;

@@ -1,10 +1,10 @@
-import type { CardFacts } from '../domain/card.ts';
-import type { Config } from '../domain/config.ts';
-import type { GpuReading, MachineFacts } from '../domain/gpu.ts';
-import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instance.ts';
+import type { CardFacts } from '../domain/cards/card.ts';
+import type { GpuReading, MachineFacts } from '../domain/cards/gpu.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { DesiredInstance, Incarnation, ProcessState } from '../domain/instances/instance.ts';
+import type { OwnerFacts, Pm2State } from '../domain/instances/ownership.ts';
 import type { Observed } from '../domain/observed.ts';
-import type { OwnerFacts, Pm2State } from '../domain/ownership.ts';
-import type { MachineResources, ResourceFacts } from '../domain/resources.ts';
+import type { MachineResources, ResourceFacts } from '../domain/upkeep/resources.ts';
 import type { ProbeRecord } from './assess.ts';
 import type { Exit } from './restart-policy.ts';
 

@@ -1,4 +1,4 @@
-import type { Verdict } from '../domain/verdict.ts';
+import type { Verdict } from '../domain/faults/verdict.ts';
 import { machineResourceVerdicts } from './machine-resources.ts';
 import type { MachineVerdictFacts, VerdictFacts } from './verdict-facts.ts';
 import { cardFaults, cardTroubles } from './verdicts/card.ts';

@@ -1,5 +1,5 @@
-import { type RecoveryAction, recoveryActionOf } from '../domain/gpu.ts';
-import type { XidEvent } from '../domain/xid.ts';
+import { type RecoveryAction, recoveryActionOf } from '../domain/cards/gpu.ts';
+import type { XidEvent } from '../domain/cards/xid.ts';
 
 /**
  * What an Xid means for an instance. Facts from NVIDIA's catalogue for Ampere and later,

@@ -1,6 +1,6 @@
 /** The machine as set-up and a service manager know it; the rest of the outer world is in `ports.ts`. */
 
-import type { HostAction, HostFacts, HostQuestion } from '../domain/host.ts';
+import type { HostAction, HostFacts, HostQuestion } from '../domain/host/host.ts';
 
 /** Users, files and units of this machine, for `agent setup`. Programs of the system are taken from its own directories, never from PATH. */
 export interface HostSystem {

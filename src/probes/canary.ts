@@ -1,6 +1,6 @@
-import { prepareCanary } from '../domain/canary.ts';
-import { isAgentError } from '../domain/errors.ts';
-import type { ProbeResult } from '../domain/health.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
+import { prepareCanary } from '../domain/instances/canary.ts';
 import type { Comfy } from '../ports.ts';
 import { cannotTell, fail, type Outcome, type Probe, type ProbePorts, pass } from './probe.ts';
 

@@ -1,4 +1,4 @@
-import { isAgentError } from '../domain/errors.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
 import type { ComfyQueue } from '../ports.ts';
 import { cannotTell, fail, type Outcome, type Probe, pass, STARTING_PERIOD_MS } from './probe.ts';
 

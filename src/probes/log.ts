@@ -1,4 +1,4 @@
-import { type LogSigns, readLogSigns } from '../domain/log-signs.ts';
+import { type LogSigns, readLogSigns } from '../domain/faults/log-signs.ts';
 import type { Files } from '../ports.ts';
 import { type Outcome, type Probe, type ProbeHistory, pass } from './probe.ts';
 

@@ -1,4 +1,4 @@
-import { parseImportReport } from '../domain/import-report.ts';
+import { parseImportReport } from '../domain/installation/import-report.ts';
 import { cannotTell, fail, type Probe, pass } from './probe.ts';
 
 const LOG_LINES = 5_000;

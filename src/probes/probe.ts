@@ -1,6 +1,6 @@
-import type { Config } from '../domain/config.ts';
-import type { ProbeResult } from '../domain/health.ts';
-import type { LayerName } from '../domain/instance.ts';
+import type { Config } from '../domain/configuration/config.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
+import type { LayerName } from '../domain/instances/instance.ts';
 import type { Clock, Comfy, Files, Kernel } from '../ports.ts';
 
 /** One running instance as probes see it. A new incarnation is a new target. */

@@ -1,5 +1,5 @@
-import type { ProbeResult } from '../domain/health.ts';
-import { hasMoments, movedResult } from '../domain/probe-times.ts';
+import type { ProbeResult } from '../domain/health/health.ts';
+import { hasMoments, movedResult } from '../domain/health/probe-times.ts';
 import { instanceProbes } from './index.ts';
 import type { Outcome, Probe, ProbeHistory, ProbePorts, ProbeTarget } from './probe.ts';
 

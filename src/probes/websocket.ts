@@ -1,4 +1,4 @@
-import { isAgentError } from '../domain/errors.ts';
+import { isAgentError } from '../domain/errors/errors.ts';
 import { cannotTell, fail, type Probe, pass } from './probe.ts';
 
 /** A connection that is closed this soon after its greeting is of no use to anybody. */

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createArchives } from '../../src/adapters/archives.ts';
 import { createFiles } from '../../src/adapters/files.ts';
-import { TAR_BLOCK, tarHeader, tarPadding } from '../../src/domain/tar.ts';
+import { TAR_BLOCK, tarHeader, tarPadding } from '../../src/domain/files/tar.ts';
 import type { Archives } from '../../src/ports.ts';
 import { createFakeArchives } from '../fakes/archives.ts';
 
@@ -137,7 +137,7 @@ describe('an archive that somebody made', () => {
   });
 
   it('tells sizes beyond eight gigabytes', async () => {
-    const { readTarHeader } = await import('../../src/domain/tar.ts');
+    const { readTarHeader } = await import('../../src/domain/files/tar.ts');
     expect(readTarHeader(tarHeader('models/x', 20 * 1024 ** 3, 0))).toEqual({ name: 'models/x', sizeBytes: 20 * 1024 ** 3, type: '0' });
   });
 

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createEntryTemplate } from '../../src/adapters/entry-template.ts';
-import type { InstanceLaunch } from '../../src/domain/instance.ts';
+import type { InstanceLaunch } from '../../src/domain/instances/instance.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 let root: TempRoot;

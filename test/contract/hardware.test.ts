@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createHardware, type HardwareOptions } from '../../src/adapters/hardware.ts';
 import { createShell } from '../../src/adapters/shell.ts';
-import { Gpu, type GpuReading, MachineFacts } from '../../src/domain/gpu.ts';
+import { Gpu, type GpuReading, MachineFacts } from '../../src/domain/cards/gpu.ts';
 import type { Hardware } from '../../src/ports.ts';
 import { createFakeHardware } from '../fakes/hardware.ts';
 import { aGpu } from '../support/builders.ts';

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { HostAction, HostFacts } from '../../src/domain/host.ts';
+import type { HostAction, HostFacts } from '../../src/domain/host/host.ts';
 import type { HostSystem } from '../../src/ports/host.ts';
 import { createFakeHost } from '../fakes/host.ts';
 import { type HostRoom, hostRoom, noRoom } from '../support/host-room.ts';

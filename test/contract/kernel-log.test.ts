@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKernelLog } from '../../src/adapters/kernel-log.ts';
 import { createShell } from '../../src/adapters/shell.ts';
-import type { KernelMessage } from '../../src/domain/kernel-message.ts';
+import type { KernelMessage } from '../../src/domain/cards/kernel-message.ts';
 import type { KernelLog } from '../../src/ports.ts';
 import { createFakeKernelLog } from '../fakes/kernel-log.ts';
 import { eventually } from '../support/eventually.ts';

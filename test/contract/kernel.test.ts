@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Incarnation } from '../../src/domain/instance.ts';
+import { Incarnation } from '../../src/domain/instances/instance.ts';
 import type { Kernel } from '../../src/ports.ts';
 import { eventually } from '../support/eventually.ts';
 import { fakeKernelHarness, type KernelHarness, realKernelHarness } from '../support/kernel-harness.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createFiles } from '../../src/adapters/files.ts';
 import { keepLogs } from '../../src/adapters/log-rotation.ts';
-import type { LogWatch } from '../../src/domain/upkeep.ts';
+import type { LogWatch } from '../../src/domain/upkeep/upkeep.ts';
 import { eventually } from '../support/eventually.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 

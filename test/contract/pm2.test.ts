@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createProcesses } from '../../src/adapters/pm2.ts';
 import { callDaemon } from '../../src/adapters/pm2-rpc.ts';
-import type { ProcessEvent } from '../../src/domain/instance.ts';
+import type { ProcessEvent } from '../../src/domain/instances/instance.ts';
 import type { Logger, Processes } from '../../src/ports.ts';
 import { eventually } from '../support/eventually.ts';
 import { type RealHarness, realHarness } from '../support/processes-harness.ts';

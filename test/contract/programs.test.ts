@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createPrograms } from '../../src/adapters/programs.ts';
-import type { PendingUpgrade, Programs } from '../../src/domain/upgrade.ts';
+import type { PendingUpgrade, Programs } from '../../src/domain/host/upgrade.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** On real files and real programs. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createFiles } from '../../src/adapters/files.ts';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
-import { type LockedPackage, requirementLine, toLockedPackage } from '../../src/domain/lock.ts';
+import { type LockedPackage, requirementLine, toLockedPackage } from '../../src/domain/installation/lock.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 import { createFakePython } from '../fakes/python.ts';
 import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, pushTo } from '../support/python-lab.ts';

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createShell } from '../../src/adapters/shell.ts';
 import { createSources } from '../../src/adapters/sources/sources.ts';
-import type { RegistryVersion } from '../../src/domain/registry.ts';
+import type { RegistryVersion } from '../../src/domain/installation/registry.ts';
 import type { Logger, Sources } from '../../src/ports.ts';
 import { createFakeSources, type FakeSourcesOptions } from '../fakes/sources.ts';
 import { LINK, type ZipPart, zipOf } from '../support/zip.ts';

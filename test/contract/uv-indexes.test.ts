@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
-import { requirementLine } from '../../src/domain/lock.ts';
+import { requirementLine } from '../../src/domain/installation/lock.ts';
 import { createPythonLab, execute, PLAIN } from '../support/python-lab.ts';
 import { makeWheel } from '../support/wheel.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
 import { UV_PROGRAM, UV_VERSION, UV_WHEELS } from '../../src/adapters/uv-wheel.ts';
-import { requirementLine } from '../../src/domain/lock.ts';
+import { requirementLine } from '../../src/domain/installation/lock.ts';
 import type { PythonEnvironments } from '../../src/ports.ts';
 import { CLOSED_INDEX, createPythonLab, execute, PLAIN } from '../support/python-lab.ts';
 import { makeWheel, zip } from '../support/wheel.ts';

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { importCulprit, WATCH_IMPORTS } from '../../src/domain/import-watch.ts';
+import { importCulprit, WATCH_IMPORTS } from '../../src/domain/installation/import-watch.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** The witness of a trial start, in a real Python. */

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { appendFile, chmod, mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { HealthDocument, InstallationDocument } from '../../src/domain/health.ts';
+import type { HealthDocument, InstallationDocument } from '../../src/domain/health/health.ts';
 import { AGENT, baseEnvironment, freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { attempt, attemptWith, editConfig, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';

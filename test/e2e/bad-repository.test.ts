@@ -1,7 +1,7 @@
 import { readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { InstallationDocument } from '../../src/domain/health.ts';
+import type { InstallationDocument } from '../../src/domain/health/health.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { createOrigin, type Origin } from '../support/git-origin.ts';

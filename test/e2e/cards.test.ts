@@ -2,7 +2,7 @@ import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GpusDocument, StatusDocument } from '../../src/domain/agent.ts';
-import type { ReadyDocument } from '../../src/domain/health.ts';
+import type { ReadyDocument } from '../../src/domain/health/health.ts';
 import { startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { type DriverCards, driverCards } from '../support/cards.ts';
 import { eventually } from '../support/eventually.ts';

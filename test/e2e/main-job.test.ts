@@ -2,10 +2,10 @@ import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { StatusDocument } from '../../src/domain/agent.ts';
-import { DiscoveryDocument } from '../../src/domain/discovery.ts';
-import { HealthDocument, InstallationDocument } from '../../src/domain/health.ts';
-import { InstanceDocument } from '../../src/domain/instance.ts';
-import { Release } from '../../src/domain/release.ts';
+import { HealthDocument, InstallationDocument } from '../../src/domain/health/health.ts';
+import { Release } from '../../src/domain/installation/release.ts';
+import { DiscoveryDocument } from '../../src/domain/instances/discovery.ts';
+import { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { startAgent, stopAgents } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 

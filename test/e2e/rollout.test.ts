@@ -2,7 +2,7 @@ import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ReleasesDocument } from '../../src/domain/agent.ts';
-import type { DiscoveryDocument } from '../../src/domain/discovery.ts';
+import type { DiscoveryDocument } from '../../src/domain/instances/discovery.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { overSocket } from '../support/agent-socket.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../src/domain/config.ts';
-import { AgentError } from '../../src/domain/errors.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
 import { killedAndReplaced } from '../support/successor.ts';
 import type { OuterCall } from '../support/wires.ts';

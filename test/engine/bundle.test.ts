@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { digestOf } from '../../src/domain/digest.ts';
 import type { OperationRequest } from '../../src/domain/operation.ts';
+import { digestOf } from '../../src/domain/text/digest.ts';
 import { fakeCommitId } from '../fakes/git.ts';
 import { COMFYUI } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions } from '../support/git-machine.ts';

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { statusLines } from '../../src/cli/render/status.ts';
 import { createStyle } from '../../src/cli/render/style.ts';
-import type { ConfigInput } from '../../src/domain/config.ts';
-import type { Gpu } from '../../src/domain/gpu.ts';
+import type { Gpu } from '../../src/domain/cards/gpu.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
 import { metricSamples } from '../../src/engine/metrics.ts';
 import { aGpu } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ActionKind } from '../../src/domain/action.ts';
-import type { ConfigInput } from '../../src/domain/config.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
 import { aGpu } from '../support/builders.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
 import { killedAndReplaced } from '../support/successor.ts';

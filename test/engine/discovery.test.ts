@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DiscoveryDocument } from '../../src/domain/discovery.ts';
+import type { DiscoveryDocument } from '../../src/domain/instances/discovery.ts';
 import { DiscoveryPublisher, environmentFile, prometheusTargets } from '../../src/engine/discovery.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 import { createFakeLogger } from '../fakes/logger.ts';

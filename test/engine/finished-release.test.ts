@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../src/domain/config.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
 import { killedAndReplaced } from '../support/successor.ts';
 import type { OuterCall } from '../support/wires.ts';

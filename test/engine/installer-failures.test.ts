@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { OperationDocument, OperationRequest } from '../../src/domain/operation.ts';
 import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from '../support/fake-repositories.ts';
 import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { PackStatus } from '../../src/domain/release.ts';
+import type { PackStatus } from '../../src/domain/installation/release.ts';
 import type { FakeCommand } from '../fakes/shell.ts';
 import { configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Moves } from '../../src/domain/lock.ts';
-import type { InstallProgress, PackStatus } from '../../src/domain/release.ts';
+import type { Moves } from '../../src/domain/installation/lock.ts';
+import type { InstallProgress, PackStatus } from '../../src/domain/installation/release.ts';
 import { fakeCommitId } from '../fakes/git.ts';
 import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../support/git-machine.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 
 let machine: Machine;

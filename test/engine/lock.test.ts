@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { digestOf } from '../../src/domain/digest.ts';
-import type { Lock } from '../../src/domain/lock.ts';
+import type { Lock } from '../../src/domain/installation/lock.ts';
 import type { OperationRequest } from '../../src/domain/operation.ts';
+import { digestOf } from '../../src/domain/text/digest.ts';
 import { parseLock } from '../../src/plan/lock.ts';
 import { fakeCommitId } from '../fakes/git.ts';
 import { COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/fake-repositories.ts';

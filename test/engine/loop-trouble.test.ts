@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import { aGpu } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld, urlOf } from '../support/world.ts';

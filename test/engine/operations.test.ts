@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { Broadcast } from '../../src/engine/broadcast.ts';
 import { type OperationHandle, Operations } from '../../src/engine/operations.ts';

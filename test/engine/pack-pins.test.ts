@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Config } from '../../src/domain/config.ts';
-import type { LockedSource } from '../../src/domain/lock.ts';
-import type { PackSpec } from '../../src/domain/release.ts';
+import { Config } from '../../src/domain/configuration/config.ts';
+import type { LockedSource } from '../../src/domain/installation/lock.ts';
+import type { PackSpec } from '../../src/domain/installation/release.ts';
 import type { InstallContext } from '../../src/engine/installation/context.ts';
 import { fetchPacks } from '../../src/engine/installation/packs.ts';
 import { InstallTracker } from '../../src/engine/installation/progress.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { ErrorCode } from '../../src/domain/error-registry.ts';
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import type { ErrorCode } from '../../src/domain/errors/registry.ts';
 import { orRefuse } from '../../src/engine/refused-start.ts';
 import { createFakeServiceManager } from '../fakes/service-manager.ts';
 

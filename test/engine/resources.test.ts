@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../src/domain/config.ts';
-import type { FoundFile } from '../../src/domain/upkeep.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
+import type { FoundFile } from '../../src/domain/upkeep/upkeep.ts';
 import { NOW } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { urlOf } from '../support/world.ts';

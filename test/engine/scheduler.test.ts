@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ProbeResult } from '../../src/domain/health.ts';
+import type { ProbeResult } from '../../src/domain/health/health.ts';
 import type { Outcome, Probe, ProbePorts, ProbeTarget } from '../../src/probes/probe.ts';
 import { cannotTell, fail, pass } from '../../src/probes/probe.ts';
 import { ProbeScheduler } from '../../src/probes/scheduler.ts';

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { accountsIn } from '../../src/domain/access.ts';
+import { accountsIn } from '../../src/domain/configuration/access.ts';
 import { socketRights } from '../../src/engine/socket-rights.ts';
 import { anApi } from '../support/api.ts';
 

@@ -1,6 +1,6 @@
 import type { Agent } from '../../src/domain/agent.ts';
-import { AgentError } from '../../src/domain/errors.ts';
-import type { HealthDocument } from '../../src/domain/health.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import type { HealthDocument } from '../../src/domain/health/health.ts';
 import type { JournalEvent, LogLine } from '../../src/domain/journal.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { Broadcast } from '../../src/engine/broadcast.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { Archives, Files } from '../../src/ports.ts';
 
 type Member = readonly [name: string, content: string];

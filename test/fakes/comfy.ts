@@ -1,4 +1,4 @@
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { Comfy, ComfyHistoryEntry } from '../../src/ports.ts';
 
 /**

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
 import { readFault, writeFault } from '../../src/adapters/file-errors.ts';
-import { AgentError } from '../../src/domain/errors.ts';
-import { type Border, distrustOf, type PathFacts, tooLarge } from '../../src/domain/foreign.ts';
-import type { Inodes } from '../../src/domain/upkeep.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import { type Border, distrustOf, type PathFacts, tooLarge } from '../../src/domain/files/foreign.ts';
+import type { Inodes } from '../../src/domain/upkeep/upkeep.ts';
 import type { Files } from '../../src/ports.ts';
 
 type Node =

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { AgentError } from '../../src/domain/errors.ts';
-import { redactUrl } from '../../src/domain/git-url.ts';
-import type { LockedSubmodule } from '../../src/domain/lock.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import { redactUrl } from '../../src/domain/installation/git-url.ts';
+import type { LockedSubmodule } from '../../src/domain/installation/lock.ts';
 import type { Files, Git, GitOptions, GitSource } from '../../src/ports.ts';
 
 export interface FakeCommit {

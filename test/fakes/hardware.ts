@@ -1,5 +1,5 @@
-import { AgentError } from '../../src/domain/errors.ts';
-import type { Gpu, MachineFacts } from '../../src/domain/gpu.ts';
+import type { Gpu, MachineFacts } from '../../src/domain/cards/gpu.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { Hardware } from '../../src/ports.ts';
 
 export interface FakeHardware {

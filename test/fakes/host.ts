@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
-import { textDigest } from '../../src/domain/digest.ts';
-import { AgentError } from '../../src/domain/errors.ts';
-import type { HostAction, HostFacts, HostGroup, HostPath, HostPlace, HostRights, HostUnit, HostUser } from '../../src/domain/host.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import type { HostAction, HostFacts, HostGroup, HostPath, HostPlace, HostRights, HostUnit, HostUser } from '../../src/domain/host/host.ts';
+import { textDigest } from '../../src/domain/text/digest.ts';
 import type { HostSystem } from '../../src/ports/host.ts';
 
 interface FakePath {

@@ -1,5 +1,5 @@
-import { AgentError } from '../../src/domain/errors.ts';
-import type { KernelMessage } from '../../src/domain/kernel-message.ts';
+import type { KernelMessage } from '../../src/domain/cards/kernel-message.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { KernelLog } from '../../src/ports.ts';
 
 export interface FakeKernelLog {

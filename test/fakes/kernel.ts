@@ -1,6 +1,6 @@
-import { AgentError } from '../../src/domain/errors.ts';
-import type { Incarnation } from '../../src/domain/instance.ts';
-import type { MemoryCounters } from '../../src/domain/memory-group.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import type { Incarnation } from '../../src/domain/instances/instance.ts';
+import type { MemoryCounters } from '../../src/domain/instances/memory-group.ts';
 import { toTime } from '../../src/domain/observed.ts';
 import type { Kernel } from '../../src/ports.ts';
 

@@ -1,6 +1,6 @@
-import { digestOf } from '../../src/domain/digest.ts';
-import { AgentError } from '../../src/domain/errors.ts';
-import type { Pm2Entry, ProcessEvent, ProcessState } from '../../src/domain/instance.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import type { Pm2Entry, ProcessEvent, ProcessState } from '../../src/domain/instances/instance.ts';
+import { digestOf } from '../../src/domain/text/digest.ts';
 import type { Processes } from '../../src/ports.ts';
 
 export interface FakePm2Options {

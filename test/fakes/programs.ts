@@ -1,7 +1,7 @@
 import type { VersionDocument } from '../../src/domain/agent.ts';
-import { AgentError } from '../../src/domain/errors.ts';
-import type { StateVersion } from '../../src/domain/state-version.ts';
-import { type PendingUpgrade, type Programs, previousOf, type UpgradeProof } from '../../src/domain/upgrade.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import { type PendingUpgrade, type Programs, previousOf, type UpgradeProof } from '../../src/domain/host/upgrade.ts';
+import type { StateVersion } from '../../src/domain/state/version.ts';
 
 export interface FakeProgram {
   readonly sha256: string;

@@ -1,10 +1,16 @@
 import { createHash } from 'node:crypto';
 import { dirname, resolve as resolvePath } from 'node:path';
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import { type LockedPackage, requirementLine } from '../../src/domain/installation/lock.ts';
+import { pyprojectRequirements } from '../../src/domain/installation/pyproject.ts';
+import {
+  isIndexOption,
+  locateRequirements,
+  normaliseName,
+  parseRequirement,
+  type Requirement,
+} from '../../src/domain/installation/requirements.ts';
 import { localSource } from '../../src/domain/local-source.ts';
-import { type LockedPackage, requirementLine } from '../../src/domain/lock.ts';
-import { pyprojectRequirements } from '../../src/domain/pyproject.ts';
-import { isIndexOption, locateRequirements, normaliseName, parseRequirement, type Requirement } from '../../src/domain/requirements.ts';
 import { compareVersions } from '../../src/plan/flags.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 

@@ -1,4 +1,4 @@
-import { AgentError } from '../../src/domain/errors.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { CommandOptions, CommandResult, Shell } from '../../src/ports.ts';
 
 export interface FakeCommand {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { AgentError } from '../../src/domain/errors.ts';
-import { redactUrl } from '../../src/domain/git-url.ts';
-import type { RegistryVersion } from '../../src/domain/registry.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import { redactUrl } from '../../src/domain/installation/git-url.ts';
+import type { RegistryVersion } from '../../src/domain/installation/registry.ts';
 import type { Files, Sources } from '../../src/ports.ts';
 
 type Tree = Readonly<Record<string, string>>;

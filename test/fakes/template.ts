@@ -1,6 +1,6 @@
 import { toPm2Entry } from '../../ecosystem.template.js';
-import { AgentError } from '../../src/domain/errors.ts';
-import { Pm2Entry } from '../../src/domain/instance.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import { Pm2Entry } from '../../src/domain/instances/instance.ts';
 import type { EntryTemplate } from '../../src/ports.ts';
 
 export interface FakeTemplate extends EntryTemplate {

@@ -1,4 +1,4 @@
-import type { FoundFile, LogBounds, LogGrowth, MemoryRoom, Space, Upkeep } from '../../src/domain/upkeep.ts';
+import type { FoundFile, LogBounds, LogGrowth, MemoryRoom, Space, Upkeep } from '../../src/domain/upkeep/upkeep.ts';
 
 export interface FakeUpkeep {
   readonly upkeep: Upkeep;

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { DoctorDocument } from '../../src/domain/doctor.ts';
+import type { DoctorDocument } from '../../src/domain/doctor/doctor.ts';
 import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { driverCards } from '../support/cards.ts';
 import { eventually } from '../support/eventually.ts';

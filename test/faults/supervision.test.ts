@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { StatusDocument } from '../../src/domain/agent.ts';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { type ControlFile, controlFile } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';

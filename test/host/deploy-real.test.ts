@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { DeployDocument, type DeployHost } from '../../src/domain/deploy.ts';
+import { DeployDocument, type DeployHost } from '../../src/domain/host/deploy.ts';
 import { AGENT, baseEnvironment } from '../support/agent.ts';
 import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
 import { type Finished, start } from '../support/ssh-host.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { DeployDocument } from '../../src/domain/deploy.ts';
+import { DeployDocument } from '../../src/domain/host/deploy.ts';
 import { AGENT, baseEnvironment } from '../support/agent.ts';
 import { type Finished, noSshHost, type SshHost, start, startSshHost } from '../support/ssh-host.ts';
 

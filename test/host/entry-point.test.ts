@@ -5,7 +5,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { AGENT, baseEnvironment, freePorts, newRoot, stopAgents } from '../support/agent.ts';
 import { controlFile, startLongJob, untilPicture } from '../support/control-file.ts';
 import { eventually } from '../support/eventually.ts';

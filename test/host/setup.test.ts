@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SetupDocument } from '../../src/domain/host.ts';
+import type { SetupDocument } from '../../src/domain/host/host.ts';
 import { readEnvironmentFile } from '../../src/plan/service-environment.ts';
 import { eventually } from '../support/eventually.ts';
 import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { AGENT_GROUP } from '../../src/domain/access.ts';
 import type { StatusDocument } from '../../src/domain/agent.ts';
+import { AGENT_GROUP } from '../../src/domain/configuration/access.ts';
 import { freePorts } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { noSshHost, type Running, type SshHost, start, startSshHost } from '../support/ssh-host.ts';

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Pm2MoveDocument, UpgradeDocument } from '../../src/domain/upgrade.ts';
+import type { Pm2MoveDocument, UpgradeDocument } from '../../src/domain/host/upgrade.ts';
 import { eventually } from '../support/eventually.ts';
 import { type CommandResult, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
 import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/upgrade-machine.ts';

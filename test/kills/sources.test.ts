@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { appendFile, mkdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { InstallationDocument } from '../../src/domain/health.ts';
+import type { InstallationDocument } from '../../src/domain/health/health.ts';
 import { type AgentOptions, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { startGitHttp } from '../support/git-servers.ts';

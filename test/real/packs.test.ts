@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createComfy } from '../../src/adapters/comfyui.ts';
-import type { Release } from '../../src/domain/release.ts';
+import type { Release } from '../../src/domain/installation/release.ts';
 import { startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { installationOf, packOf } from '../support/pack-origins.ts';

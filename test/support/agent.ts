@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { type Cards, mockCards } from './cards.ts';
 import { eventually } from './eventually.ts';
 

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { prepareCanary } from '../../src/domain/canary.ts';
+import { prepareCanary } from '../../src/domain/instances/canary.ts';
 import type { Comfy } from '../../src/ports.ts';
 import { eventually } from './eventually.ts';
 

@@ -6,11 +6,11 @@ import type {
   LivenessDocument,
   ModelsDocument,
   ReadyDocument,
-} from '../../src/domain/health.ts';
-import type { InstanceDocument, LayerHealth } from '../../src/domain/instance.ts';
+} from '../../src/domain/health/health.ts';
+import { type InstallProgress, InstallStepName, type PackStatus } from '../../src/domain/installation/release.ts';
+import type { InstanceDocument, LayerHealth } from '../../src/domain/instances/instance.ts';
 import type { JournalEvent } from '../../src/domain/journal.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
-import { type InstallProgress, InstallStepName, type PackStatus } from '../../src/domain/release.ts';
 import { at } from './builders.ts';
 
 /** Documents as the agent serves them, realistic and valid; each builder takes what a test wants to be different. */

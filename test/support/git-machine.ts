@@ -1,5 +1,5 @@
+import type { Release } from '../../src/domain/installation/release.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
-import type { Release } from '../../src/domain/release.ts';
 import { readRelease } from '../../src/engine/releases.ts';
 import { COMFYUI, configNodes, INDEX, repositories } from './fake-repositories.ts';
 import { aMachine, type Machine, type MachineOptions } from './machine.ts';

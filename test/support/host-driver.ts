@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 import { createHostSystem } from '../../src/adapters/host.ts';
-import { asAgentError } from '../../src/domain/errors.ts';
-import type { HostAction, HostQuestion } from '../../src/domain/host.ts';
+import { asAgentError } from '../../src/domain/errors/errors.ts';
+import type { HostAction, HostQuestion } from '../../src/domain/host/host.ts';
 
 /** The real adapter behind two pipes, for a test whose host is a namespace: one JSON question a line, one answer a line. */
 const host = createHostSystem();

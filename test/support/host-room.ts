@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { ErrorCode } from '../../src/domain/error-registry.ts';
-import { AgentError } from '../../src/domain/errors.ts';
-import type { HostFacts } from '../../src/domain/host.ts';
+import { AgentError } from '../../src/domain/errors/errors.ts';
+import type { ErrorCode } from '../../src/domain/errors/registry.ts';
+import type { HostFacts } from '../../src/domain/host/host.ts';
 import type { HostSystem } from '../../src/ports/host.ts';
 import { eventually } from './eventually.ts';
 

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { InstallationDocument } from '../../src/domain/health.ts';
+import type { InstallationDocument } from '../../src/domain/health/health.ts';
+import { InstallStepName } from '../../src/domain/installation/release.ts';
 import type { JournalEvent } from '../../src/domain/journal.ts';
-import { InstallStepName } from '../../src/domain/release.ts';
 import type { TestAgent } from './agent.ts';
 import { followJournal, overSocket } from './agent-socket.ts';
 import { processesKnowing } from './processes.ts';

@@ -1,6 +1,6 @@
 import { mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { Release } from '../../src/domain/release.ts';
+import { Release } from '../../src/domain/installation/release.ts';
 import type { ComfyuiProgram } from './comfyui-process.ts';
 import { LIKENESS_PACK } from './likeness-jobs.ts';
 

@@ -6,11 +6,11 @@ import type {
   StatusDocument,
   VersionDocument,
 } from '../../src/domain/agent.ts';
-import type { DiscoveryDocument, PrometheusTargets } from '../../src/domain/discovery.ts';
-import type { DoctorDocument } from '../../src/domain/doctor.ts';
-import type { DriftDocument } from '../../src/domain/drift.ts';
-import type { MachineFacts } from '../../src/domain/gpu.ts';
-import type { StateDocument } from '../../src/domain/state.ts';
+import type { MachineFacts } from '../../src/domain/cards/gpu.ts';
+import type { DoctorDocument } from '../../src/domain/doctor/doctor.ts';
+import type { DriftDocument } from '../../src/domain/installation/drift.ts';
+import type { DiscoveryDocument, PrometheusTargets } from '../../src/domain/instances/discovery.ts';
+import type { StateDocument } from '../../src/domain/state/state.ts';
 import { aGpu, aProcess, aRelease, at } from './builders.ts';
 import { aHealthDocument, RELEASE } from './documents.ts';
 

@@ -1,5 +1,5 @@
-import type { ConfigInput } from '../../src/domain/config.ts';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import type { JournalEvent } from '../../src/domain/journal.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
 import { type Core, createCore } from '../../src/engine/core.ts';

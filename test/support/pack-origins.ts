@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { InstallationDocument } from '../../src/domain/health.ts';
-import type { PackStatus } from '../../src/domain/release.ts';
+import type { InstallationDocument } from '../../src/domain/health/health.ts';
+import type { PackStatus } from '../../src/domain/installation/release.ts';
 import type { TestAgent } from './agent.ts';
 import { createOrigin, type Origin } from './git-origin.ts';
 

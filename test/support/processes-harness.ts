@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toPm2Entry } from '../../ecosystem.template.js';
 import { createProcesses } from '../../src/adapters/pm2.ts';
-import type { Pm2Entry } from '../../src/domain/instance.ts';
+import type { Pm2Entry } from '../../src/domain/instances/instance.ts';
 import type { Logger, Processes } from '../../src/ports.ts';
 import { createFakePm2 } from '../fakes/processes.ts';
 import { eventually } from './eventually.ts';

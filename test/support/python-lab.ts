@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { createFiles } from '../../src/adapters/files.ts';
 import { createPythonEnvironments, type PythonEnvironmentsOptions } from '../../src/adapters/python.ts';
 import { createShell } from '../../src/adapters/shell.ts';
-import { asAgentError } from '../../src/domain/errors.ts';
+import { asAgentError } from '../../src/domain/errors/errors.ts';
 import type { Logger } from '../../src/ports.ts';
 
 export const execute = promisify(execFile);

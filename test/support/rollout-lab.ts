@@ -1,7 +1,7 @@
 import type { ReleasesDocument } from '../../src/domain/agent.ts';
-import type { ConfigInput } from '../../src/domain/config.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
-import type { Intents } from '../../src/domain/state.ts';
+import type { Intents } from '../../src/domain/state/state.ts';
 import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from './fake-repositories.ts';
 import { aMachine, type Machine } from './machine.ts';
 import { createWorld, type World } from './world.ts';

@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import type { HealthDocument, Hold } from '../../src/domain/health.ts';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { HealthDocument, Hold } from '../../src/domain/health/health.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { AGENT, type CliResult, type TestAgent } from './agent.ts';
 import { eventually } from './eventually.ts';
 

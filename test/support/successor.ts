@@ -1,4 +1,4 @@
-import type { ConfigInput } from '../../src/domain/config.ts';
+import type { ConfigInput } from '../../src/domain/configuration/config.ts';
 import { aMachine, type Machine } from './machine.ts';
 import type { OuterCall } from './wires.ts';
 

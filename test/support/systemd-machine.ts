@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import type { InstanceDocument } from '../../src/domain/instance.ts';
+import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
 import { eventually } from './eventually.ts';
 import { makeCgroup, removeCgroup, whyNoCgroup } from './machine-cgroup.ts';
 import { installUnits, type MachineOptions, OPT } from './systemd-install.ts';

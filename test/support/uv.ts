@@ -4,7 +4,7 @@ import { createFiles } from '../../src/adapters/files.ts';
 import { createPythonEnvironments } from '../../src/adapters/python.ts';
 import { createShell } from '../../src/adapters/shell.ts';
 import { UV_VERSION } from '../../src/adapters/uv-wheel.ts';
-import { asAgentError } from '../../src/domain/errors.ts';
+import { asAgentError } from '../../src/domain/errors/errors.ts';
 import type { Logger } from '../../src/ports.ts';
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };

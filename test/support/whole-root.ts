@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Release } from '../../src/domain/release.ts';
+import type { Release } from '../../src/domain/installation/release.ts';
 import { processesKnowing, strangersAmong } from './processes.ts';
 
 /** What must be true of a root whatever was killed on it; each answers with what is wrong, in words. */

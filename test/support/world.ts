@@ -1,4 +1,4 @@
-import type { Gpu } from '../../src/domain/gpu.ts';
+import type { Gpu } from '../../src/domain/cards/gpu.ts';
 import type { Files, Ports } from '../../src/ports.ts';
 import { createFakeArchives } from '../fakes/archives.ts';
 import { createFakeAssets } from '../fakes/assets.ts';

@@ -1,7 +1,7 @@
 /** The one way a file is opened for reading: only plain files, and without ever waiting for somebody at the other end. */
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { tooLarge } from '../../domain/foreign.ts';
+import { tooLarge } from '../../domain/files/foreign.ts';
 
 /** A descriptor that names an entry and opens nothing: no FIFO waits, no device begins to work. The same on x86-64 and arm64. */
 export const O_PATH = 0o10000000;

@@ -1,7 +1,7 @@
 import { type FileHandle, realpath } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { AgentError } from '../../domain/errors.ts';
-import { allows, type Border, distrustOf, type ForeignUser, type Instruction, type PathFacts } from '../../domain/foreign.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { allows, type Border, distrustOf, type ForeignUser, type Instruction, type PathFacts } from '../../domain/files/foreign.ts';
 import { isAbsent, readFault } from '../file-errors.ts';
 import { NotPlain, openPlace, readBounded } from './plain-file.ts';
 import { isBelow, LeavesTheWay, walkTo } from './walk.ts';

@@ -1,7 +1,7 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open, readlink } from 'node:fs/promises';
 import { posix } from 'node:path';
-import type { PathFacts } from '../../domain/foreign.ts';
+import type { PathFacts } from '../../domain/files/foreign.ts';
 import { errorCode } from '../file-errors.ts';
 import { O_PATH } from './plain-file.ts';
 

@@ -1,4 +1,4 @@
-import { AgentError, isAgentError } from '../../domain/errors.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 
 /** A failed download in the terms of a pack's source: not there (or not for us), or not to be had now. */
 export function fetchError(error: unknown, missing: string): unknown {

@@ -1,8 +1,8 @@
 /** Comfy Registry, read only: never its install endpoint, which counts installations. */
 import { z } from 'zod';
-import { AgentError } from '../../domain/errors.ts';
-import { redactUrl } from '../../domain/git-url.ts';
-import type { RegistryRequest, RegistryVersion } from '../../domain/registry.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { redactUrl } from '../../domain/installation/git-url.ts';
+import type { RegistryRequest, RegistryVersion } from '../../domain/installation/registry.ts';
 import { type Downloader, redirectAllowed } from '../download.ts';
 import { fetchError } from './fetch-error.ts';
 

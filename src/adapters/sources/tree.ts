@@ -4,8 +4,8 @@ import { constants, type Stats } from 'node:fs';
 import { copyFile, type FileHandle, lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { AgentError } from '../../domain/errors.ts';
-import { allows, type ForeignUser } from '../../domain/foreign.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { allows, type ForeignUser } from '../../domain/files/foreign.ts';
 import { NotPlain, O_PATH, openPlain, readPlain } from '../foreign/plain-file.ts';
 import { walkTo } from '../foreign/walk.ts';
 

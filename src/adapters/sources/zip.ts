@@ -6,7 +6,7 @@ import { dirname, join, posix } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32, createInflateRaw } from 'node:zlib';
-import { AgentError } from '../../domain/errors.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
 import { type FileRecords, isInnerLink, linkRecord, plainRecord } from './tree.ts';
 
 export interface ZipLimits {

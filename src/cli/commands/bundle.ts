@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { ExitCode } from '../../domain/error-registry.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { withAgent } from '../connect.ts';
 import { type Command, isSet, numberOf } from '../context.ts';
 import { runOperation } from '../follow.ts';

@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/error-registry.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { withAgent } from '../connect.ts';
 import { type Command, isSet, numberOf } from '../context.ts';
 import { runOperation } from '../follow.ts';

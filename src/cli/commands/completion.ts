@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/error-registry.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { completionModel } from '../completion/model.ts';
 import { findAgent } from '../connect.ts';
 import type { Command } from '../context.ts';

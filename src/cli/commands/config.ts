@@ -1,7 +1,7 @@
-import type { Provenance } from '../../domain/config.ts';
-import type { ConfigCheckDocument } from '../../domain/config-check.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError, asAgentError } from '../../domain/errors.ts';
+import type { ConfigCheckDocument } from '../../domain/configuration/check.ts';
+import type { Provenance } from '../../domain/configuration/config.ts';
+import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import type { CliConfiguration } from '../host.ts';
@@ -128,7 +128,7 @@ const problemsOf = ({ details, message }: AgentError): string[] =>
 
 /** For editors: the same text as config/agent.schema.json. */
 async function schema(context: Context): Promise<ExitCode> {
-  const [{ z }, { Config }] = await Promise.all([import('zod'), import('../../domain/config.ts')]);
+  const [{ z }, { Config }] = await Promise.all([import('zod'), import('../../domain/configuration/config.ts')]);
   context.printJson({
     $id: 'agent.schema.json',
     title: 'comfy-agent configuration',

@@ -1,5 +1,5 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import type { InstanceDocument, InstancePatch } from '../../domain/instance.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import type { InstanceDocument, InstancePatch } from '../../domain/instances/instance.ts';
 import { requireAgent } from '../connect.ts';
 import type { Command } from '../context.ts';
 import { readGpus } from '../gpu-arguments.ts';

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
-import type { DeployDocument, DeployHost } from '../../domain/deploy.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import type { DeployDocument, DeployHost } from '../../domain/host/deploy.ts';
 import { type Command, type Context, isSet, numberOf, type Options, textOf } from '../context.ts';
 import { describeDuration } from '../duration.ts';
 import { patience } from '../interrupt.ts';

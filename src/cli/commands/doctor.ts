@@ -1,5 +1,5 @@
-import type { DoctorDocument } from '../../domain/doctor.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
+import type { DoctorDocument } from '../../domain/doctor/doctor.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { findAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { machineEnvironment } from '../machine-environment.ts';

@@ -1,6 +1,6 @@
 import type { Agent } from '../../domain/agent.ts';
-import type { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import type { ExitCode } from '../../domain/errors/registry.ts';
 import { withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { healthLines, instanceDetail, modelsLines } from '../render/health.ts';

@@ -1,5 +1,5 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { nearestName } from '../../plan/edit-distance.ts';
 import { type Command, type Context, isSet } from '../context.ts';
 import { verbHelp } from '../help/show.ts';

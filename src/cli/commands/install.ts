@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
 import type { Agent } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import type { InstallationDocument } from '../../domain/health.ts';
-import type { InstallPreview } from '../../domain/install-preview.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import type { InstallationDocument } from '../../domain/health/health.ts';
+import type { InstallPreview } from '../../domain/installation/preview.ts';
 import type { OperationDocument, OperationKind } from '../../domain/operation.ts';
 import { withAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf, type Options, textOf } from '../context.ts';

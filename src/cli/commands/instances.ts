@@ -1,5 +1,5 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import type { InstanceDocument } from '../../domain/instance.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import type { InstanceDocument } from '../../domain/instances/instance.ts';
 import type { OperationKind } from '../../domain/operation.ts';
 import { requireAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf } from '../context.ts';

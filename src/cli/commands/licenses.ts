@@ -1,6 +1,6 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { ThirdParty } from '../../domain/third-party.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import { ThirdParty } from '../../domain/reports/third-party.ts';
 import type { Command } from '../context.ts';
 import { table } from '../render/table.ts';
 

@@ -1,6 +1,6 @@
 import type { Agent, LogQuery } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import type { LogLine } from '../../domain/journal.ts';
 import { type Connection, withAgent } from '../connect.ts';
 import { type Command, type Context, isSet, numberOf, textOf } from '../context.ts';

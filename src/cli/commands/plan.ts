@@ -1,5 +1,5 @@
 import type { Action } from '../../domain/action.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { describeDuration } from '../duration.ts';

@@ -1,6 +1,6 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../domain/host/host.ts';
 import { AGENT_UNIT, DEFAULT_PREFIX, placed } from '../../plan/host-layout.ts';
 import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../plan/host-setup.ts';

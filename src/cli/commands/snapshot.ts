@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { Release } from '../../domain/release.ts';
-import { type SnapshotExport, SnapshotFormat, type SnapshotImport } from '../../domain/snapshot.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import { Release } from '../../domain/installation/release.ts';
+import { type SnapshotExport, SnapshotFormat, type SnapshotImport } from '../../domain/installation/snapshot.ts';
 import { exportRelease } from '../../plan/snapshot-export.ts';
 import { readSnapshot, snapshotError } from '../../plan/snapshot-import.ts';
 import { type Command, type Context, isSet, textOf } from '../context.ts';

@@ -1,7 +1,7 @@
 import type { StatusDocument } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { INPUT_LIMITS } from '../../domain/foreign.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import { notRunning, remoteAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { locate } from '../locate.ts';

@@ -1,6 +1,6 @@
 import type { Agent, GpusDocument, ReleasesDocument } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import type { Gpu } from '../../domain/gpu.ts';
+import type { Gpu } from '../../domain/cards/gpu.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { requireAgent, withAgent } from '../connect.ts';
 import type { Command, Context } from '../context.ts';
 import { describeBytes, describeDuration } from '../duration.ts';

@@ -1,6 +1,6 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import type { Moves } from '../../domain/lock.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import type { Moves } from '../../domain/installation/lock.ts';
 import { withAgent } from '../connect.ts';
 import { type Command, isSet, numberOf, type Options, textOf } from '../context.ts';
 import { runOperation } from '../follow.ts';

@@ -1,6 +1,6 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { isProofOf } from '../../domain/upgrade.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import { isProofOf } from '../../domain/host/upgrade.ts';
 import { STATE } from '../../plan/host-layout.ts';
 import { guardedBy, judgePending, requireAbout } from '../../plan/upgrade.ts';
 import type { Command } from '../context.ts';

@@ -1,6 +1,6 @@
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError, asAgentError } from '../../domain/errors.ts';
-import { NOTHING_NAMED } from '../../domain/host.ts';
+import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import { NOTHING_NAMED } from '../../domain/host/host.ts';
 import {
   type PendingUpgrade,
   type Pm2MoveDocument,
@@ -8,7 +8,7 @@ import {
   type Programs,
   previousOf,
   type UpgradeDocument,
-} from '../../domain/upgrade.ts';
+} from '../../domain/host/upgrade.ts';
 import { AGENT_UNIT } from '../../plan/host-layout.ts';
 import { requireRoot } from '../../plan/host-refusals.ts';
 import { compareInstances, judgeCandidate } from '../../plan/upgrade.ts';

@@ -1,4 +1,4 @@
-import { ExitCode } from '../../domain/error-registry.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import type { Command } from '../context.ts';
 import { versionText } from '../render/version.ts';
 

@@ -1,6 +1,6 @@
 import type { Agent } from '../../domain/agent.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError, isAgentError } from '../../domain/errors.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
 import { findAgent } from '../connect.ts';
 import { type Command, type Context, numberOf } from '../context.ts';
 import { describeDuration } from '../duration.ts';

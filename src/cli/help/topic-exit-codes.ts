@@ -1,4 +1,4 @@
-import { type ErrorCode, ExitCode, errorRegistry, exitCodeMeanings } from '../../domain/error-registry.ts';
+import { type ErrorCode, ExitCode, errorRegistry, exitCodeMeanings } from '../../domain/errors/registry.ts';
 import type { Topic } from './topic.ts';
 
 /** More than the one word in `--help`. */

@@ -1,4 +1,4 @@
-import type { Layout } from '../../domain/config.ts';
+import type { Layout } from '../../domain/configuration/config.ts';
 import { wrap } from '../render/text.ts';
 
 /** What topics tell of this machine; for the manual page, of the defaults. */

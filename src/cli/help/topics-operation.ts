@@ -1,5 +1,5 @@
-import { HealthStatus } from '../../domain/health.ts';
-import { InstanceStatus, LayerName } from '../../domain/instance.ts';
+import { HealthStatus } from '../../domain/health/health.ts';
+import { InstanceStatus, LayerName } from '../../domain/instances/instance.ts';
 import { pairs } from '../render/table.ts';
 import type { Topic } from './topic.ts';
 

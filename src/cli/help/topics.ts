@@ -1,4 +1,4 @@
-import { Config } from '../../domain/config.ts';
+import { Config } from '../../domain/configuration/config.ts';
 import { configurationFile } from '../../plan/config-location.ts';
 import { layoutOf } from '../../plan/layout.ts';
 import type { CliHost, Selection } from '../host.ts';

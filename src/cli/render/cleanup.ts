@@ -1,4 +1,4 @@
-import type { CleanupDocument } from '../../domain/cleanup.ts';
+import type { CleanupDocument } from '../../domain/upkeep/cleanup.ts';
 import type { Context } from '../context.ts';
 import { describeBytes } from '../duration.ts';
 import { type Cell, table } from './table.ts';

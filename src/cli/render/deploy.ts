@@ -1,4 +1,4 @@
-import type { DeployHost } from '../../domain/deploy.ts';
+import type { DeployHost } from '../../domain/host/deploy.ts';
 import type { Context } from '../context.ts';
 import { clean, cut, padEnd } from './text.ts';
 

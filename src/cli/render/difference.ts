@@ -1,5 +1,5 @@
-import type { DriftDocument } from '../../domain/drift.ts';
-import type { LockChange } from '../../domain/lock.ts';
+import type { DriftDocument } from '../../domain/installation/drift.ts';
+import type { LockChange } from '../../domain/installation/lock.ts';
 import type { Context } from '../context.ts';
 import { table } from './table.ts';
 import { clean, plural } from './text.ts';

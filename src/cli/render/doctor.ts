@@ -1,4 +1,4 @@
-import type { DoctorDocument, Finding } from '../../domain/doctor.ts';
+import type { DoctorDocument, Finding } from '../../domain/doctor/doctor.ts';
 import type { Context } from '../context.ts';
 import type { Style, Tone } from './style.ts';
 import { clean, hanging, padEnd, plural } from './text.ts';

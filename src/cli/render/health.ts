@@ -1,5 +1,5 @@
-import type { HealthDocument, ModelStatus, ModelsDocument } from '../../domain/health.ts';
-import type { InstanceDocument, LayerHealth } from '../../domain/instance.ts';
+import type { HealthDocument, ModelStatus, ModelsDocument } from '../../domain/health/health.ts';
+import type { InstanceDocument, LayerHealth } from '../../domain/instances/instance.ts';
 import type { Context } from '../context.ts';
 import { describeBytes } from '../duration.ts';
 import { table } from './table.ts';

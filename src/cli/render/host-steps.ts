@@ -1,4 +1,4 @@
-import type { HostStep } from '../../domain/host.ts';
+import type { HostStep } from '../../domain/host/host.ts';
 import type { Context } from '../context.ts';
 import { table } from './table.ts';
 import { plural } from './text.ts';

@@ -1,6 +1,6 @@
-import type { InstallationDocument } from '../../domain/health.ts';
-import type { InstallPreview } from '../../domain/install-preview.ts';
-import type { PackStatus } from '../../domain/release.ts';
+import type { InstallationDocument } from '../../domain/health/health.ts';
+import type { InstallPreview } from '../../domain/installation/preview.ts';
+import type { PackStatus } from '../../domain/installation/release.ts';
 import type { Context } from '../context.ts';
 import { stepText } from './operation-line.ts';
 import { packLook } from './progress.ts';

@@ -1,5 +1,5 @@
+import type { InstallProgress } from '../../domain/installation/release.ts';
 import type { OperationDocument } from '../../domain/operation.ts';
-import type { InstallProgress } from '../../domain/release.ts';
 import { describeDuration } from '../duration.ts';
 import type { Style } from './style.ts';
 import { clean } from './text.ts';

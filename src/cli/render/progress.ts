@@ -1,5 +1,5 @@
+import type { InstallStep, PackStatus } from '../../domain/installation/release.ts';
 import type { OperationDocument } from '../../domain/operation.ts';
-import type { InstallStep, PackStatus } from '../../domain/release.ts';
 import { describeBytes, describeDuration } from '../duration.ts';
 import type { CliOutput } from '../host.ts';
 import { bar, etaText, operationLine, percent, stepText } from './operation-line.ts';

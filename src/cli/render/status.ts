@@ -1,7 +1,7 @@
 import type { StatusDocument } from '../../domain/agent.ts';
-import type { MachineFacts } from '../../domain/gpu.ts';
-import type { InstanceDocument } from '../../domain/instance.ts';
-import { inodesText } from '../../domain/upkeep.ts';
+import type { MachineFacts } from '../../domain/cards/gpu.ts';
+import type { InstanceDocument } from '../../domain/instances/instance.ts';
+import { inodesText } from '../../domain/upkeep/upkeep.ts';
 import { describeDuration } from '../duration.ts';
 import { operationLine } from './operation-line.ts';
 import type { Style } from './style.ts';

@@ -1,5 +1,5 @@
-import type { HealthStatus } from '../../domain/health.ts';
-import type { InstanceDocument, InstanceStatus, LayerHealth } from '../../domain/instance.ts';
+import type { HealthStatus } from '../../domain/health/health.ts';
+import type { InstanceDocument, InstanceStatus, LayerHealth } from '../../domain/instances/instance.ts';
 import type { Style, Symbols, Tone } from './style.ts';
 import { clean } from './text.ts';
 

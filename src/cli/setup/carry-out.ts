@@ -1,5 +1,5 @@
-import { AgentError, asAgentError } from '../../domain/errors.ts';
-import type { HostStep } from '../../domain/host.ts';
+import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
+import type { HostStep } from '../../domain/host/host.ts';
 import type { Context } from '../context.ts';
 import type { CliSystem } from '../host.ts';
 

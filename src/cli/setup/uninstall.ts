@@ -1,7 +1,7 @@
-import { Config } from '../../domain/config.ts';
-import { ExitCode } from '../../domain/error-registry.ts';
-import { AgentError } from '../../domain/errors.ts';
-import type { SetupDocument } from '../../domain/host.ts';
+import { Config } from '../../domain/configuration/config.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { ExitCode } from '../../domain/errors/registry.ts';
+import type { SetupDocument } from '../../domain/host/host.ts';
 import { planRemoval, removalQuestion } from '../../plan/host-removal.ts';
 import { layoutOf } from '../../plan/layout.ts';
 import type { Context } from '../context.ts';

@@ -1,4 +1,4 @@
-import { AgentError, isAgentError } from '../../domain/errors.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 import { findAgent } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { describeDuration } from '../duration.ts';

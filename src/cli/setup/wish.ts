@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Config } from '../../domain/config.ts';
-import { AgentError } from '../../domain/errors.ts';
+import type { Config } from '../../domain/configuration/config.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
 import { completedConfiguration, newConfiguration } from '../../plan/host-configuration.ts';
 import { CONFIGURATION_FILE, MARK, SECRETS_FILE, UNIT_FILES } from '../../plan/host-layout.ts';
 import { requirePlainPath } from '../../plan/host-refusals.ts';

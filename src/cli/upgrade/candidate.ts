@@ -1,8 +1,8 @@
 import { verify } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { VersionDocument } from '../../domain/agent.ts';
-import { AgentError } from '../../domain/errors.ts';
-import type { Programs } from '../../domain/upgrade.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import type { Programs } from '../../domain/host/upgrade.ts';
 import type { Context } from '../context.ts';
 import { describeBytes } from '../duration.ts';
 

@@ -1,7 +1,7 @@
 import type { VersionDocument } from '../../domain/agent.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { NOTHING_NAMED } from '../../domain/host.ts';
-import type { InstanceDocument } from '../../domain/instance.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { NOTHING_NAMED } from '../../domain/host/host.ts';
+import type { InstanceDocument } from '../../domain/instances/instance.ts';
 import { PM2_UNIT } from '../../plan/host-layout.ts';
 import { requireRoot } from '../../plan/host-refusals.ts';
 import { type Connection, requireAgent } from '../connect.ts';

@@ -1,5 +1,5 @@
-import { AgentError, isAgentError } from '../../domain/errors.ts';
-import type { InstanceDocument } from '../../domain/instance.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
+import type { InstanceDocument } from '../../domain/instances/instance.ts';
 import { findAgent } from '../connect.ts';
 import type { Context } from '../context.ts';
 import { describeDuration } from '../duration.ts';

@@ -1,10 +1,10 @@
-import { type BundleManifest, type BundleMember, MANIFEST_NAME } from '../../domain/bundle.ts';
-import { digestOf } from '../../domain/digest.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { redactUrl } from '../../domain/git-url.ts';
-import { LOCK_NAME, type Lock } from '../../domain/lock.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { type BundleManifest, type BundleMember, MANIFEST_NAME } from '../../domain/installation/bundle.ts';
+import { redactUrl } from '../../domain/installation/git-url.ts';
+import { LOCK_NAME, type Lock } from '../../domain/installation/lock.ts';
+import type { Release } from '../../domain/installation/release.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Release } from '../../domain/release.ts';
+import { digestOf } from '../../domain/text/digest.ts';
 import { lockedArchives, lockedRepositories, notIncluded } from '../../plan/bundle.ts';
 import { lockText } from '../../plan/lock.ts';
 import { resolve } from '../../plan/resolve.ts';

@@ -1,6 +1,6 @@
-import { type BundleManifest, type BundleMember, MANIFEST_NAME } from '../../domain/bundle.ts';
-import { AgentError } from '../../domain/errors.ts';
-import type { Lock } from '../../domain/lock.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { type BundleManifest, type BundleMember, MANIFEST_NAME } from '../../domain/installation/bundle.ts';
+import type { Lock } from '../../domain/installation/lock.ts';
 import { bundleProblems, parseManifest } from '../../plan/bundle.ts';
 import { parseLock } from '../../plan/lock.ts';
 import type { Ports } from '../../ports.ts';

@@ -1,6 +1,6 @@
-import type { BundleMember } from '../../domain/bundle.ts';
-import { AgentError } from '../../domain/errors.ts';
-import { normaliseName } from '../../domain/requirements.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import type { BundleMember } from '../../domain/installation/bundle.ts';
+import { normaliseName } from '../../domain/installation/requirements.ts';
 import { specDifferences } from '../../plan/bundle.ts';
 import { configNodesError, readConfigNodes } from '../../plan/config-nodes.ts';
 import { installationSpec } from '../../plan/resolve.ts';

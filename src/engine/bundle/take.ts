@@ -1,5 +1,5 @@
-import { digestOf } from '../../domain/digest.ts';
-import type { Lock } from '../../domain/lock.ts';
+import type { Lock } from '../../domain/installation/lock.ts';
+import { digestOf } from '../../domain/text/digest.ts';
 import { bundleNeed } from '../../plan/disk.ts';
 import type { LocalWheels, Ports } from '../../ports.ts';
 import { requireRoom } from '../disk-room.ts';

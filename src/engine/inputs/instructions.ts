@@ -1,5 +1,5 @@
-import { AgentError } from '../../domain/errors.ts';
-import type { Instruction } from '../../domain/foreign.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import type { Instruction } from '../../domain/files/foreign.ts';
 import type { Files } from '../../ports.ts';
 
 /**

@@ -1,5 +1,5 @@
-import { asAgentError } from '../../domain/errors.ts';
-import { INPUT_LIMITS } from '../../domain/foreign.ts';
+import { asAgentError } from '../../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import type { Files } from '../../ports.ts';
 import { parseJson } from '../state-files.ts';
 import { readTrusted } from './instructions.ts';

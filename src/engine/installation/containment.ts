@@ -1,5 +1,5 @@
-import { isAgentError } from '../../domain/errors.ts';
-import { type LockedPackage, requirementLine } from '../../domain/lock.ts';
+import { isAgentError } from '../../domain/errors/errors.ts';
+import { type LockedPackage, requirementLine } from '../../domain/installation/lock.ts';
 import { adoptionWords, contain, environmentChanges, type InstalledPackages } from '../../plan/environment-changes.ts';
 import type { InstallContext } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';

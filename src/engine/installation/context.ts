@@ -1,7 +1,7 @@
-import type { Config, Layout, Secrets } from '../../domain/config.ts';
-import type { GpuReading } from '../../domain/gpu.ts';
-import type { Lock, Moves } from '../../domain/lock.ts';
-import type { InstallationSpec, Release } from '../../domain/release.ts';
+import type { GpuReading } from '../../domain/cards/gpu.ts';
+import type { Config, Layout, Secrets } from '../../domain/configuration/config.ts';
+import type { Lock, Moves } from '../../domain/installation/lock.ts';
+import type { InstallationSpec, Release } from '../../domain/installation/release.ts';
 import type { Pins } from '../../plan/lock.ts';
 import type { LocalWheels, Ports } from '../../ports.ts';
 import type { RequiredModel } from '../knowledge.ts';

@@ -1,6 +1,6 @@
-import { AgentError } from '../../domain/errors.ts';
-import type { InstanceLaunch } from '../../domain/instance.ts';
-import type { Proof } from '../../domain/release.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import type { Proof } from '../../domain/installation/release.ts';
+import type { InstanceLaunch } from '../../domain/instances/instance.ts';
 import { cudaHelp } from '../../plan/cards/cuda-help.ts';
 import { parseJson } from '../state-files.ts';
 import type { InstallContext } from './context.ts';

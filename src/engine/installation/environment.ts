@@ -1,5 +1,5 @@
-import { AgentError } from '../../domain/errors.ts';
-import { requirementLine } from '../../domain/lock.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { requirementLine } from '../../domain/installation/lock.ts';
 import { fixedLines, overrideWords } from '../../plan/conflicts.ts';
 import { machineProblems } from '../../plan/lock.ts';
 import { chooseTorch, environmentConstraints, packConstraints } from '../../plan/python.ts';

@@ -1,5 +1,5 @@
-import type { Layout } from '../../domain/config.ts';
-import type { Release } from '../../domain/release.ts';
+import type { Layout } from '../../domain/configuration/config.ts';
+import type { Release } from '../../domain/installation/release.ts';
 import { failedPacks } from '../../plan/installation.ts';
 import type { Files } from '../../ports.ts';
 import { listReleases, readWhole } from '../releases.ts';

@@ -1,9 +1,9 @@
 import { both } from '../../domain/both.ts';
-import { digestOf } from '../../domain/digest.ts';
-import { AgentError, asAgentError } from '../../domain/errors.ts';
-import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/lock.ts';
+import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
+import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/installation/lock.ts';
+import type { Release } from '../../domain/installation/release.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Release } from '../../domain/release.ts';
+import { digestOf } from '../../domain/text/digest.ts';
 import { diskNeed } from '../../plan/disk.ts';
 import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
 import { requireRoom } from '../disk-room.ts';

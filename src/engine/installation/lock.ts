@@ -1,5 +1,5 @@
-import { redactUrl } from '../../domain/git-url.ts';
-import type { Lock, LockedPackage, LockedSource } from '../../domain/lock.ts';
+import { redactUrl } from '../../domain/installation/git-url.ts';
+import type { Lock, LockedPackage, LockedSource } from '../../domain/installation/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/lock.ts';
 import type { GitCheckout } from '../../ports.ts';

@@ -1,4 +1,4 @@
-import type { PackStatus } from '../../domain/release.ts';
+import type { PackStatus } from '../../domain/installation/release.ts';
 import { isInnerPath } from '../../plan/inner-path.ts';
 import type { Ports } from '../../ports.ts';
 

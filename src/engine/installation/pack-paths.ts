@@ -1,4 +1,4 @@
-import type { LockedPackage } from '../../domain/lock.ts';
+import type { LockedPackage } from '../../domain/installation/lock.ts';
 import type { InstallContext } from './context.ts';
 
 /** Stands for the release in a lock: a package that lies in a pack's own folder is at another place in every release. */

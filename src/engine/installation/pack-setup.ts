@@ -1,5 +1,5 @@
-import type { LockedPackage } from '../../domain/lock.ts';
-import type { PackSpec } from '../../domain/release.ts';
+import type { LockedPackage } from '../../domain/installation/lock.ts';
+import type { PackSpec } from '../../domain/installation/release.ts';
 import { gitTrust } from '../../plan/launch.ts';
 import { constraintVariables } from '../../plan/python.ts';
 import { containChanges, withPackages } from './containment.ts';

@@ -1,6 +1,6 @@
-import type { Layout } from '../../domain/config.ts';
-import { isAgentError } from '../../domain/errors.ts';
-import type { PackStatus } from '../../domain/release.ts';
+import type { Layout } from '../../domain/configuration/config.ts';
+import { isAgentError } from '../../domain/errors/errors.ts';
+import type { PackStatus } from '../../domain/installation/release.ts';
 import { isInnerName, isInnerPath } from '../../plan/inner-path.ts';
 import { releaseDirectory } from '../releases.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';

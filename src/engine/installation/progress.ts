@@ -1,6 +1,5 @@
-import { asAgentError } from '../../domain/errors.ts';
-import type { LockChange } from '../../domain/lock.ts';
-import { toTime } from '../../domain/observed.ts';
+import { asAgentError } from '../../domain/errors/errors.ts';
+import type { LockChange } from '../../domain/installation/lock.ts';
 import {
   type InstallProgress,
   type InstallStep,
@@ -8,7 +7,8 @@ import {
   type PackSpec,
   type PackStatus,
   InstallStepName as StepNames,
-} from '../../domain/release.ts';
+} from '../../domain/installation/release.ts';
+import { toTime } from '../../domain/observed.ts';
 import type { Clock } from '../../ports.ts';
 
 /** Share of each step in a typical installation, for the bar; measured on cold caches with a few packs. */

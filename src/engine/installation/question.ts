@@ -1,5 +1,5 @@
-import { digestOf } from '../../domain/digest.ts';
-import { INPUT_LIMITS } from '../../domain/foreign.ts';
+import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
+import { digestOf } from '../../domain/text/digest.ts';
 import { machineProblems } from '../../plan/lock.ts';
 import type { InstallContext } from './context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';

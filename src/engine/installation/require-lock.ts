@@ -1,6 +1,6 @@
-import { AgentError } from '../../domain/errors.ts';
-import type { Lock } from '../../domain/lock.ts';
-import type { InstallationSpec } from '../../domain/release.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import type { Lock } from '../../domain/installation/lock.ts';
+import type { InstallationSpec } from '../../domain/installation/release.ts';
 import { lockProblems } from '../../plan/lock.ts';
 
 /** @throws AgentError LOCK_DIFFERS with everything that differs */

@@ -1,7 +1,7 @@
-import { isAgentError } from '../../domain/errors.ts';
-import { INPUT_LIMITS } from '../../domain/foreign.ts';
-import { pyprojectRequirements } from '../../domain/pyproject.ts';
-import { isIndexOption, locateRequirements, redactUrls, requirementNames } from '../../domain/requirements.ts';
+import { isAgentError } from '../../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
+import { pyprojectRequirements } from '../../domain/installation/pyproject.ts';
+import { isIndexOption, locateRequirements, redactUrls, requirementNames } from '../../domain/installation/requirements.ts';
 import { coreRequirements } from '../../plan/python.ts';
 import { checkoutOf, type InstallContext, packDirectory, stateOf } from './context.ts';
 import { leaveOut } from './leave-out.ts';

@@ -1,6 +1,6 @@
-import { AgentError, isAgentError } from '../../domain/errors.ts';
-import type { Lock, LockedPackage } from '../../domain/lock.ts';
-import { askedIn, conflictTable, type RequirementConflict } from '../../domain/requirement-conflict.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
+import type { Lock, LockedPackage } from '../../domain/installation/lock.ts';
+import { askedIn, conflictTable, type RequirementConflict } from '../../domain/installation/requirement-conflict.ts';
 import { conflictsOf, conflictWords, type FixedLine } from '../../plan/conflicts.ts';
 import { movesNothing } from '../../plan/lock.ts';
 import { nextTrial, type RejectedPack, type Trial } from '../../plan/requirements.ts';

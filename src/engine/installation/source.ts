@@ -1,8 +1,8 @@
-import { SIMULATOR_REPOSITORY } from '../../domain/config.ts';
-import { AgentError, isAgentError } from '../../domain/errors.ts';
-import { INPUT_LIMITS } from '../../domain/foreign.ts';
-import type { LockedSource } from '../../domain/lock.ts';
-import type { Release, SourceSpec } from '../../domain/release.ts';
+import { SIMULATOR_REPOSITORY } from '../../domain/configuration/config.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
+import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
+import type { LockedSource } from '../../domain/installation/lock.ts';
+import type { Release, SourceSpec } from '../../domain/installation/release.ts';
 import { supportedFlags } from '../../plan/flags.ts';
 import { fallbackSource } from '../../plan/source.ts';
 import { checkoutOf, type InstallContext } from './context.ts';

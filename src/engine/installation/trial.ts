@@ -1,5 +1,5 @@
-import { isAgentError } from '../../domain/errors.ts';
-import { importCulprit } from '../../domain/import-watch.ts';
+import { isAgentError } from '../../domain/errors/errors.ts';
+import { importCulprit } from '../../domain/installation/import-watch.ts';
 import type { InstallContext } from './context.ts';
 import { leaveOut } from './leave-out.ts';
 import { type Trial, type TrialRelease, validateRelease } from './validate.ts';

@@ -1,8 +1,8 @@
-import { AgentError, isAgentError } from '../../domain/errors.ts';
-import { parseImportReport } from '../../domain/import-report.ts';
-import { WATCH_IMPORTS } from '../../domain/import-watch.ts';
+import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
+import { parseImportReport } from '../../domain/installation/import-report.ts';
+import { WATCH_IMPORTS } from '../../domain/installation/import-watch.ts';
+import type { PackStatus, Release } from '../../domain/installation/release.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { PackStatus, Release } from '../../domain/release.ts';
 import { lastWords } from '../../plan/last-words.ts';
 import { instanceLaunch } from '../../plan/launch.ts';
 import { judgeProof } from '../../plan/proof.ts';

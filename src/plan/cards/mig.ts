@@ -1,5 +1,5 @@
-import type { Config } from '../../domain/config.ts';
-import type { Gpu, GpuReading, MigDevice } from '../../domain/gpu.ts';
+import type { Gpu, GpuReading, MigDevice } from '../../domain/cards/gpu.ts';
+import type { Config } from '../../domain/configuration/config.ts';
 import { known, type Observed } from '../../domain/observed.ts';
 
 /**

@@ -1,6 +1,6 @@
-import type { Gpu, WaitingGpu } from '../../domain/gpu.ts';
-import type { DesiredInstance } from '../../domain/instance.ts';
-import type { DesiredState } from '../../domain/state.ts';
+import type { Gpu, WaitingGpu } from '../../domain/cards/gpu.ts';
+import type { DesiredInstance } from '../../domain/instances/instance.ts';
+import type { DesiredState } from '../../domain/state/state.ts';
 import { hold, type NewHold } from '../hold.ts';
 
 type MissingCard = DesiredState['missing'][number];

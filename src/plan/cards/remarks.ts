@@ -1,4 +1,4 @@
-import { type GpuReading, unknownUnreachable } from '../../domain/gpu.ts';
+import { type GpuReading, unknownUnreachable } from '../../domain/cards/gpu.ts';
 import type { Observed } from '../../domain/observed.ts';
 
 /** What nvidia-smi said beside its rows, and cards that it cannot reach: told where they belong, and never a reason to act. */

@@ -1,6 +1,6 @@
-import type { Gpu, GpuReading, WaitingGpu } from '../../domain/gpu.ts';
+import type { Gpu, GpuReading, WaitingGpu } from '../../domain/cards/gpu.ts';
+import type { RosterCard } from '../../domain/cards/roster.ts';
 import { known, type Observed } from '../../domain/observed.ts';
-import type { RosterCard } from '../../domain/roster.ts';
 
 /**
  * Which card is which. nvidia-smi numbers the cards that are left anew when one is gone: an instance would change its card,

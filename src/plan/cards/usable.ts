@@ -1,6 +1,6 @@
-import type { Config } from '../../domain/config.ts';
-import type { Gpu, MigDevice } from '../../domain/gpu.ts';
-import type { DesiredState } from '../../domain/state.ts';
+import type { Gpu, MigDevice } from '../../domain/cards/gpu.ts';
+import type { Config } from '../../domain/configuration/config.ts';
+import type { DesiredState } from '../../domain/state/state.ts';
 
 type Unused = DesiredState['unused'];
 

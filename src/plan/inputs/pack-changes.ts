@@ -1,4 +1,4 @@
-import type { PackSpec } from '../../domain/release.ts';
+import type { PackSpec } from '../../domain/installation/release.ts';
 
 const MOST_NAMES = 8;
 

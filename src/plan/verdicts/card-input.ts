@@ -1,6 +1,6 @@
-import type { DesiredInstance } from '../../domain/instance.ts';
+import type { FaultKind, Verdict } from '../../domain/faults/verdict.ts';
+import type { DesiredInstance } from '../../domain/instances/instance.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { FaultKind, Verdict } from '../../domain/verdict.ts';
 import type { VerdictFacts } from '../verdict-facts.ts';
 
 /** The part of the facts of an instance by which its card is judged. */

@@ -1,4 +1,4 @@
-import type { Verdict } from '../../domain/verdict.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { ownMemory } from '../card-conditions.ts';
 import { type CardVerdictFacts, cardName, cardVerdict, twoReadings } from './card-input.ts';
 

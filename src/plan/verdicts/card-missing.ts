@@ -1,4 +1,4 @@
-import type { Verdict } from '../../domain/verdict.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { type CardVerdictFacts, cardName, cardVerdict, twoReadings } from './card-input.ts';
 
 const RELEASE = 'the other instances go on; once the card is back and a canary has passed, the instance is released';

@@ -1,5 +1,5 @@
-import type { RecoveryAction } from '../../domain/gpu.ts';
-import type { Verdict } from '../../domain/verdict.ts';
+import type { RecoveryAction } from '../../domain/cards/gpu.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { condemnsCard, needsRecovery } from '../xid.ts';
 import { type CardVerdictFacts, cardName, cardVerdict } from './card-input.ts';
 

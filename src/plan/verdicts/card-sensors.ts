@@ -1,5 +1,5 @@
-import type { Gpu } from '../../domain/gpu.ts';
-import type { Verdict } from '../../domain/verdict.ts';
+import type { Gpu } from '../../domain/cards/gpu.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { needsRecovery } from '../xid.ts';
 import { type CardVerdictFacts, cardName, cardVerdict } from './card-input.ts';
 

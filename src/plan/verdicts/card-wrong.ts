@@ -1,4 +1,4 @@
-import type { Verdict } from '../../domain/verdict.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { type CardVerdictFacts, cardName, cardVerdict } from './card-input.ts';
 
 const CHOOSES_ITSELF =

@@ -1,6 +1,6 @@
-import type { CardFacts } from '../../domain/card.ts';
-import type { Verdict } from '../../domain/verdict.ts';
-import type { XidEvent } from '../../domain/xid.ts';
+import type { CardFacts } from '../../domain/cards/card.ts';
+import type { XidEvent } from '../../domain/cards/xid.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { condemnsCard, needsRecovery, recoveryOfXid, xidMeaning } from '../xid.ts';
 import { type CardVerdictFacts, cardName, cardVerdict, provedAfter, twoReadings } from './card-input.ts';
 

@@ -1,4 +1,4 @@
-import type { Verdict } from '../../domain/verdict.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import type { CardVerdictFacts } from './card-input.ts';
 import { cardMemoryKept } from './card-memory.ts';
 import { cardMissing } from './card-missing.ts';

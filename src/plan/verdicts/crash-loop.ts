@@ -1,5 +1,5 @@
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Verdict } from '../../domain/verdict.ts';
 import { trialDueAt } from '../quarantine.ts';
 import { describeExits, judgeRestarts, restartPolicy } from '../restart-policy.ts';
 import type { VerdictFacts } from '../verdict-facts.ts';

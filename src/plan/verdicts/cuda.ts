@@ -1,6 +1,6 @@
-import { isStickyCudaError } from '../../domain/log-signs.ts';
+import { isStickyCudaError } from '../../domain/faults/log-signs.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Verdict } from '../../domain/verdict.ts';
 import type { VerdictFacts } from '../verdict-facts.ts';
 
 interface Sign {

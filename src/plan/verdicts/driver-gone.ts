@@ -1,6 +1,6 @@
-import type { GpuReading } from '../../domain/gpu.ts';
+import type { GpuReading } from '../../domain/cards/gpu.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { NOT_LOOKED_YET, type Observed, toTime } from '../../domain/observed.ts';
-import type { Verdict } from '../../domain/verdict.ts';
 import type { MachineVerdictFacts } from '../verdict-facts.ts';
 
 /** Why the driver tells nothing of cards that were there; null: it does, or it was never known. */

@@ -1,5 +1,5 @@
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Verdict } from '../../domain/verdict.ts';
 import { pm2Holds } from '../pm2-holds.ts';
 import type { MachineVerdictFacts } from '../verdict-facts.ts';
 

@@ -1,8 +1,8 @@
-import type { Config } from '../../domain/config.ts';
-import { type DesiredInstance, type Incarnation, incarnationKey } from '../../domain/instance.ts';
+import type { Config } from '../../domain/configuration/config.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
+import { type DesiredInstance, type Incarnation, incarnationKey } from '../../domain/instances/instance.ts';
 import { type Observed, toTime } from '../../domain/observed.ts';
-import type { InstanceLog, InstanceMemory, ResourceFacts } from '../../domain/resources.ts';
-import type { Verdict } from '../../domain/verdict.ts';
+import type { InstanceLog, InstanceMemory, ResourceFacts } from '../../domain/upkeep/resources.ts';
 import { mebibytes } from '../disk.ts';
 
 const MEBIBYTE = 1024 * 1024;

@@ -1,6 +1,6 @@
-import { WITNESS_PREFIX } from '../../domain/log-signs.ts';
+import { WITNESS_PREFIX } from '../../domain/faults/log-signs.ts';
+import type { Verdict } from '../../domain/faults/verdict.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Verdict } from '../../domain/verdict.ts';
 import type { VerdictFacts } from '../verdict-facts.ts';
 
 /** Jobs wait and none runs: between two jobs models may be unloaded for some seconds, hardly for longer. */

@@ -11,8 +11,7 @@ import {
   StatusDocument,
   VersionDocument,
 } from '../../../src/domain/agent.ts';
-import { DiscoveryDocument, PrometheusTargets } from '../../../src/domain/discovery.ts';
-import { ErrorDocument } from '../../../src/domain/error-document.ts';
+import { ErrorDocument } from '../../../src/domain/errors/document.ts';
 import {
   HealthDocument,
   InstallationDocument,
@@ -20,10 +19,11 @@ import {
   LivenessDocument,
   ModelsDocument,
   ReadyDocument,
-} from '../../../src/domain/health.ts';
-import { InstanceDocument } from '../../../src/domain/instance.ts';
+} from '../../../src/domain/health/health.ts';
+import { DiscoveryDocument, PrometheusTargets } from '../../../src/domain/instances/discovery.ts';
+import { InstanceDocument } from '../../../src/domain/instances/instance.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
-import { StateDocument } from '../../../src/domain/state.ts';
+import { StateDocument } from '../../../src/domain/state/state.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
 import { anApi, memoryLogger, withToken } from '../../support/api.ts';
 import { aDeadInstance, aHealthDocument, aModelsDocument, anInstallationDocument, anInstanceDocument } from '../../support/documents.ts';

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Api, ApiOptions } from '../../../src/api/server.ts';
 import { createStreams } from '../../../src/api/streams.ts';
 import type { Agent } from '../../../src/domain/agent.ts';
-import { AgentError } from '../../../src/domain/errors.ts';
+import { AgentError } from '../../../src/domain/errors/errors.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
 import { anApi, memoryLogger, withToken } from '../../support/api.ts';
 import { aJournalEvent } from '../../support/documents.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ErrorDocument } from '../../../src/domain/error-document.ts';
+import { ErrorDocument } from '../../../src/domain/errors/document.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';

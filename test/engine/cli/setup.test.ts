@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SetupDocument } from '../../../src/domain/host.ts';
+import type { SetupDocument } from '../../../src/domain/host/host.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';

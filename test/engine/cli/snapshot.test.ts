@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ErrorDocument } from '../../../src/domain/error-document.ts';
-import { SnapshotExport, SnapshotImport } from '../../../src/domain/snapshot.ts';
+import { ErrorDocument } from '../../../src/domain/errors/document.ts';
+import { SnapshotExport, SnapshotImport } from '../../../src/domain/installation/snapshot.ts';
 import { aRelease } from '../../support/builders.ts';
 import { type CliLab, cliLab } from '../../support/cli.ts';
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { HostAction } from '../../../src/domain/host.ts';
+import type { HostAction } from '../../../src/domain/host/host.ts';
 import type { OperationDocument, OperationRequest } from '../../../src/domain/operation.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';

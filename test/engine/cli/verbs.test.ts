@@ -15,13 +15,13 @@ import {
   StatusDocument,
   VersionDocument,
 } from '../../../src/domain/agent.ts';
-import { ConfigCheckDocument } from '../../../src/domain/config-check.ts';
-import { DiscoveryDocument } from '../../../src/domain/discovery.ts';
-import { DoctorDocument } from '../../../src/domain/doctor.ts';
-import { ErrorDocument } from '../../../src/domain/error-document.ts';
-import { HealthDocument, InstallationDocument, InstancesDocument, ModelsDocument } from '../../../src/domain/health.ts';
-import { InstallPreview } from '../../../src/domain/install-preview.ts';
-import { InstanceDocument } from '../../../src/domain/instance.ts';
+import { ConfigCheckDocument } from '../../../src/domain/configuration/check.ts';
+import { DoctorDocument } from '../../../src/domain/doctor/doctor.ts';
+import { ErrorDocument } from '../../../src/domain/errors/document.ts';
+import { HealthDocument, InstallationDocument, InstancesDocument, ModelsDocument } from '../../../src/domain/health/health.ts';
+import { InstallPreview } from '../../../src/domain/installation/preview.ts';
+import { DiscoveryDocument } from '../../../src/domain/instances/discovery.ts';
+import { InstanceDocument } from '../../../src/domain/instances/instance.ts';
 import { LogLine } from '../../../src/domain/journal.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
 import { fakeAgent } from '../../fakes/agent.ts';

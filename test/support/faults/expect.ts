@@ -1,5 +1,5 @@
-import type { InstanceDocument } from '../../../src/domain/instance.ts';
-import type { FaultKind } from '../../../src/domain/verdict.ts';
+import type { FaultKind } from '../../../src/domain/faults/verdict.ts';
+import type { InstanceDocument } from '../../../src/domain/instances/instance.ts';
 import { isAlive } from '../scene.ts';
 import { jobEnd } from './jobs.ts';
 import type { FaultRow, Seen, Stays, Untouched } from './row.ts';

@@ -1,4 +1,4 @@
-import type { HealthDocument } from '../../../src/domain/health.ts';
+import type { HealthDocument } from '../../../src/domain/health/health.ts';
 import type { JournalEvent } from '../../../src/domain/journal.ts';
 import { jobEnd, submitJob } from './jobs.ts';
 import { type Expectation, type FaultRow, type JournalPattern, LIMIT_FACTOR, type RowReport } from './row.ts';

@@ -1,8 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { HealthDocument } from '../../../src/domain/health.ts';
-import type { InstanceDocument } from '../../../src/domain/instance.ts';
+import type { HealthDocument } from '../../../src/domain/health/health.ts';
+import type { InstanceDocument } from '../../../src/domain/instances/instance.ts';
 import type { JournalEvent } from '../../../src/domain/journal.ts';
 import { type AgentOptions, closeRoot, newRoot, startAgent, type TestAgent } from '../agent.ts';
 import { endExternalPm2, startExternalPm2 } from '../external-pm2.ts';

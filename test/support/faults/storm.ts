@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { DiscoveryDocument } from '../../../src/domain/discovery.ts';
+import type { DiscoveryDocument } from '../../../src/domain/instances/discovery.ts';
 import { type CardKind, cardsOf } from '../cards.ts';
 import { eventually } from '../eventually.ts';
 import { seededRandom } from '../kill-round.ts';

@@ -1,4 +1,4 @@
-import type { DiscoveryDocument } from '../../../src/domain/discovery.ts';
+import type { DiscoveryDocument } from '../../../src/domain/instances/discovery.ts';
 import { type Job, lookAtJob, submitJob } from './jobs.ts';
 
 export interface StreamReport {

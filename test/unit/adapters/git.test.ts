@@ -8,7 +8,7 @@ import { mirrorName } from '../../../src/adapters/git-mirror.ts';
 import { parseGitProgress, progressReader } from '../../../src/adapters/git-progress.ts';
 import { isRefName, nearestNames, parseRemoteRefs } from '../../../src/adapters/git-refs.ts';
 import { sshConfig } from '../../../src/adapters/git-ssh.ts';
-import { parseGitUrl } from '../../../src/domain/git-url.ts';
+import { parseGitUrl } from '../../../src/domain/installation/git-url.ts';
 import type { GitProgress } from '../../../src/ports.ts';
 
 const failure = (stderr: string, url: string | null = 'https://host.org/o/r') =>

@@ -10,7 +10,7 @@ import {
   unknownField,
 } from '../../../src/adapters/nvidia-smi.ts';
 import { explainFault } from '../../../src/adapters/nvidia-smi-faults.ts';
-import { normalPciBusId, recoveryActionOf } from '../../../src/domain/gpu.ts';
+import { normalPciBusId, recoveryActionOf } from '../../../src/domain/cards/gpu.ts';
 
 const UUID = 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6';
 

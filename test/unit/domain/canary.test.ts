@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { canaryNodeClasses, parseApiGraph, prepareCanary } from '../../../src/domain/canary.ts';
+import { canaryNodeClasses, parseApiGraph, prepareCanary } from '../../../src/domain/instances/canary.ts';
 
 const shipped = JSON.parse(readFileSync(resolve(import.meta.dirname, '../../../workflows/canary.json'), 'utf8')) as object;
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseGitUrl, redactGitText, redactUrl } from '../../../src/domain/git-url.ts';
+import { parseGitUrl, redactGitText, redactUrl } from '../../../src/domain/installation/git-url.ts';
 
 describe('parseGitUrl', () => {
   it.each([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { importCulprit } from '../../../src/domain/import-watch.ts';
+import { importCulprit } from '../../../src/domain/installation/import-watch.ts';
 
 const PACKS = ['One', 'Two', 'a b'];
 const begins = (name: string) => `[agent] node pack begins: ${name}`;

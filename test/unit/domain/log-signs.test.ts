@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isStickyCudaError, readLogSigns } from '../../../src/domain/log-signs.ts';
+import { isStickyCudaError, readLogSigns } from '../../../src/domain/faults/log-signs.ts';
 
 describe('signs in the log of ComfyUI', () => {
   it.each([

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { type Claim, judgeOwnership, type ProcessIdentity } from '../../../src/domain/instances/ownership.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { type Claim, judgeOwnership, type ProcessIdentity } from '../../../src/domain/ownership.ts';
 
 const identity = (environment: Record<string, string>, startTicks = '77'): ProcessIdentity => ({
   incarnation: { pid: 4_711, startTicks, startedAt: '2026-11-21T12:00:00.000Z' },

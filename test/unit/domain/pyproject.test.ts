@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pyprojectRequirements } from '../../../src/domain/pyproject.ts';
+import { pyprojectRequirements } from '../../../src/domain/installation/pyproject.ts';
 
 const linesOf = (text: string) => pyprojectRequirements(text)?.map(({ line, lineNumber }) => [lineNumber, line]) ?? null;
 

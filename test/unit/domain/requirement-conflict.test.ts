@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { conflictsIn, conflictTable, type RequirementConflict } from '../../../src/domain/requirement-conflict.ts';
+import { conflictsIn, conflictTable, type RequirementConflict } from '../../../src/domain/installation/requirement-conflict.ts';
 
 const conflicts: RequirementConflict[] = [
   { pack: 'Two', line: 'numpy>=2', file: 'requirements.txt', lineNumber: 3, against: 'One numpy<2 (requirements.txt:1)' },

@@ -8,7 +8,7 @@ import {
   parseRequirements,
   redactUrls,
   requirementNames,
-} from '../../../src/domain/requirements.ts';
+} from '../../../src/domain/installation/requirements.ts';
 
 describe('requirement lines', () => {
   it.each([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkSshKey, decodeSshKeyParts } from '../../../src/domain/ssh-key.ts';
+import { checkSshKey, decodeSshKeyParts } from '../../../src/domain/configuration/ssh-key.ts';
 
 const body = (cipher: string): string => {
   const name = Buffer.alloc(4 + cipher.length);

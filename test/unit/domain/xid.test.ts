@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseXid, type XidEvent } from '../../../src/domain/xid.ts';
+import { parseXid, type XidEvent } from '../../../src/domain/cards/xid.ts';
 import { condemnsCard, needsRecovery, recoveryOfXid, xidMeaning } from '../../../src/plan/xid.ts';
 
 describe('parseXid', () => {

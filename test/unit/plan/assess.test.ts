@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ProbeResult } from '../../../src/domain/health.ts';
+import type { ProbeResult } from '../../../src/domain/health/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { assessInstance, currentRecords, type InstanceAssessment, type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
 import { aConfig, aLeaving, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW, noRestarts } from '../../support/builders.ts';

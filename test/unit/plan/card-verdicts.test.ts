@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import type { CardCondition, CardFacts, CardProcess } from '../../../src/domain/card.ts';
-import { Config } from '../../../src/domain/config.ts';
-import type { Gpu } from '../../../src/domain/gpu.ts';
+import type { CardCondition, CardFacts, CardProcess } from '../../../src/domain/cards/card.ts';
+import type { Gpu } from '../../../src/domain/cards/gpu.ts';
+import { parseXid, type XidEvent } from '../../../src/domain/cards/xid.ts';
+import { Config } from '../../../src/domain/configuration/config.ts';
+import { Verdict } from '../../../src/domain/faults/verdict.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { Verdict } from '../../../src/domain/verdict.ts';
-import { parseXid, type XidEvent } from '../../../src/domain/xid.ts';
 import { datedConditions } from '../../../src/plan/card-conditions.ts';
 import { cardFaults, cardTroubles } from '../../../src/plan/verdicts/card.ts';
 import type { CardVerdictFacts } from '../../../src/plan/verdicts/card-input.ts';

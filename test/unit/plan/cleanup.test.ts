@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { FoundFile } from '../../../src/domain/upkeep.ts';
+import type { FoundFile } from '../../../src/domain/upkeep/upkeep.ts';
 import { type CleanupPolicy, selectForRemoval } from '../../../src/plan/cleanup.ts';
 import { matchesGlob } from '../../../src/plan/glob.ts';
 import { NOW } from '../../support/builders.ts';

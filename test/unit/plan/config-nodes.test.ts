@@ -1,7 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: ${NAME} is the syntax of the files under test
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { PackSpec } from '../../../src/domain/release.ts';
+import type { PackSpec } from '../../../src/domain/installation/release.ts';
 import { configNodesError, readConfigNodes } from '../../../src/plan/config-nodes.ts';
 import { describeProblem } from '../../../src/plan/text-problem.ts';
 

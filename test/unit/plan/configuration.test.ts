@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { Config } from '../../../src/domain/config.ts';
+import { Config } from '../../../src/domain/configuration/config.ts';
 import { configurationFile } from '../../../src/plan/config-location.ts';
 import { readConfiguration, toError } from '../../../src/plan/configuration.ts';
 import { layoutOf } from '../../../src/plan/layout.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Finding } from '../../../src/domain/doctor.ts';
-import type { ErrorCode } from '../../../src/domain/error-registry.ts';
-import type { Gpu } from '../../../src/domain/gpu.ts';
+import type { Gpu } from '../../../src/domain/cards/gpu.ts';
+import type { XidEvent } from '../../../src/domain/cards/xid.ts';
+import { Finding } from '../../../src/domain/doctor/doctor.ts';
+import type { ErrorCode } from '../../../src/domain/errors/registry.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import type { XidEvent } from '../../../src/domain/xid.ts';
 import { type DoctorFacts, diagnose, type InstanceCard, summarize } from '../../../src/plan/doctor.ts';
 import { isKnown, sshHost } from '../../../src/plan/doctor-inputs.ts';
 import { aConfig, aGpu, aReading, NOW } from '../../support/builders.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { LockedPackage, LockedSource } from '../../../src/domain/lock.ts';
+import type { LockedPackage, LockedSource } from '../../../src/domain/installation/lock.ts';
 import { modelDrift, packageDrift, sourceDrift } from '../../../src/plan/drift.ts';
 
 const commit = 'a'.repeat(40);

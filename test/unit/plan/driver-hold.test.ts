@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DesiredInstance } from '../../../src/domain/instance.ts';
+import type { DesiredInstance } from '../../../src/domain/instances/instance.ts';
 import { driverHold, heldRemedies, trialHold } from '../../../src/plan/driver-hold.ts';
 import type { Exit } from '../../../src/plan/restart-policy.ts';
 import { anInstance, aProcess, aVerdict, NOW } from '../../support/builders.ts';

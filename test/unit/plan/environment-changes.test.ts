@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { toLockedPackage } from '../../../src/domain/lock.ts';
+import { toLockedPackage } from '../../../src/domain/installation/lock.ts';
 import { adoptionWords, contain, environmentChanges } from '../../../src/plan/environment-changes.ts';
 import { meetsSpecifier } from '../../../src/plan/specifier.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { MemoryCounters } from '../../../src/domain/memory-group.ts';
+import type { MemoryCounters } from '../../../src/domain/instances/memory-group.ts';
 import { type ExitInput, judgeExit } from '../../../src/plan/exit-evidence.ts';
 
 const counters = (change: Partial<MemoryCounters> = {}): MemoryCounters => ({

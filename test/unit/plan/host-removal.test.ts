@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Config } from '../../../src/domain/config.ts';
+import { Config } from '../../../src/domain/configuration/config.ts';
 import { readConfiguration } from '../../../src/plan/configuration.ts';
 import { completedConfiguration, newConfiguration } from '../../../src/plan/host-configuration.ts';
 import { planRemoval, type RemovalPlan, removalQuestion } from '../../../src/plan/host-removal.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { HostStep } from '../../../src/domain/host.ts';
+import type { HostStep } from '../../../src/domain/host/host.ts';
 import { placed } from '../../../src/plan/host-layout.ts';
 import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../src/plan/host-refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host-setup.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { modelsCode } from '../../../src/api/health.ts';
 import { modelsVerdict } from '../../../src/cli/verdict.ts';
-import type { ModelStatus } from '../../../src/domain/health.ts';
+import type { ModelStatus } from '../../../src/domain/health/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { modelsLayer, summarizeModels } from '../../../src/plan/summary.ts';
 import { NOW } from '../../support/builders.ts';

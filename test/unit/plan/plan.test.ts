@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Release } from '../../../src/domain/installation/release.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts';
-import type { Release } from '../../../src/domain/release.ts';
-import type { InstallationIntent, Rollout } from '../../../src/domain/state.ts';
+import type { InstallationIntent, Rollout } from '../../../src/domain/state/state.ts';
 import { launchDigest } from '../../../src/plan/launch.ts';
 import { type PlanInput, plan } from '../../../src/plan/plan.ts';
 import {

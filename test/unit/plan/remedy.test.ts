@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Verdict } from '../../../src/domain/verdict.ts';
+import type { Verdict } from '../../../src/domain/faults/verdict.ts';
 import { assessInstance, recordResult } from '../../../src/plan/assess.ts';
 import type { Leaving } from '../../../src/plan/leaving.ts';
 import { plan } from '../../../src/plan/plan.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { incarnationKey } from '../../../src/domain/instance.ts';
+import { Verdict } from '../../../src/domain/faults/verdict.ts';
+import { incarnationKey } from '../../../src/domain/instances/instance.ts';
 import { known } from '../../../src/domain/observed.ts';
-import type { DiskFacts, MachineResources, ResourceFacts } from '../../../src/domain/resources.ts';
-import { NO_MACHINE_RESOURCES } from '../../../src/domain/resources.ts';
-import { Verdict } from '../../../src/domain/verdict.ts';
+import type { DiskFacts, MachineResources, ResourceFacts } from '../../../src/domain/upkeep/resources.ts';
+import { NO_MACHINE_RESOURCES } from '../../../src/domain/upkeep/resources.ts';
 import { bytesToFree, judgeDisk, machineResourceVerdicts } from '../../../src/plan/machine-resources.ts';
 import { slope, withSample } from '../../../src/plan/trend.ts';
 import { resourceVerdicts } from '../../../src/plan/verdicts/resources.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Rollout } from '../../../src/domain/state.ts';
+import type { Rollout } from '../../../src/domain/state/state.ts';
 import { planRollout, type RolloutInput, type RolloutMember, type Watch, watchMember } from '../../../src/plan/rollout.ts';
 import { NOW } from '../../support/builders.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { toPm2Entry } from '../../../ecosystem.template.js';
-import type { ConfigInput } from '../../../src/domain/config.ts';
+import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
 import { instanceLaunch } from '../../../src/plan/launch.ts';
 import { layoutOf } from '../../../src/plan/layout.ts';
 import { aConfig } from '../../support/builders.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { OFFICIAL_COMMIT } from '../../../src/domain/config.ts';
-import { canonicalJson, digestOf } from '../../../src/domain/digest.ts';
-import { parseImportReport } from '../../../src/domain/import-report.ts';
+import { OFFICIAL_COMMIT } from '../../../src/domain/configuration/config.ts';
+import { parseImportReport } from '../../../src/domain/installation/import-report.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { Intents } from '../../../src/domain/state.ts';
+import { Intents } from '../../../src/domain/state/state.ts';
+import { canonicalJson, digestOf } from '../../../src/domain/text/digest.ts';
 import { compareVersions, supportedFlags } from '../../../src/plan/flags.ts';
 import { datedHolds, hold } from '../../../src/plan/hold.ts';
 import { retryDelayMs } from '../../../src/plan/installation.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { PackStatus, Release } from '../../../src/domain/release.ts';
+import type { PackStatus, Release } from '../../../src/domain/installation/release.ts';
 import { readConfigNodes } from '../../../src/plan/config-nodes.ts';
 import { exportRelease } from '../../../src/plan/snapshot-export.ts';
 import { readSnapshot } from '../../../src/plan/snapshot-import.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Config } from '../../../src/domain/config.ts';
+import { Config } from '../../../src/domain/configuration/config.ts';
 import { seconds } from '../../../src/plan/environment-values.ts';
 import { stopDrainMs } from '../../../src/plan/stop-grace.ts';
 

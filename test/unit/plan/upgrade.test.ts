@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { PendingUpgrade } from '../../../src/domain/upgrade.ts';
+import type { PendingUpgrade } from '../../../src/domain/host/upgrade.ts';
 import { compareInstances, guardedBy, judgeCandidate, judgePending } from '../../../src/plan/upgrade.ts';
 import { aVersionDocument } from '../../support/machine-documents.ts';
 

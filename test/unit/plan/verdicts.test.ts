@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { ProbeResult } from '../../../src/domain/health.ts';
+import { Verdict } from '../../../src/domain/faults/verdict.ts';
+import type { ProbeResult } from '../../../src/domain/health/health.ts';
 import { known } from '../../../src/domain/observed.ts';
-import { Verdict } from '../../../src/domain/verdict.ts';
 import { type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
 import type { VerdictFacts } from '../../../src/plan/verdict-facts.ts';
 import { instanceVerdicts } from '../../../src/plan/verdicts.ts';

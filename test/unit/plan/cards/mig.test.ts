@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Config } from '../../../../src/domain/config.ts';
-import type { Gpu, GpuReading } from '../../../../src/domain/gpu.ts';
+import type { Gpu, GpuReading } from '../../../../src/domain/cards/gpu.ts';
+import { Config } from '../../../../src/domain/configuration/config.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { divideCards, keptParts, unusedParts } from '../../../../src/plan/cards/mig.ts';
 import { updateRoster } from '../../../../src/plan/cards/roster.ts';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import type { GpuReading } from '../../../../src/domain/gpu.ts';
+import type { GpuReading } from '../../../../src/domain/cards/gpu.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { cardRemarks } from '../../../../src/plan/cards/remarks.ts';
 import { aGpu, aReading } from '../../../support/builders.ts';

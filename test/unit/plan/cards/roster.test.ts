@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Gpu, GpuReading } from '../../../../src/domain/gpu.ts';
+import type { Gpu, GpuReading } from '../../../../src/domain/cards/gpu.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { acceptCards, cardsOfRoster, rosterOf, updateRoster } from '../../../../src/plan/cards/roster.ts';
 import { driverTrouble } from '../../../../src/plan/verdicts/driver-gone.ts';

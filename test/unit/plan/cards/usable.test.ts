@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../../../src/domain/config.ts';
+import type { ConfigInput } from '../../../../src/domain/configuration/config.ts';
 import { known } from '../../../../src/domain/observed.ts';
 import { readEnvironment } from '../../../../src/plan/environment-names.ts';
 import { chooseCards } from '../../../../src/plan/resolve.ts';

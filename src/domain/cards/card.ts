@@ -1,5 +1,5 @@
+import type { Observed } from '../observed.ts';
 import type { Gpu } from './gpu.ts';
-import type { Observed } from './observed.ts';
 import type { XidEvent } from './xid.ts';
 
 /** What can stand of a card over several looks. */

@@ -1,4 +1,4 @@
-import type { FaultKind } from './verdict.ts';
+import type { FaultKind } from '../faults/verdict.ts';
 
 /** What is known of one end of an instance: what PM2 saw, what the kernel counted, what the process wrote last. */
 export interface ExitEvidence {

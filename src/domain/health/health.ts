@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { InstanceDocument, LayerHealth, type LayerName } from './instance.ts';
-import { Time } from './observed.ts';
-import { InstallProgress, PackStatus } from './release.ts';
-import { Verdict } from './verdict.ts';
+import { Verdict } from '../faults/verdict.ts';
+import { InstallProgress, PackStatus } from '../installation/release.ts';
+import { InstanceDocument, LayerHealth, type LayerName } from '../instances/instance.ts';
+import { Time } from '../observed.ts';
 
 /** One answer of one probe about one incarnation (or about the machine, when `incarnation` is null). */
 export interface ProbeResult {

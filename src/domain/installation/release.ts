@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { Time } from '../observed.ts';
 import { LockChange, LockedSource } from './lock.ts';
-import { Time } from './observed.ts';
 
 /** Where a pack comes from when it does not come from git. */
 export const PackSource = z.discriminatedUnion('kind', [

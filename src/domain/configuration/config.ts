@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { Cleanup, Disk, Instances, Log, Memory } from './config-upkeep.ts';
-import { GpuConfig } from './gpu-config.ts';
-import { HealthConfig } from './health-config.ts';
+import { GpuConfig } from './gpu.ts';
+import { HealthConfig } from './health.ts';
+import { Cleanup, Disk, Instances, Log, Memory } from './upkeep.ts';
 
 /**
  * The configuration: one schema for file, environment and flags. Defaults live here and nowhere else.

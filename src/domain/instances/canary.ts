@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { AgentError } from './errors.ts';
+import { AgentError } from '../errors/errors.ts';
 
 /** ComfyUI's API format: nodes by id. An input is a constant, or [id of the other node, number of its output]. */
 export const ApiGraph = z

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Time } from './observed.ts';
+import { Time } from '../observed.ts';
 import { normaliseName, parseRequirement } from './requirements.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Time } from './observed.ts';
+import { Time } from '../observed.ts';
 
 /** One thing that was looked at before or while the agent runs. `unknown` is what could not be looked at, never a failure. */
 export const Finding = z.object({

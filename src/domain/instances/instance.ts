@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { Time } from './observed.ts';
-import { FaultKind, Verdict } from './verdict.ts';
+import { FaultKind, Verdict } from '../faults/verdict.ts';
+import { Time } from '../observed.ts';
 
 /** One run of an instance. Probe results belong to an incarnation and die with it. */
 export const Incarnation = z.object({

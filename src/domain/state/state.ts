@@ -1,11 +1,19 @@
 import { z } from 'zod';
-import { Gpu, type GpuReading, MachineFacts } from './gpu.ts';
-import { Hold, type ModelStatus } from './health.ts';
-import { DesiredInstance, type Incarnation, PortHolder, PortLease, ProcessState, Quarantine, type QueueReading } from './instance.ts';
-import { Moves } from './lock.ts';
-import type { Observed } from './observed.ts';
-import type { Leftover, Pm2State } from './ownership.ts';
-import { InstallationSpec, Release } from './release.ts';
+import { Gpu, type GpuReading, MachineFacts } from '../cards/gpu.ts';
+import { Hold, type ModelStatus } from '../health/health.ts';
+import { Moves } from '../installation/lock.ts';
+import { InstallationSpec, Release } from '../installation/release.ts';
+import {
+  DesiredInstance,
+  type Incarnation,
+  PortHolder,
+  PortLease,
+  ProcessState,
+  Quarantine,
+  type QueueReading,
+} from '../instances/instance.ts';
+import type { Leftover, Pm2State } from '../instances/ownership.ts';
+import type { Observed } from '../observed.ts';
 
 /** Operator verbs, kept in state/intents.json: desired state that no file holds. */
 export const InstanceIntent = z.object({

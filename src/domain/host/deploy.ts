@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ErrorDocument } from './error-document.ts';
+import { ErrorDocument } from '../errors/document.ts';
 
 /** Putting the agent on other hosts over SSH: what was asked, and how far each host is. */
 

@@ -4,7 +4,7 @@ import type { AgentError } from './errors.ts';
 /** How every error looks in an HTTP body and in `--json` output. */
 export const ErrorDocument = z.object({
   error: z.object({
-    /** A registered code (`domain/errors.ts`). */
+    /** A registered code (`domain/errors/errors.ts`). */
     code: z.string(),
     /** What happened, in the user's terms. */
     message: z.string(),

@@ -1,7 +1,7 @@
 import { z } from 'zod';
+import type { Observed } from '../observed.ts';
 import type { ExitEvidence } from './exit-evidence.ts';
 import { Incarnation, type PortHolder } from './instance.ts';
-import type { Observed } from './observed.ts';
 
 /** A process as the kernel shows it: which one it is, and the variables that were asked for, read while it was that one. */
 export interface ProcessIdentity {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { VersionDocument } from './agent.ts';
-import { Time } from './observed.ts';
-import type { StateVersion } from './state-version.ts';
+import type { VersionDocument } from '../agent.ts';
+import { Time } from '../observed.ts';
+import type { StateVersion } from '../state/version.ts';
 
 /** The program itself, replaced. */
 

@@ -1,4 +1,4 @@
-import { type ErrorCode, type ExitCode, errorRegistry } from './error-registry.ts';
+import { type ErrorCode, type ExitCode, errorRegistry } from './registry.ts';
 
 export interface AgentErrorOptions {
   /** What to do now, when the standard remedy can be bettered. */

@@ -1,5 +1,5 @@
 /** SSH private keys as text: put together from environment variables, and looked at before ssh is given one. */
-import { AgentError } from './errors.ts';
+import { AgentError } from '../errors/errors.ts';
 
 const openSshMagic = 'openssh-key-v1\0';
 const names = (indexes: readonly number[]): string => indexes.map((index) => `CUT_PK_${index + 1}`).join(' and ');

@@ -2,7 +2,7 @@
  * Git URLs as people write them: https, ssh, git, file, `user@host:path` and plain local paths. Credentials are taken
  * off before a URL is stored, shown or handed to a program.
  */
-import { AgentError } from './errors.ts';
+import { AgentError } from '../errors/errors.ts';
 
 type GitTransport = 'http' | 'ssh' | 'git' | 'local';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Time } from './observed.ts';
+import { Time } from '../observed.ts';
 
 /** Every fault that the agent can name; docs/faults.md tells how each is seen and what is done about it. */
 export const FaultKind = z.enum([

@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { Time } from '../observed.ts';
 import { Sha256 } from './lock.ts';
-import { Time } from './observed.ts';
 import { InstallationSpec } from './release.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Time } from './observed.ts';
+import { Time } from '../observed.ts';
 
 /** One thing that is not as agent.lock.json has it. */
 export const Drift = z.object({

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Time } from './observed.ts';
+import { Time } from '../observed.ts';
 
 /** What one cleaning did, or would do, in one place. */
 export const CleanedArea = z.object({
