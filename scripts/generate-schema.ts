@@ -3,8 +3,8 @@ import { resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { Config } from '../src/domain/configuration/config.ts';
-import { allowedValues, type ConfigSection, configTree } from '../src/plan/config-keys.ts';
-import { namesOf } from '../src/plan/environment-names.ts';
+import { namesOf } from '../src/plan/configuration/environment-names.ts';
+import { allowedValues, type ConfigSection, configTree } from '../src/plan/configuration/keys.ts';
 
 /** Writes config/agent.schema.json and config/agent.example.yaml from the schema; `--check` fails when they differ from it. */
 

@@ -16,8 +16,8 @@ import { ServiceReports } from './engine/service-reports.ts';
 import { socketRights } from './engine/socket-rights.ts';
 import { openState } from './engine/state-version.ts';
 import { awaitProof } from './engine/upgrade-proof.ts';
-import { quickLocation } from './plan/quick-location.ts';
-import { stopDrainMs } from './plan/stop-grace.ts';
+import { quickLocation } from './plan/configuration/quick-location.ts';
+import { stopDrainMs } from './plan/configuration/stop-grace.ts';
 import type { Files, Logger, Ports } from './ports.ts';
 
 export interface DaemonOptions {

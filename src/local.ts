@@ -16,8 +16,8 @@ import type { LoadedConfiguration } from './engine/knowledge.ts';
 import { endLeftChildren } from './engine/left-children.ts';
 import { prepareRoot } from './engine/prepare-root.ts';
 import { requireReadable } from './engine/state-version.ts';
-import { layoutOf } from './plan/layout.ts';
-import { quickLocation } from './plan/quick-location.ts';
+import { layoutOf } from './plan/configuration/layout.ts';
+import { quickLocation } from './plan/configuration/quick-location.ts';
 
 export interface LocalContext {
   readonly environment: Readonly<Record<string, string | undefined>>;

@@ -1,4 +1,4 @@
-"""Runs in every instance before ComfyUI does (PYTHONPATH, set by plan/launch.ts) and tells the log one thing.
+"""Runs in every instance before ComfyUI does (PYTHONPATH, set by plan/instances/launch.ts) and tells the log one thing.
 
 A node that calls sys.exit() ends ComfyUI's worker thread, and Python says nothing about it: HTTP goes on to answer and no job
 ever ends. The agent reads the line that is written here. Nothing else is changed: a sitecustomize that this one hides is

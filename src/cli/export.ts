@@ -5,7 +5,7 @@ import { gzip } from 'node:zlib';
 import type { Agent } from '../domain/agent.ts';
 import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import { ExitCode } from '../domain/errors/registry.ts';
-import { createRedactor } from '../plan/redact-text.ts';
+import { createRedactor } from '../plan/text/redact-text.ts';
 import type { Connection } from './connect.ts';
 import type { Context } from './context.ts';
 import { describeBytes } from './duration.ts';

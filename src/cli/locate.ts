@@ -1,8 +1,8 @@
 import { accessSync } from 'node:fs';
 import { posix } from 'node:path';
 import { SYSTEM_FILE, SYSTEM_RUN } from '../domain/configuration/access.ts';
-import { socketOf } from '../plan/layout.ts';
-import { DEFAULT_ROOT, type Location, quickLocation } from '../plan/quick-location.ts';
+import { socketOf } from '../plan/configuration/layout.ts';
+import { DEFAULT_ROOT, type Location, quickLocation } from '../plan/configuration/quick-location.ts';
 import type { CliHost, Selection } from './host.ts';
 import { plainText } from './plain-text.ts';
 

@@ -1,7 +1,7 @@
 import { SYSTEM_SECRETS } from '../domain/configuration/access.ts';
-import { namesOf, variableOf } from '../plan/environment-names.ts';
-import { AGENT_UNIT, unitFileOf } from '../plan/host-layout.ts';
-import { readEnvironmentFile, serviceEnvironment } from '../plan/service-environment.ts';
+import { namesOf, variableOf } from '../plan/configuration/environment-names.ts';
+import { readEnvironmentFile, serviceEnvironment } from '../plan/configuration/service-environment.ts';
+import { AGENT_UNIT, unitFileOf } from '../plan/host/layout.ts';
 import type { Context } from './context.ts';
 import { plainText } from './plain-text.ts';
 

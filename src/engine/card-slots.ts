@@ -4,7 +4,7 @@ import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import { known } from '../domain/observed.ts';
 import { divideCards, keptParts } from '../plan/cards/mig.ts';
 import { acceptCards, cardsOfRoster, rosterOf, updateRoster } from '../plan/cards/roster.ts';
-import { withInstance } from '../plan/intents.ts';
+import { withInstance } from '../plan/instances/intents.ts';
 
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';

@@ -1,5 +1,5 @@
 import type { OperationDocument, OperationRequest } from '../domain/operation.ts';
-import { bytesToFree, CLOCK_JUMP_TOLD_MS } from '../plan/machine-resources.ts';
+import { bytesToFree, CLOCK_JUMP_TOLD_MS } from '../plan/upkeep/resources.ts';
 import { type CleaningContext, clean, cleanupMessage } from './cleanup.ts';
 import type { Operations } from './operations.ts';
 

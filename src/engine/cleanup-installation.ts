@@ -1,7 +1,7 @@
 import type { Layout } from '../domain/configuration/config.ts';
 import type { CleanedArea } from '../domain/upkeep/cleanup.ts';
 import type { FoundFile } from '../domain/upkeep/upkeep.ts';
-import { selectForRemoval } from '../plan/cleanup.ts';
+import { selectForRemoval } from '../plan/upkeep/cleanup.ts';
 import { type Cleaning, emptyArea, refusal } from './cleanup-area.ts';
 import { releaseDirectory, removeRelease, surplusReleases } from './releases.ts';
 

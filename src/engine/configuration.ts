@@ -1,9 +1,9 @@
 import type { Layout } from '../domain/configuration/config.ts';
 import { AgentError } from '../domain/errors/errors.ts';
-import { tokenProblem } from '../plan/access-token.ts';
-import { type ConfigCandidate, configurationFile } from '../plan/config-location.ts';
-import { readConfiguration, toError } from '../plan/configuration.ts';
-import { layoutOf } from '../plan/layout.ts';
+import { tokenProblem } from '../plan/configuration/access-token.ts';
+import { readConfiguration, toError } from '../plan/configuration/configuration.ts';
+import { layoutOf } from '../plan/configuration/layout.ts';
+import { type ConfigCandidate, configurationFile } from '../plan/configuration/location.ts';
 import type { Files } from '../ports.ts';
 import type { LoadedConfiguration } from './knowledge.ts';
 

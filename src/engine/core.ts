@@ -1,6 +1,6 @@
 import type { Agent, VersionDocument } from '../domain/agent.ts';
 import { SIMULATOR_REPOSITORY } from '../domain/configuration/config.ts';
-import { INHERITED_NAMES } from '../plan/launch.ts';
+import { INHERITED_NAMES } from '../plan/instances/launch.ts';
 import type { Logger, Ports } from '../ports.ts';
 import { Broadcast } from './broadcast.ts';
 import { CardSlots } from './card-slots.ts';

@@ -1,8 +1,8 @@
 import { SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_SECRETS } from '../domain/configuration/access.ts';
 import { AgentError } from '../domain/errors/errors.ts';
 import type { DeployRequest, DeployStep } from '../domain/host/deploy.ts';
-import { KEEP_FILES, PROBE, PUT_BACK_FILES, type RemoteFacts, readProbe, remoteError } from '../plan/deploy.ts';
-import type { ProviderProfile } from '../plan/provider-profiles.ts';
+import { KEEP_FILES, PROBE, PUT_BACK_FILES, type RemoteFacts, readProbe, remoteError } from '../plan/host/deploy.ts';
+import type { ProviderProfile } from '../plan/host/provider-profiles.ts';
 import type { CommandOptions } from '../ports.ts';
 import { lookAtVolume, mountVolume, type RunAsRoot } from './deploy-volume.ts';
 

@@ -7,7 +7,7 @@ import {
   readSignatures,
   type VolumePlan,
   withSignatures,
-} from '../plan/block-volume.ts';
+} from '../plan/host/block-volume.ts';
 
 /** Runs a script of ours as root on the other side, and gives its output. @throws AgentError */
 export type RunAsRoot = (what: string, script: string) => Promise<string>;

@@ -1,9 +1,9 @@
 import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import type { DeployHost, DeployRequest, DeployStep } from '../domain/host/deploy.ts';
 import { textDigest } from '../domain/text/digest.ts';
-import { checkHosts, remoteError, sshArguments, sshError } from '../plan/deploy.ts';
-import { withNewline } from '../plan/host-configuration.ts';
-import { type ProviderProfile, providerProfile } from '../plan/provider-profiles.ts';
+import { withNewline } from '../plan/host/configuration.ts';
+import { checkHosts, remoteError, sshArguments, sshError } from '../plan/host/deploy.ts';
+import { type ProviderProfile, providerProfile } from '../plan/host/provider-profiles.ts';
 import type { CommandOptions, Files, Shell } from '../ports.ts';
 import { bringHost, type Payload } from './deploy-host.ts';
 

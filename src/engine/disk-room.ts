@@ -1,6 +1,6 @@
 import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import { inodesText } from '../domain/upkeep/upkeep.ts';
-import { type DiskNeed, mebibytes } from '../plan/disk.ts';
+import { type DiskNeed, mebibytes } from '../plan/upkeep/disk.ts';
 import type { Files } from '../ports.ts';
 
 const HELP = 'free space, move the root, lower releases.keep, or lower install.minFreeDiskMb';

@@ -10,12 +10,12 @@ import type { Release } from '../domain/installation/release.ts';
 import type { DiscoveryDocument } from '../domain/instances/discovery.ts';
 import type { InstanceDocument } from '../domain/instances/instance.ts';
 import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../domain/observed.ts';
-import { assessInstance } from '../plan/assess.ts';
 import { cardRemarks } from '../plan/cards/remarks.ts';
-import { portInUse } from '../plan/leases.ts';
-import { judgeRestarts, restartPolicy } from '../plan/restart-policy.ts';
-import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/summary.ts';
-import { instanceVerdicts, machineVerdicts } from '../plan/verdicts.ts';
+import { instanceVerdicts, machineVerdicts } from '../plan/faults/verdicts.ts';
+import { assessInstance } from '../plan/health/assess.ts';
+import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../plan/health/summary.ts';
+import { portInUse } from '../plan/instances/leases.ts';
+import { judgeRestarts, restartPolicy } from '../plan/instances/restart-policy.ts';
 import type { Knowledge } from './knowledge.ts';
 import { machineVerdictFacts, verdictFacts } from './verdict-facts.ts';
 

@@ -2,9 +2,9 @@ import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import type { InstanceLaunch, Pm2Entry } from '../domain/instances/instance.ts';
 import { INSTANCE_MARK, ROOT_MARK } from '../domain/instances/ownership.ts';
 import type { ObservedState } from '../domain/state/state.ts';
-import { addedFaults } from '../plan/comfyui-arguments.ts';
-import { launchDigest, launchPort } from '../plan/launch.ts';
-import { isPresent } from '../plan/leaving.ts';
+import { addedFaults } from '../plan/configuration/comfyui-arguments.ts';
+import { launchDigest, launchPort } from '../plan/instances/launch.ts';
+import { isPresent } from '../plan/instances/leaving.ts';
 import type { Ports } from '../ports.ts';
 import type { LoadedConfiguration } from './knowledge.ts';
 

@@ -1,9 +1,9 @@
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../domain/instances/instance.ts';
 import type { MemoryCounters } from '../domain/instances/memory-group.ts';
-import { judgeExit } from '../plan/exit-evidence.ts';
-import { instanceLogFile } from '../plan/launch.ts';
-import { createRedactor } from '../plan/redact-text.ts';
+import { judgeExit } from '../plan/instances/exit-evidence.ts';
+import { instanceLogFile } from '../plan/instances/launch.ts';
+import { createRedactor } from '../plan/text/redact-text.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 

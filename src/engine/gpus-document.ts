@@ -1,9 +1,9 @@
 import type { GpusDocument } from '../domain/agent.ts';
 import type { Gpu } from '../domain/cards/gpu.ts';
+import { foreignProcesses } from '../plan/cards/guard.ts';
 import { unusedParts } from '../plan/cards/mig.ts';
 import { missingWords, waitingWords } from '../plan/cards/missing.ts';
 import { cardRemarks } from '../plan/cards/remarks.ts';
-import { foreignProcesses } from '../plan/gpu-guard.ts';
 import type { Knowledge } from './knowledge.ts';
 
 /** Those that are missing or wait for a slot among them, while the driver lists others. */

@@ -2,7 +2,7 @@ import type { Lock, Moves } from '../domain/installation/lock.ts';
 import type { InstallProgress, InstallStep, Release } from '../domain/installation/release.ts';
 import type { DesiredState, ObservedState } from '../domain/state/state.ts';
 import { usableCards } from '../plan/cards/usable.ts';
-import { NO_MOVES, pinsOf } from '../plan/lock.ts';
+import { NO_MOVES, pinsOf } from '../plan/installation/lock.ts';
 import type { LocalWheels, Ports } from '../ports.ts';
 import type { InstallContext } from './installation/context.ts';
 import { newReleaseId } from './installation/install.ts';

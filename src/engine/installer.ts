@@ -1,8 +1,8 @@
 import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import type { Moves } from '../domain/installation/lock.ts';
 import type { InstallationSpec, Release } from '../domain/installation/release.ts';
-import { packChanges } from '../plan/inputs/pack-changes.ts';
-import { failedPacks, installationNeed } from '../plan/installation.ts';
+import { packChanges } from '../plan/inputs/packs/changes.ts';
+import { failedPacks, installationNeed } from '../plan/installation/installation.ts';
 import { withBundle } from './bundle/take.ts';
 import { withInodes } from './disk-room.ts';
 import { type InstallerOptions, type InstallRequest, installContext, type TakenBundle } from './install-context.ts';

@@ -2,7 +2,7 @@ import { AgentError } from '../domain/errors/errors.ts';
 import type { InstanceDocument, InstancePatch } from '../domain/instances/instance.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../domain/operation.ts';
 import type { InstanceIntent } from '../domain/state/state.ts';
-import { intentOf, withInstance } from '../plan/intents.ts';
+import { intentOf, withInstance } from '../plan/instances/intents.ts';
 import type { Documents } from './documents.ts';
 import type { Execution } from './execute.ts';
 import type { Journal } from './journal.ts';

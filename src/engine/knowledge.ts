@@ -13,14 +13,14 @@ import type { Leftover, Pm2State } from '../domain/instances/ownership.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state/state.ts';
 import { type MachineResources, NO_MACHINE_RESOURCES, type ResourceFacts } from '../domain/upkeep/resources.ts';
-import type { ProbeRecord } from '../plan/assess.ts';
 import { cardsOfRoster } from '../plan/cards/roster.ts';
-import type { DirectorySection } from '../plan/directory-config.ts';
-import type { FailedInstallation } from '../plan/installation.ts';
-import type { Leaving } from '../plan/leaving.ts';
-import type { Exit } from '../plan/restart-policy.ts';
-import type { RolloutStep, Watch } from '../plan/rollout.ts';
-import type { Unwanted } from '../plan/unwanted.ts';
+import type { ProbeRecord } from '../plan/health/assess.ts';
+import type { DirectorySection } from '../plan/inputs/directory-config.ts';
+import type { FailedInstallation } from '../plan/installation/installation.ts';
+import type { Leaving } from '../plan/instances/leaving.ts';
+import type { Exit } from '../plan/instances/restart-policy.ts';
+import type { Unwanted } from '../plan/instances/unwanted.ts';
+import type { RolloutStep, Watch } from '../plan/releases/rollout.ts';
 import type { MemoryWatch } from './exit-evidence.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */

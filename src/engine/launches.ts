@@ -1,5 +1,5 @@
 import type { InstanceLaunch } from '../domain/instances/instance.ts';
-import { instanceLaunch } from '../plan/launch.ts';
+import { instanceLaunch } from '../plan/instances/launch.ts';
 import type { Knowledge } from './knowledge.ts';
 
 /**

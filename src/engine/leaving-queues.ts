@@ -1,4 +1,4 @@
-import { type Leaving, ON_THE_WAY_MS } from '../plan/leaving.ts';
+import { type Leaving, ON_THE_WAY_MS } from '../plan/instances/leaving.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import type { Clock } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';

@@ -2,8 +2,8 @@ import type { Incarnation, PortHolder, ProcessState, QueueReading } from '../dom
 import type { Leftover } from '../domain/instances/ownership.ts';
 import { known, type Observed } from '../domain/observed.ts';
 import type { DesiredState, ObservedState } from '../domain/state/state.ts';
-import { portInUse, portsOfInterest } from '../plan/leases.ts';
-import { placeOf } from '../plan/unwanted.ts';
+import { portInUse, portsOfInterest } from '../plan/instances/leases.ts';
+import { placeOf } from '../plan/instances/unwanted.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { hostedIncarnations, unhostedIncarnations } from './incarnations.ts';

@@ -1,8 +1,8 @@
 import type { InstanceDocument, QueueReading } from '../domain/instances/instance.ts';
 import type { DesiredState, ObservedState, Unsaved } from '../domain/state/state.ts';
-import type { ProbeRecord } from '../plan/assess.ts';
+import { instanceVerdicts } from '../plan/faults/verdicts.ts';
+import type { ProbeRecord } from '../plan/health/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
-import { instanceVerdicts } from '../plan/verdicts.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
 import { driverGoneOf, verdictFacts } from './verdict-facts.ts';

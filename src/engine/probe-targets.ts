@@ -1,7 +1,7 @@
 import type { ProbeResult } from '../domain/health/health.ts';
 import { incarnationKey } from '../domain/instances/instance.ts';
-import { instanceLogFile } from '../plan/launch.ts';
-import { portInUse } from '../plan/leases.ts';
+import { instanceLogFile } from '../plan/instances/launch.ts';
+import { portInUse } from '../plan/instances/leases.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import type { Knowledge } from './knowledge.ts';
 

@@ -1,5 +1,5 @@
 import type { ProbeResult } from '../domain/health/health.ts';
-import { recordResult } from '../plan/assess.ts';
+import { recordResult } from '../plan/health/assess.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';

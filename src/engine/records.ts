@@ -2,7 +2,7 @@ import type { FaultKind } from '../domain/faults/verdict.ts';
 import type { Hold } from '../domain/health/health.ts';
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../domain/instances/instance.ts';
-import { type Exit, exitReason } from '../plan/restart-policy.ts';
+import { type Exit, exitReason } from '../plan/instances/restart-policy.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 

@@ -4,7 +4,7 @@ import { AgentError, isAgentError } from '../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../domain/files/foreign.ts';
 import { LOCK_NAME, type Lock } from '../domain/installation/lock.ts';
 import { Release, ReleaseFailure } from '../domain/installation/release.ts';
-import { parseLock } from '../plan/lock.ts';
+import { parseLock } from '../plan/installation/lock.ts';
 import type { Files } from '../ports.ts';
 import { parseJson } from './state-files.ts';
 

@@ -1,5 +1,5 @@
-import type { DirectorySection } from '../plan/directory-config.ts';
-import { modelsOfGraph } from '../plan/workflow-models.ts';
+import type { DirectorySection } from '../plan/inputs/directory-config.ts';
+import { modelsOfGraph } from '../plan/inputs/workflow-models.ts';
 import type { Files } from '../ports.ts';
 import { readWorkflows } from './inputs/workflows.ts';
 import type { LoadedConfiguration, RequiredModel } from './knowledge.ts';

@@ -1,9 +1,9 @@
 import { incarnationKey } from '../domain/instances/instance.ts';
 import type { DiskFacts, InstanceLog, InstanceMemory } from '../domain/upkeep/resources.ts';
 import type { LogWatch, MemoryRoom } from '../domain/upkeep/upkeep.ts';
-import { instanceLogFile } from '../plan/launch.ts';
-import { judgeDisk } from '../plan/machine-resources.ts';
-import { type Sample, slope, withSample } from '../plan/trend.ts';
+import { instanceLogFile } from '../plan/instances/launch.ts';
+import { judgeDisk } from '../plan/upkeep/resources.ts';
+import { type Sample, slope, withSample } from '../plan/upkeep/trend.ts';
 import type { Ports } from '../ports.ts';
 import type { Knowledge } from './knowledge.ts';
 import { stateTroubles } from './state-troubles.ts';

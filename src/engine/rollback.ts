@@ -1,5 +1,5 @@
 import type { OperationDocument, OperationRequest } from '../domain/operation.ts';
-import { lockDifference } from '../plan/lock.ts';
+import { lockDifference } from '../plan/installation/lock.ts';
 import type { OperationHandle, Operations } from './operations.ts';
 import { chooseEarlier, readReleaseLock } from './releases.ts';
 import { followMove, moveTo, type RolloutContext } from './rollout.ts';

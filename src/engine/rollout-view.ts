@@ -1,6 +1,6 @@
 import type { Incarnation } from '../domain/instances/instance.ts';
 import type { ObservedState } from '../domain/state/state.ts';
-import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../plan/rollout.ts';
+import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../plan/releases/rollout.ts';
 import type { Documents } from './documents.ts';
 import type { Knowledge } from './knowledge.ts';
 

@@ -3,8 +3,8 @@ import type { Release, ReleaseFailure } from '../domain/installation/release.ts'
 import type { InstanceDocument } from '../domain/instances/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { Intents, PinnedRelease, Rollout } from '../domain/state/state.ts';
-import { intentOf, withInstance, withoutQuarantine } from '../plan/intents.ts';
-import { lockText } from '../plan/lock.ts';
+import { lockText } from '../plan/installation/lock.ts';
+import { intentOf, withInstance, withoutQuarantine } from '../plan/instances/intents.ts';
 import type { Ports } from '../ports.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';

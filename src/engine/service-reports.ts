@@ -1,4 +1,4 @@
-import { serviceStatus } from '../plan/service-status.ts';
+import { serviceStatus } from '../plan/reports/service-status.ts';
 import type { ServiceManager } from '../ports/host.ts';
 import type { Clock } from '../ports.ts';
 import type { Documents } from './documents.ts';

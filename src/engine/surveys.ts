@@ -1,6 +1,6 @@
 import type { ModelStatus } from '../domain/health/health.ts';
 import { known } from '../domain/observed.ts';
-import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
+import { driverTrouble } from '../plan/faults/driver-gone.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import type { CardSlots } from './card-slots.ts';

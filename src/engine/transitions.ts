@@ -1,5 +1,5 @@
 import type { Verdict } from '../domain/faults/verdict.ts';
-import { instanceReason } from '../plan/summary.ts';
+import { instanceReason } from '../plan/health/summary.ts';
 import type { Documents } from './documents.ts';
 import type { Journal } from './journal.ts';
 

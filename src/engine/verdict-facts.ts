@@ -1,10 +1,10 @@
 import type { DesiredInstance } from '../domain/instances/instance.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../domain/observed.ts';
-import { currentRecords } from '../plan/assess.ts';
-import type { DriverGone } from '../plan/driver-hold.ts';
-import { lastWords } from '../plan/last-words.ts';
-import type { MachineVerdictFacts, VerdictFacts } from '../plan/verdict-facts.ts';
-import { driverTrouble } from '../plan/verdicts/driver-gone.ts';
+import { driverTrouble } from '../plan/faults/driver-gone.ts';
+import type { MachineVerdictFacts, VerdictFacts } from '../plan/faults/facts.ts';
+import { currentRecords } from '../plan/health/assess.ts';
+import type { DriverGone } from '../plan/instances/driver-hold.ts';
+import { lastWords } from '../plan/instances/last-words.ts';
 import { cardFactsOf } from './card-watch.ts';
 import type { Knowledge } from './knowledge.ts';
 import { ownerFacts } from './owner-facts.ts';

@@ -1,5 +1,5 @@
 import type { Layout } from '../domain/configuration/config.ts';
-import { witnessDirectory } from '../plan/launch.ts';
+import { witnessDirectory } from '../plan/instances/launch.ts';
 import type { Ports } from '../ports.ts';
 
 /** Puts the witness where instances find it (PYTHONPATH). */

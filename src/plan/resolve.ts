@@ -7,8 +7,8 @@ import type { Observed } from '../domain/observed.ts';
 import { type DesiredState, InstanceIntent, type Intents } from '../domain/state/state.ts';
 import { digestOf } from '../domain/text/digest.ts';
 import { usableCards } from './cards/usable.ts';
-import { overrideLine } from './conflicts.ts';
-import { resolveSource } from './source.ts';
+import { overrideLine } from './installation/conflicts.ts';
+import { resolveSource } from './installation/source.ts';
 
 export interface ResolveInput {
   readonly config: Config;

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Lock } from '../../src/domain/installation/lock.ts';
 import type { OperationRequest } from '../../src/domain/operation.ts';
 import { digestOf } from '../../src/domain/text/digest.ts';
-import { parseLock } from '../../src/plan/lock.ts';
+import { parseLock } from '../../src/plan/installation/lock.ts';
 import { fakeCommitId } from '../fakes/git.ts';
 import { COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../support/fake-repositories.ts';
 import { aGitMachine, currentRelease, type GitMachineOptions } from '../support/git-machine.ts';

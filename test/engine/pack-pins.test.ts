@@ -5,7 +5,7 @@ import type { PackSpec } from '../../src/domain/installation/release.ts';
 import type { InstallContext } from '../../src/engine/installation/context.ts';
 import { fetchPacks } from '../../src/engine/installation/packs.ts';
 import { InstallTracker } from '../../src/engine/installation/progress.ts';
-import { NO_MOVES } from '../../src/plan/lock.ts';
+import { NO_MOVES } from '../../src/plan/installation/lock.ts';
 import { fakeArchiveDigest } from '../fakes/sources.ts';
 import { packUrl, push, repositories } from '../support/fake-repositories.ts';
 import { createWorld, type World } from '../support/world.ts';

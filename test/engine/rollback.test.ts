@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import { withInstance } from '../../src/plan/intents.ts';
+import { withInstance } from '../../src/plan/instances/intents.ts';
 import { configNodes, packUrl, repositories } from '../support/fake-repositories.ts';
 import { LOCK, LONG_MS, PACK, rolloutLab } from '../support/rollout-lab.ts';
 import { urlOf } from '../support/world.ts';

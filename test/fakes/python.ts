@@ -11,7 +11,7 @@ import {
   type Requirement,
 } from '../../src/domain/installation/requirements.ts';
 import { localSource } from '../../src/domain/local-source.ts';
-import { compareVersions } from '../../src/plan/flags.ts';
+import { compareVersions } from '../../src/plan/installation/flags.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
 
 export interface FakePythonOptions {

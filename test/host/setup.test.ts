@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SetupDocument } from '../../src/domain/host/host.ts';
-import { readEnvironmentFile } from '../../src/plan/service-environment.ts';
+import { readEnvironmentFile } from '../../src/plan/configuration/service-environment.ts';
 import { eventually } from '../support/eventually.ts';
 import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
 import { whyNoSystemd } from '../support/systemd-machine.ts';

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { InstallationDocument } from '../../src/domain/health/health.ts';
 import { known } from '../../src/domain/observed.ts';
 import { Intents } from '../../src/domain/state/state.ts';
-import { installationWish } from '../../src/plan/installation.ts';
+import { installationWish } from '../../src/plan/installation/installation.ts';
 import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { overSocket } from '../support/agent-socket.ts';
 import { eventually } from '../support/eventually.ts';

@@ -8,11 +8,11 @@ import type { OwnerFacts } from '../../src/domain/instances/ownership.ts';
 import { known } from '../../src/domain/observed.ts';
 import { type DesiredState, Intents, type ObservedState } from '../../src/domain/state/state.ts';
 import { digestOf } from '../../src/domain/text/digest.ts';
-import { launchDigest } from '../../src/plan/launch.ts';
-import type { Leaving } from '../../src/plan/leaving.ts';
+import { launchDigest } from '../../src/plan/instances/launch.ts';
+import type { Leaving } from '../../src/plan/instances/leaving.ts';
+import type { RestartVerdict } from '../../src/plan/instances/restart-policy.ts';
 import type { PlanInput, Planned } from '../../src/plan/plan.ts';
 import { installationSpec } from '../../src/plan/resolve.ts';
-import type { RestartVerdict } from '../../src/plan/restart-policy.ts';
 
 /** The date on which all tests happen. */
 export const NOW = Date.parse('2026-11-21T12:00:00.000Z');

@@ -1,5 +1,5 @@
-import { type ConfigurationInput, readConfiguration } from '../../src/plan/configuration.ts';
-import { describeConfigProblem } from '../../src/plan/setting.ts';
+import { type ConfigurationInput, readConfiguration } from '../../src/plan/configuration/configuration.ts';
+import { describeConfigProblem } from '../../src/plan/configuration/setting.ts';
 
 export const FILE = '/etc/comfy-agent/agent.yaml';
 

@@ -5,7 +5,7 @@ import type { OperationDocument } from '../../src/domain/operation.ts';
 import { type Core, createCore } from '../../src/engine/core.ts';
 import type { LoadedConfiguration } from '../../src/engine/knowledge.ts';
 import { prepareRoot } from '../../src/engine/prepare-root.ts';
-import { layoutOf } from '../../src/plan/layout.ts';
+import { layoutOf } from '../../src/plan/configuration/layout.ts';
 import { createFakeLogger, type FakeLogger } from '../fakes/logger.ts';
 import { aConfig } from './builders.ts';
 

@@ -88,9 +88,9 @@ async function checkFiles(context: Context): Promise<ConfigCheckDocument> {
   const files: CheckedFile[] = [
     { path: file ?? `${layout.root}/agent.yaml`, state: file === null ? 'absent' : 'ok', problems: [], warnings: [...warnings] },
   ];
-  const { readConfigNodes } = await import('../../plan/config-nodes.ts');
-  const { readDirectoryConfig } = await import('../../plan/directory-config.ts');
-  const { readStaticModels } = await import('../../plan/static-models.ts');
+  const { readConfigNodes } = await import('../../plan/inputs/config-nodes.ts');
+  const { readDirectoryConfig } = await import('../../plan/inputs/directory-config.ts');
+  const { readStaticModels } = await import('../../plan/inputs/static-models.ts');
   files.push(
     await checkFile(layout.configNodes, (text, path) => readConfigNodes(text, { path, names: settings.packs.names })),
     await checkFile(layout.directoryConfig, (text, path) => readDirectoryConfig(text, { path, environment })),
@@ -100,11 +100,11 @@ async function checkFiles(context: Context): Promise<ConfigCheckDocument> {
 }
 
 type Reading = { readonly ok: boolean } & Partial<
-  Record<'problems' | 'warnings', readonly import('../../plan/text-problem.ts').TextProblem[]>
+  Record<'problems' | 'warnings', readonly import('../../plan/text/problem.ts').TextProblem[]>
 >;
 
 async function checkFile(path: string, read: (text: string, path: string) => Reading): Promise<CheckedFile> {
-  const { describeProblem } = await import('../../plan/text-problem.ts');
+  const { describeProblem } = await import('../../plan/text/problem.ts');
   let text: string;
   try {
     text = plainText(path);

@@ -1,6 +1,6 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import { ExitCode } from '../../domain/errors/registry.ts';
-import { nearestName } from '../../plan/edit-distance.ts';
+import { nearestName } from '../../plan/text/edit-distance.ts';
 import { type Command, type Context, isSet } from '../context.ts';
 import { verbHelp } from '../help/show.ts';
 import { errorCodeLines } from '../help/topic-exit-codes.ts';

@@ -43,7 +43,7 @@ const SOURCES = ['all', 'agent', 'install', 'pm2'];
 async function sourceOf(agent: Agent, source: string): Promise<string> {
   if (SOURCES.includes(source)) return source;
   if (!/\d/.test(source)) {
-    const { nearestName } = await import('../../plan/edit-distance.ts');
+    const { nearestName } = await import('../../plan/text/edit-distance.ts');
     const nearest = nearestName(source, SOURCES);
     throw new AgentError('USAGE', `there is no log "${source}"${nearest === null ? '' : `; did you mean ${nearest}?`}`, {
       help: 'name a GPU index, agent, install, pm2 or all',

@@ -1,8 +1,8 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import { ExitCode } from '../../domain/errors/registry.ts';
 import { isProofOf } from '../../domain/host/upgrade.ts';
-import { STATE } from '../../plan/host-layout.ts';
-import { guardedBy, judgePending, requireAbout } from '../../plan/upgrade.ts';
+import { STATE } from '../../plan/host/layout.ts';
+import { guardedBy, judgePending, requireAbout } from '../../plan/host/upgrade.ts';
 import type { Command } from '../context.ts';
 
 /**

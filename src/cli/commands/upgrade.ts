@@ -9,9 +9,9 @@ import {
   previousOf,
   type UpgradeDocument,
 } from '../../domain/host/upgrade.ts';
-import { AGENT_UNIT } from '../../plan/host-layout.ts';
-import { requireRoot } from '../../plan/host-refusals.ts';
-import { compareInstances, judgeCandidate } from '../../plan/upgrade.ts';
+import { AGENT_UNIT } from '../../plan/host/layout.ts';
+import { requireRoot } from '../../plan/host/refusals.ts';
+import { compareInstances, judgeCandidate } from '../../plan/host/upgrade.ts';
 import { type Command, type Context, isSet, numberOf, textOf } from '../context.ts';
 import type { CliSystem } from '../host.ts';
 import { patience } from '../interrupt.ts';

@@ -1,5 +1,5 @@
 import { Config } from '../../domain/configuration/config.ts';
-import { ENVIRONMENT_NAMES, namesOf, SECRET_NAMES } from '../../plan/environment-names.ts';
+import { ENVIRONMENT_NAMES, namesOf, SECRET_NAMES } from '../../plan/configuration/environment-names.ts';
 import { pairs } from '../render/table.ts';
 import type { Topic } from './topic.ts';
 

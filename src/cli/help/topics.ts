@@ -1,6 +1,6 @@
 import { Config } from '../../domain/configuration/config.ts';
-import { configurationFile } from '../../plan/config-location.ts';
-import { layoutOf } from '../../plan/layout.ts';
+import { layoutOf } from '../../plan/configuration/layout.ts';
+import { configurationFile } from '../../plan/configuration/location.ts';
 import type { CliHost, Selection } from '../host.ts';
 import { VERBS } from '../verbs.ts';
 import { flow, type Topic, type TopicFacts } from './topic.ts';

@@ -3,12 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Config } from '../../domain/configuration/config.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
-import { completedConfiguration, newConfiguration } from '../../plan/host-configuration.ts';
-import { CONFIGURATION_FILE, MARK, SECRETS_FILE, UNIT_FILES } from '../../plan/host-layout.ts';
-import { requirePlainPath } from '../../plan/host-refusals.ts';
-import type { SetupWish } from '../../plan/host-setup.ts';
-import { pathsOutside } from '../../plan/host-units.ts';
-import { type EnvironmentFile, readEnvironmentFile } from '../../plan/service-environment.ts';
+import { type EnvironmentFile, readEnvironmentFile } from '../../plan/configuration/service-environment.ts';
+import { completedConfiguration, newConfiguration } from '../../plan/host/configuration.ts';
+import { CONFIGURATION_FILE, MARK, SECRETS_FILE, UNIT_FILES } from '../../plan/host/layout.ts';
+import { requirePlainPath } from '../../plan/host/refusals.ts';
+import type { SetupWish } from '../../plan/host/setup.ts';
+import { pathsOutside } from '../../plan/host/units.ts';
 import { type Context, isSet, type Options } from '../context.ts';
 
 export interface Asked {

@@ -1,7 +1,7 @@
 import { timeout } from './shared.ts';
 import type { Verb } from './verb.ts';
 
-/** As in src/plan/provider-profiles.ts, which only `deploy` loads; a test compares them. */
+/** As in src/plan/host/provider-profiles.ts, which only `deploy` loads; a test compares them. */
 export const PROVIDER_NAMES = ['lambda', 'datacrunch'] as const;
 
 /** Verbs about the agent itself. */

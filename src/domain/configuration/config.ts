@@ -256,7 +256,7 @@ export const Provenance = z.object({
 });
 export type Provenance = z.infer<typeof Provenance>;
 
-/** All directories and files derived from a Config; computed once by `plan/layout.ts`. */
+/** All directories and files derived from a Config; computed once by `plan/configuration/layout.ts`. */
 export interface Layout {
   readonly root: string;
   readonly releases: string;

@@ -1,8 +1,8 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type BundleManifest, type BundleMember, MANIFEST_NAME } from '../../domain/installation/bundle.ts';
 import type { Lock } from '../../domain/installation/lock.ts';
-import { bundleProblems, parseManifest } from '../../plan/bundle.ts';
-import { parseLock } from '../../plan/lock.ts';
+import { bundleProblems, parseManifest } from '../../plan/installation/bundle.ts';
+import { parseLock } from '../../plan/installation/lock.ts';
 import type { Ports } from '../../ports.ts';
 import type { OperationHandle } from '../operations.ts';
 

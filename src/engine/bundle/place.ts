@@ -1,8 +1,8 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { BundleMember } from '../../domain/installation/bundle.ts';
 import { normaliseName } from '../../domain/installation/requirements.ts';
-import { specDifferences } from '../../plan/bundle.ts';
-import { configNodesError, readConfigNodes } from '../../plan/config-nodes.ts';
+import { configNodesError, readConfigNodes } from '../../plan/inputs/config-nodes.ts';
+import { specDifferences } from '../../plan/installation/bundle.ts';
 import { installationSpec } from '../../plan/resolve.ts';
 import type { LocalWheels, Ports } from '../../ports.ts';
 import type { Inputs, Knowledge } from '../knowledge.ts';

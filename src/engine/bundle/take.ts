@@ -1,6 +1,6 @@
 import type { Lock } from '../../domain/installation/lock.ts';
 import { digestOf } from '../../domain/text/digest.ts';
-import { bundleNeed } from '../../plan/disk.ts';
+import { bundleNeed } from '../../plan/upkeep/disk.ts';
 import type { LocalWheels, Ports } from '../../ports.ts';
 import { requireRoom } from '../disk-room.ts';
 import type { Knowledge } from '../knowledge.ts';

@@ -1,6 +1,6 @@
 import { isAgentError } from '../../domain/errors/errors.ts';
 import { type LockedPackage, requirementLine } from '../../domain/installation/lock.ts';
-import { adoptionWords, contain, environmentChanges, type InstalledPackages } from '../../plan/environment-changes.ts';
+import { adoptionWords, contain, environmentChanges, type InstalledPackages } from '../../plan/installation/environment-changes.ts';
 import type { InstallContext } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';
 import { movable, placed, RELEASE } from './pack-paths.ts';

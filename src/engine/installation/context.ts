@@ -2,7 +2,7 @@ import type { GpuReading } from '../../domain/cards/gpu.ts';
 import type { Config, Layout, Secrets } from '../../domain/configuration/config.ts';
 import type { Lock, Moves } from '../../domain/installation/lock.ts';
 import type { InstallationSpec, Release } from '../../domain/installation/release.ts';
-import type { Pins } from '../../plan/lock.ts';
+import type { Pins } from '../../plan/installation/lock.ts';
 import type { LocalWheels, Ports } from '../../ports.ts';
 import type { RequiredModel } from '../knowledge.ts';
 import type { InstallTracker } from './progress.ts';

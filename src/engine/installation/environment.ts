@@ -1,8 +1,8 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import { requirementLine } from '../../domain/installation/lock.ts';
-import { fixedLines, overrideWords } from '../../plan/conflicts.ts';
-import { machineProblems } from '../../plan/lock.ts';
-import { chooseTorch, environmentConstraints, packConstraints } from '../../plan/python.ts';
+import { fixedLines, overrideWords } from '../../plan/installation/conflicts.ts';
+import { machineProblems } from '../../plan/installation/lock.ts';
+import { chooseTorch, environmentConstraints, packConstraints } from '../../plan/installation/python.ts';
 import type { InstallContext } from './context.ts';
 import { leaveOut } from './leave-out.ts';
 import { movable, placed } from './pack-paths.ts';

@@ -4,8 +4,8 @@ import { LOCK_NAME, type Lock, type LockedPackage } from '../../domain/installat
 import type { Release } from '../../domain/installation/release.ts';
 import { toTime } from '../../domain/observed.ts';
 import { digestOf } from '../../domain/text/digest.ts';
-import { diskNeed } from '../../plan/disk.ts';
-import { lockDifference, lockText, movesNothing } from '../../plan/lock.ts';
+import { lockDifference, lockText, movesNothing } from '../../plan/installation/lock.ts';
+import { diskNeed } from '../../plan/upkeep/disk.ts';
 import { requireRoom } from '../disk-room.ts';
 import { FAILURE_NOTE, recordRelease, releaseDirectory, removeRelease, removeUnfinished, writeRecord } from '../releases.ts';
 import { inheritBytecode } from './bytecode.ts';

@@ -1,7 +1,7 @@
 import { redactUrl } from '../../domain/installation/git-url.ts';
 import type { Lock, LockedPackage, LockedSource } from '../../domain/installation/lock.ts';
 import { toTime } from '../../domain/observed.ts';
-import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/lock.ts';
+import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/installation/lock.ts';
 import type { GitCheckout } from '../../ports.ts';
 import { withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';

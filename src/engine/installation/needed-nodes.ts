@@ -1,4 +1,4 @@
-import { classesOfGraph } from '../../plan/workflow-nodes.ts';
+import { classesOfGraph } from '../../plan/inputs/workflow-nodes.ts';
 import { readWorkflows } from '../inputs/workflows.ts';
 import type { InstallContext } from './context.ts';
 

@@ -1,5 +1,5 @@
 import type { PackStatus } from '../../domain/installation/release.ts';
-import { isInnerPath } from '../../plan/inner-path.ts';
+import { isInnerPath } from '../../plan/text/inner-path.ts';
 import type { Ports } from '../../ports.ts';
 
 /** Which source brought a pack's folder. What is not noted of it stays unknown: git is asked about what came by git alone. */

@@ -1,7 +1,7 @@
 import type { LockedPackage } from '../../domain/installation/lock.ts';
 import type { PackSpec } from '../../domain/installation/release.ts';
-import { gitTrust } from '../../plan/launch.ts';
-import { constraintVariables } from '../../plan/python.ts';
+import { constraintVariables } from '../../plan/installation/python.ts';
+import { gitTrust } from '../../plan/instances/launch.ts';
 import { containChanges, withPackages } from './containment.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
 import type { BuiltEnvironment } from './environment.ts';

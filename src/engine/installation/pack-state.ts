@@ -1,7 +1,7 @@
 import type { Layout } from '../../domain/configuration/config.ts';
 import { isAgentError } from '../../domain/errors/errors.ts';
 import type { PackStatus } from '../../domain/installation/release.ts';
-import { isInnerName, isInnerPath } from '../../plan/inner-path.ts';
+import { isInnerName, isInnerPath } from '../../plan/text/inner-path.ts';
 import { releaseDirectory } from '../releases.ts';
 import { forEachLimited, type InstallContext, packDirectory, stateOf } from './context.ts';
 import { untrackedPaths } from './pack-files.ts';

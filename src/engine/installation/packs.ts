@@ -1,6 +1,6 @@
 import { asAgentError } from '../../domain/errors/errors.ts';
 import type { PackSpec } from '../../domain/installation/release.ts';
-import { packAdvisory } from '../../plan/advisories.ts';
+import { packAdvisory } from '../../plan/installation/advisories.ts';
 import { forEachLimited, type InstallContext, packDirectory } from './context.ts';
 import { fetchTree, refuseUnlessWaived } from './pack-source.ts';
 

@@ -1,6 +1,6 @@
 import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import { digestOf } from '../../domain/text/digest.ts';
-import { machineProblems } from '../../plan/lock.ts';
+import { machineProblems } from '../../plan/installation/lock.ts';
 import type { InstallContext } from './context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';
 import { type Resolution, resolutionOf } from './resolution.ts';

@@ -1,7 +1,7 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { Lock } from '../../domain/installation/lock.ts';
 import type { InstallationSpec } from '../../domain/installation/release.ts';
-import { lockProblems } from '../../plan/lock.ts';
+import { lockProblems } from '../../plan/installation/lock.ts';
 
 /** @throws AgentError LOCK_DIFFERS with everything that differs */
 export function requireLock(lock: Lock | null, spec: InstallationSpec): asserts lock is Lock {

@@ -2,7 +2,7 @@ import { isAgentError } from '../../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import { pyprojectRequirements } from '../../domain/installation/pyproject.ts';
 import { isIndexOption, locateRequirements, redactUrls, requirementNames } from '../../domain/installation/requirements.ts';
-import { coreRequirements } from '../../plan/python.ts';
+import { coreRequirements } from '../../plan/installation/python.ts';
 import { checkoutOf, type InstallContext, packDirectory, stateOf } from './context.ts';
 import { leaveOut } from './leave-out.ts';
 

@@ -1,9 +1,9 @@
 import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 import type { Lock, LockedPackage } from '../../domain/installation/lock.ts';
 import { askedIn, conflictTable, type RequirementConflict } from '../../domain/installation/requirement-conflict.ts';
-import { conflictsOf, conflictWords, type FixedLine } from '../../plan/conflicts.ts';
-import { movesNothing } from '../../plan/lock.ts';
-import { nextTrial, type RejectedPack, type Trial } from '../../plan/requirements.ts';
+import { conflictsOf, conflictWords, type FixedLine } from '../../plan/installation/conflicts.ts';
+import { movesNothing } from '../../plan/installation/lock.ts';
+import { nextTrial, type RejectedPack, type Trial } from '../../plan/installation/requirements.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../ports.ts';
 import type { InstallContext } from './context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';

@@ -3,8 +3,8 @@ import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import type { LockedSource } from '../../domain/installation/lock.ts';
 import type { Release, SourceSpec } from '../../domain/installation/release.ts';
-import { supportedFlags } from '../../plan/flags.ts';
-import { fallbackSource } from '../../plan/source.ts';
+import { supportedFlags } from '../../plan/installation/flags.ts';
+import { fallbackSource } from '../../plan/installation/source.ts';
 import { checkoutOf, type InstallContext } from './context.ts';
 import { isCommit, lockedGit } from './lock.ts';
 

@@ -5,7 +5,7 @@ import { TOPICS } from '../../../src/cli/help/topics.ts';
 import { widthOf } from '../../../src/cli/render/text.ts';
 import { VERBS } from '../../../src/cli/verbs.ts';
 import { errorRegistry } from '../../../src/domain/errors/registry.ts';
-import { ENVIRONMENT_NAMES } from '../../../src/plan/environment-names.ts';
+import { ENVIRONMENT_NAMES } from '../../../src/plan/configuration/environment-names.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { type CliLab, cliLab } from '../../support/cli.ts';
 

@@ -3,7 +3,7 @@ import { readEvent } from '../../../src/cli/http.ts';
 import { readableLine, sinceFilter, sourcePrefix, timeOfLine } from '../../../src/cli/render/log-line.ts';
 import { createStyle } from '../../../src/cli/render/style.ts';
 import { createTar } from '../../../src/cli/tar.ts';
-import { createRedactor } from '../../../src/plan/redact-text.ts';
+import { createRedactor } from '../../../src/plan/text/redact-text.ts';
 
 const style = createStyle({ color: false, unicode: true });
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseXid, type XidEvent } from '../../../src/domain/cards/xid.ts';
-import { condemnsCard, needsRecovery, recoveryOfXid, xidMeaning } from '../../../src/plan/xid.ts';
+import { condemnsCard, needsRecovery, recoveryOfXid, xidMeaning } from '../../../src/plan/cards/xid.ts';
 
 describe('parseXid', () => {
   it.each([

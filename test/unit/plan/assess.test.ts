@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { ProbeResult } from '../../../src/domain/health/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { assessInstance, currentRecords, type InstanceAssessment, type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
+import {
+  assessInstance,
+  currentRecords,
+  type InstanceAssessment,
+  type ProbeRecord,
+  recordResult,
+} from '../../../src/plan/health/assess.ts';
 import { aConfig, aLeaving, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW, noRestarts } from '../../support/builders.ts';
 
 const passed = { status: 'pass' as const, reason: null, checkedAt: at(0) };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PROVIDER_NAMES } from '../../../src/cli/verbs/agent.ts';
-import { type BlockDevice, planVolume, readBlockDevices, readSignatures, withSignatures } from '../../../src/plan/block-volume.ts';
-import { PROVIDER_PROFILES, providerProfile } from '../../../src/plan/provider-profiles.ts';
+import { type BlockDevice, planVolume, readBlockDevices, readSignatures, withSignatures } from '../../../src/plan/host/block-volume.ts';
+import { PROVIDER_PROFILES, providerProfile } from '../../../src/plan/host/provider-profiles.ts';
 
 const UUID = '3f1b0c5e-8a54-4f57-9f0e-1b2c3d4e5f60';
 const disk = (path: string, change: Partial<BlockDevice> = {}): BlockDevice => ({

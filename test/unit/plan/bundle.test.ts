@@ -3,7 +3,7 @@ import type { BundleManifest } from '../../../src/domain/installation/bundle.ts'
 import type { Lock } from '../../../src/domain/installation/lock.ts';
 import type { InstallationSpec } from '../../../src/domain/installation/release.ts';
 import { digestOf } from '../../../src/domain/text/digest.ts';
-import { bundleProblems, lockedRepositories, notIncluded, parseManifest, specDifferences } from '../../../src/plan/bundle.ts';
+import { bundleProblems, lockedRepositories, notIncluded, parseManifest, specDifferences } from '../../../src/plan/installation/bundle.ts';
 import { installationSpec } from '../../../src/plan/resolve.ts';
 import { aConfig } from '../../support/builders.ts';
 

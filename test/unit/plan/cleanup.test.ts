@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { FoundFile } from '../../../src/domain/upkeep/upkeep.ts';
-import { type CleanupPolicy, selectForRemoval } from '../../../src/plan/cleanup.ts';
-import { matchesGlob } from '../../../src/plan/glob.ts';
+import { matchesGlob } from '../../../src/plan/text/glob.ts';
+import { type CleanupPolicy, selectForRemoval } from '../../../src/plan/upkeep/cleanup.ts';
 import { NOW } from '../../support/builders.ts';
 
 const MINUTE = 60_000;

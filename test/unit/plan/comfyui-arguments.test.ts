@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addedFaults, argumentFaults, argumentRole } from '../../../src/plan/comfyui-arguments.ts';
+import { addedFaults, argumentFaults, argumentRole } from '../../../src/plan/configuration/comfyui-arguments.ts';
 
 /** Every flag of main.py: 0.3.12 with the fork, 0.3.30, 0.3.64 and the newest of the reference. */
 const DECLARED = `--listen --port --tls-keyfile --tls-certfile --enable-cors-header --max-upload-size --base-directory

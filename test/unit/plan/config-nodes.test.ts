@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PackSpec } from '../../../src/domain/installation/release.ts';
-import { configNodesError, readConfigNodes } from '../../../src/plan/config-nodes.ts';
-import { describeProblem } from '../../../src/plan/text-problem.ts';
+import { configNodesError, readConfigNodes } from '../../../src/plan/inputs/config-nodes.ts';
+import { describeProblem } from '../../../src/plan/text/problem.ts';
 
 const PATH = 'config_nodes.json';
 const options = { path: PATH, names: null };

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Config } from '../../../src/domain/configuration/config.ts';
-import { configurationFile } from '../../../src/plan/config-location.ts';
-import { readConfiguration, toError } from '../../../src/plan/configuration.ts';
-import { layoutOf } from '../../../src/plan/layout.ts';
+import { readConfiguration, toError } from '../../../src/plan/configuration/configuration.ts';
+import { layoutOf } from '../../../src/plan/configuration/layout.ts';
+import { configurationFile } from '../../../src/plan/configuration/location.ts';
 import { FILE, acceptedConfig as good, configProblems as problems, readConfig as read } from '../../support/configuration.ts';
 
 describe('readConfiguration', () => {

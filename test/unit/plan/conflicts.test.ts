@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { conflictsOf, conflictWords, fixedLines, overrideLine, overrideWords } from '../../../src/plan/conflicts.ts';
-import { chooseTorch } from '../../../src/plan/python.ts';
+import { conflictsOf, conflictWords, fixedLines, overrideLine, overrideWords } from '../../../src/plan/installation/conflicts.ts';
+import { chooseTorch } from '../../../src/plan/installation/python.ts';
 
 const torch = chooseTorch({ setting: '2.13.0+cpu', driverVersion: null, hasGpu: false });
 const fixed = fixedLines({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { diskNeed, mebibytes } from '../../../src/plan/disk.ts';
+import { diskNeed, mebibytes } from '../../../src/plan/upkeep/disk.ts';
 
 const MIB = 1024 * 1024;
 

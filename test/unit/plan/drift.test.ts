@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { LockedPackage, LockedSource } from '../../../src/domain/installation/lock.ts';
-import { modelDrift, packageDrift, sourceDrift } from '../../../src/plan/drift.ts';
+import { modelDrift, packageDrift, sourceDrift } from '../../../src/plan/installation/drift.ts';
 
 const commit = 'a'.repeat(40);
 const git: LockedSource = { kind: 'git', url: 'https://example.com/x.git', branch: null, commit, commitDate: null, submodules: [] };

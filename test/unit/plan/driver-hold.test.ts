@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DesiredInstance } from '../../../src/domain/instances/instance.ts';
-import { driverHold, heldRemedies, trialHold } from '../../../src/plan/driver-hold.ts';
-import type { Exit } from '../../../src/plan/restart-policy.ts';
+import { driverHold, heldRemedies, trialHold } from '../../../src/plan/instances/driver-hold.ts';
+import type { Exit } from '../../../src/plan/instances/restart-policy.ts';
 import { anInstance, aProcess, aVerdict, NOW } from '../../support/builders.ts';
 
 const GONE = { reason: 'nvidia-smi did not answer within 5000 ms', since: NOW, unread: false };

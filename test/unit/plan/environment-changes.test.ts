@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toLockedPackage } from '../../../src/domain/installation/lock.ts';
-import { adoptionWords, contain, environmentChanges } from '../../../src/plan/environment-changes.ts';
-import { meetsSpecifier } from '../../../src/plan/specifier.ts';
+import { adoptionWords, contain, environmentChanges } from '../../../src/plan/installation/environment-changes.ts';
+import { meetsSpecifier } from '../../../src/plan/installation/specifier.ts';
 
 const pin = (line: string) => toLockedPackage(line)!;
 const packages = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom('1.0', '2.0'));

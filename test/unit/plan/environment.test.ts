@@ -1,8 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: ${NAME} is the syntax of the files under test
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { toError } from '../../../src/plan/configuration.ts';
-import { ENVIRONMENT_NAMES, namesOf } from '../../../src/plan/environment-names.ts';
+import { toError } from '../../../src/plan/configuration/configuration.ts';
+import { ENVIRONMENT_NAMES, namesOf } from '../../../src/plan/configuration/environment-names.ts';
 import { acceptedConfig as good, configProblems as problems, readConfig as read } from '../../support/configuration.ts';
 
 describe('environment', () => {

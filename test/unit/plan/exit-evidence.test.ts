@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { MemoryCounters } from '../../../src/domain/instances/memory-group.ts';
-import { type ExitInput, judgeExit } from '../../../src/plan/exit-evidence.ts';
+import { type ExitInput, judgeExit } from '../../../src/plan/instances/exit-evidence.ts';
 
 const counters = (change: Partial<MemoryCounters> = {}): MemoryCounters => ({
   group: '/sys/fs/cgroup/memory/box',

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { Config } from '../../../src/domain/configuration/config.ts';
-import { readConfiguration } from '../../../src/plan/configuration.ts';
-import { completedConfiguration, newConfiguration } from '../../../src/plan/host-configuration.ts';
-import { planRemoval, type RemovalPlan, removalQuestion } from '../../../src/plan/host-removal.ts';
-import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host-setup.ts';
-import { layoutOf } from '../../../src/plan/layout.ts';
+import { readConfiguration } from '../../../src/plan/configuration/configuration.ts';
+import { layoutOf } from '../../../src/plan/configuration/layout.ts';
+import { completedConfiguration, newConfiguration } from '../../../src/plan/host/configuration.ts';
+import { planRemoval, type RemovalPlan, removalQuestion } from '../../../src/plan/host/removal.ts';
+import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host/setup.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 
 const layout = layoutOf(Config.parse({ root: '/workspace', stateDir: '/var/lib/comfy-agent', runDir: '/run/comfy-agent' }));

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { HostStep } from '../../../src/domain/host/host.ts';
-import { placed } from '../../../src/plan/host-layout.ts';
-import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../src/plan/host-refusals.ts';
-import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host-setup.ts';
-import { pathsOutside, placedUnit } from '../../../src/plan/host-units.ts';
+import { placed } from '../../../src/plan/host/layout.ts';
+import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../src/plan/host/refusals.ts';
+import { planSetup, type SetupWish, setupQuestion } from '../../../src/plan/host/setup.ts';
+import { pathsOutside, placedUnit } from '../../../src/plan/host/units.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 import { aDoctorDocument } from '../../support/machine-documents.ts';
 

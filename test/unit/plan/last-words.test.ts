@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { lastWords } from '../../../src/plan/last-words.ts';
+import { lastWords } from '../../../src/plan/instances/last-words.ts';
 
 const TRACEBACK = [
   'Traceback (most recent call last):',

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { type LeaseInput, planLeases, portInUse, portsOfInterest } from '../../../src/plan/leases.ts';
+import { type LeaseInput, planLeases, portInUse, portsOfInterest } from '../../../src/plan/instances/leases.ts';
 import { aConfig, aLease, anInstance, aProcess } from '../../support/builders.ts';
 
 const input = (change: Partial<LeaseInput> = {}): LeaseInput => ({

@@ -1,9 +1,9 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: ${NAME} is the syntax of the files under test
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { directoryConfigError, readDirectoryConfig } from '../../../src/plan/directory-config.ts';
-import { type ModelPathsInput, modelPathsFile } from '../../../src/plan/model-paths.ts';
-import { describeProblem } from '../../../src/plan/text-problem.ts';
+import { directoryConfigError, readDirectoryConfig } from '../../../src/plan/inputs/directory-config.ts';
+import { type ModelPathsInput, modelPathsFile } from '../../../src/plan/inputs/model-paths.ts';
+import { describeProblem } from '../../../src/plan/text/problem.ts';
 
 const PATH = '/workspace/shared/comfy_dir_config.yaml';
 const read = (text: string, environment: Record<string, string> = {}) => {

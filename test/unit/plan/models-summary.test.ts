@@ -3,7 +3,7 @@ import { modelsCode } from '../../../src/api/health.ts';
 import { modelsVerdict } from '../../../src/cli/verdict.ts';
 import type { ModelStatus } from '../../../src/domain/health/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
-import { modelsLayer, summarizeModels } from '../../../src/plan/summary.ts';
+import { modelsLayer, summarizeModels } from '../../../src/plan/health/summary.ts';
 import { NOW } from '../../support/builders.ts';
 
 const model = (state: ModelStatus['state'], path = `${state}.safetensors`): ModelStatus => ({

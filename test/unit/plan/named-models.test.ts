@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { readStaticModels, resolveStaticModels, type StaticPlaces, staticModelsError } from '../../../src/plan/static-models.ts';
-import { describeProblem } from '../../../src/plan/text-problem.ts';
-import { modelsOfGraph } from '../../../src/plan/workflow-models.ts';
+import { readStaticModels, resolveStaticModels, type StaticPlaces, staticModelsError } from '../../../src/plan/inputs/static-models.ts';
+import { modelsOfGraph } from '../../../src/plan/inputs/workflow-models.ts';
+import { describeProblem } from '../../../src/plan/text/problem.ts';
 
 const PATH = 'static-models.json';
 

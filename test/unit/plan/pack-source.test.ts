@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { PYTHON_ADVISORIES, packAdvisory, registryAdvisory, waiverFor } from '../../../src/plan/advisories.ts';
-import { readConfigNodes } from '../../../src/plan/config-nodes.ts';
-import { KNOWN_BAD } from '../../../src/plan/python.ts';
-import { describeProblem } from '../../../src/plan/text-problem.ts';
+import { readConfigNodes } from '../../../src/plan/inputs/config-nodes.ts';
+import { PYTHON_ADVISORIES, packAdvisory, registryAdvisory, waiverFor } from '../../../src/plan/installation/advisories.ts';
+import { KNOWN_BAD } from '../../../src/plan/installation/python.ts';
+import { describeProblem } from '../../../src/plan/text/problem.ts';
 
 const read = (...entries: object[]) =>
   readConfigNodes(JSON.stringify({ custom_nodes: entries }), { path: '/n.json', names: null, strict: true });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Release } from '../../../src/domain/installation/release.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts';
 import type { InstallationIntent, Rollout } from '../../../src/domain/state/state.ts';
-import { launchDigest } from '../../../src/plan/launch.ts';
+import { launchDigest } from '../../../src/plan/instances/launch.ts';
 import { type PlanInput, plan } from '../../../src/plan/plan.ts';
 import {
   actionsOf,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { judgeProof, named, type ProofInput } from '../../../src/plan/proof.ts';
+import { judgeProof, named, type ProofInput } from '../../../src/plan/installation/proof.ts';
 import { aRelease } from '../../support/builders.ts';
 
 type Previous = NonNullable<ProofInput['previous']>;

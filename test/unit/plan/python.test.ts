@@ -6,7 +6,7 @@ import {
   isTorchFamily,
   KNOWN_BAD,
   packConstraints,
-} from '../../../src/plan/python.ts';
+} from '../../../src/plan/installation/python.ts';
 
 describe('torch choice', () => {
   it.each([

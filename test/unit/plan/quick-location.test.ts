@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readConfiguration } from '../../../src/plan/configuration.ts';
-import { layoutOf } from '../../../src/plan/layout.ts';
-import { quickLocation } from '../../../src/plan/quick-location.ts';
+import { readConfiguration } from '../../../src/plan/configuration/configuration.ts';
+import { layoutOf } from '../../../src/plan/configuration/layout.ts';
+import { quickLocation } from '../../../src/plan/configuration/quick-location.ts';
 
 const workingDirectory = '/home/me';
 const base = { rootFlag: null, environment: {}, workingDirectory, fileText: null };

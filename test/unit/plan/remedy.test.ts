@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Verdict } from '../../../src/domain/faults/verdict.ts';
-import { assessInstance, recordResult } from '../../../src/plan/assess.ts';
-import type { Leaving } from '../../../src/plan/leaving.ts';
+import { assessInstance, recordResult } from '../../../src/plan/health/assess.ts';
+import type { Leaving } from '../../../src/plan/instances/leaving.ts';
 import { plan } from '../../../src/plan/plan.ts';
 import {
   actionsOf,

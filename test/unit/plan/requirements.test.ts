@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { nextTrial, type Trial } from '../../../src/plan/requirements.ts';
+import { nextTrial, type Trial } from '../../../src/plan/installation/requirements.ts';
 
 /** Answers trials from a list of conflicts: sets that cannot be met together. A set of one never fits. */
 function drive(

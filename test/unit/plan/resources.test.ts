@@ -4,9 +4,9 @@ import { incarnationKey } from '../../../src/domain/instances/instance.ts';
 import { known } from '../../../src/domain/observed.ts';
 import type { DiskFacts, MachineResources, ResourceFacts } from '../../../src/domain/upkeep/resources.ts';
 import { NO_MACHINE_RESOURCES } from '../../../src/domain/upkeep/resources.ts';
-import { bytesToFree, judgeDisk, machineResourceVerdicts } from '../../../src/plan/machine-resources.ts';
-import { slope, withSample } from '../../../src/plan/trend.ts';
-import { resourceVerdicts } from '../../../src/plan/verdicts/resources.ts';
+import { resourceVerdicts } from '../../../src/plan/faults/resources.ts';
+import { bytesToFree, judgeDisk, machineResourceVerdicts } from '../../../src/plan/upkeep/resources.ts';
+import { slope, withSample } from '../../../src/plan/upkeep/trend.ts';
 import { aConfig, anIncarnation, anInstance, at, NOW } from '../../support/builders.ts';
 
 const MEBIBYTE = 1024 * 1024;

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { toPm2Entry } from '../../../ecosystem.template.js';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
-import { instanceLaunch } from '../../../src/plan/launch.ts';
-import { layoutOf } from '../../../src/plan/layout.ts';
+import { layoutOf } from '../../../src/plan/configuration/layout.ts';
+import { instanceLaunch } from '../../../src/plan/instances/launch.ts';
 import { aConfig } from '../../support/builders.ts';
 
 const launchOf = (instances: ConfigInput['instances'], mode: 'cpu' | 'gpu' = 'gpu', localCpus: string | null = '16-31') => {

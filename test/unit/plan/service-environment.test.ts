@@ -1,7 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { environmentNotes, readEnvironmentFile, serviceEnvironment, unitVariables } from '../../../src/plan/service-environment.ts';
+import {
+  environmentNotes,
+  readEnvironmentFile,
+  serviceEnvironment,
+  unitVariables,
+} from '../../../src/plan/configuration/service-environment.ts';
 
 /** Expected values are those of systemd 252 (`test/host/setup.test.ts` asks a real one for the same file). */
 describe('readEnvironmentFile', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { serviceStatus } from '../../../src/plan/service-status.ts';
+import { serviceStatus } from '../../../src/plan/reports/service-status.ts';
 
 const installed = { status: 'installed' as const, progress: 1, step: null, reason: null };
 const fine = { problem: null };

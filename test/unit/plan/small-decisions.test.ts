@@ -4,14 +4,14 @@ import { parseImportReport } from '../../../src/domain/installation/import-repor
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { Intents } from '../../../src/domain/state/state.ts';
 import { canonicalJson, digestOf } from '../../../src/domain/text/digest.ts';
-import { compareVersions, supportedFlags } from '../../../src/plan/flags.ts';
+import { layoutOf } from '../../../src/plan/configuration/layout.ts';
 import { datedHolds, hold } from '../../../src/plan/hold.ts';
-import { retryDelayMs } from '../../../src/plan/installation.ts';
-import { instanceLaunch } from '../../../src/plan/launch.ts';
-import { layoutOf } from '../../../src/plan/layout.ts';
+import { compareVersions, supportedFlags } from '../../../src/plan/installation/flags.ts';
+import { retryDelayMs } from '../../../src/plan/installation/installation.ts';
+import { fallbackSource, resolveSource } from '../../../src/plan/installation/source.ts';
+import { instanceLaunch } from '../../../src/plan/instances/launch.ts';
+import { exitReason, judgeRestarts } from '../../../src/plan/instances/restart-policy.ts';
 import { chooseCards, resolve } from '../../../src/plan/resolve.ts';
-import { exitReason, judgeRestarts } from '../../../src/plan/restart-policy.ts';
-import { fallbackSource, resolveSource } from '../../../src/plan/source.ts';
 import { aConfig, aGpu, aReading, NOW } from '../../support/builders.ts';
 
 describe('source', () => {

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PackStatus, Release } from '../../../src/domain/installation/release.ts';
-import { readConfigNodes } from '../../../src/plan/config-nodes.ts';
-import { exportRelease } from '../../../src/plan/snapshot-export.ts';
-import { readSnapshot } from '../../../src/plan/snapshot-import.ts';
-import { describeProblem } from '../../../src/plan/text-problem.ts';
+import { readConfigNodes } from '../../../src/plan/inputs/config-nodes.ts';
+import { exportRelease } from '../../../src/plan/installation/snapshot-export.ts';
+import { readSnapshot } from '../../../src/plan/installation/snapshot-import.ts';
+import { describeProblem } from '../../../src/plan/text/problem.ts';
 
 const C = (digit: string): string => digit.repeat(40);
 const read = (value: unknown) => {

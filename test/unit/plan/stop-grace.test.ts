@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Config } from '../../../src/domain/configuration/config.ts';
-import { seconds } from '../../../src/plan/environment-values.ts';
-import { stopDrainMs } from '../../../src/plan/stop-grace.ts';
+import { seconds } from '../../../src/plan/configuration/environment-values.ts';
+import { stopDrainMs } from '../../../src/plan/configuration/stop-grace.ts';
 
 describe('stopDrainMs', () => {
   it.each([

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
 import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts';
 import type { DesiredState, ObservedState } from '../../../src/domain/state/state.ts';
-import { findUnwanted, planUnwanted, type Unwanted } from '../../../src/plan/unwanted.ts';
+import { findUnwanted, planUnwanted, type Unwanted } from '../../../src/plan/instances/unwanted.ts';
 import { aGpu, aHealthyMachine, anInstance, aReading, NOW } from '../../support/builders.ts';
 
 /** Two processes run; the instance of the first is wanted. */

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { Verdict } from '../../../src/domain/faults/verdict.ts';
 import type { ProbeResult } from '../../../src/domain/health/health.ts';
 import { known } from '../../../src/domain/observed.ts';
-import { type ProbeRecord, recordResult } from '../../../src/plan/assess.ts';
-import type { VerdictFacts } from '../../../src/plan/verdict-facts.ts';
-import { instanceVerdicts } from '../../../src/plan/verdicts.ts';
+import type { VerdictFacts } from '../../../src/plan/faults/facts.ts';
+import { instanceVerdicts } from '../../../src/plan/faults/verdicts.ts';
+import { type ProbeRecord, recordResult } from '../../../src/plan/health/assess.ts';
 import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NO_OWNER_FACTS, NOW } from '../../support/builders.ts';
 
 type Facts = Readonly<Record<string, unknown>>;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { classesOfGraph } from '../../../src/plan/workflow-nodes.ts';
+import { classesOfGraph } from '../../../src/plan/inputs/workflow-nodes.ts';
 
 const told = { 'Node name for S&R': 'x' };
 const node = (type: string, more: object = {}) => ({ id: 1, type, mode: 0, properties: told, ...more });

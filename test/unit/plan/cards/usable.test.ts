@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../../src/domain/configuration/config.ts';
 import { known } from '../../../../src/domain/observed.ts';
-import { readEnvironment } from '../../../../src/plan/environment-names.ts';
+import { readEnvironment } from '../../../../src/plan/configuration/environment-names.ts';
 import { chooseCards } from '../../../../src/plan/resolve.ts';
 import { aConfig, aGpu, aReading } from '../../../support/builders.ts';
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { readConfigNodes } from '../../../../src/plan/config-nodes.ts';
-import { packChanges } from '../../../../src/plan/inputs/pack-changes.ts';
+import { readConfigNodes } from '../../../../src/plan/inputs/config-nodes.ts';
+import { packChanges } from '../../../../src/plan/inputs/packs/changes.ts';
 
 const packs = (...names: readonly (string | { readonly name: string; readonly directory: string })[]) => {
   const entries = names.map((pack) => (typeof pack === 'string' ? { name: pack, url: `https://example.com/${pack}.git` } : pack));
