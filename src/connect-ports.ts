@@ -18,7 +18,7 @@ import { createShell } from './adapters/shell.ts';
 import { createSources } from './adapters/sources/sources.ts';
 import { createUpkeep } from './adapters/upkeep.ts';
 import type { Config, Layout, Secrets } from './domain/configuration/config.ts';
-import { CHILD_MARK, childMark } from './engine/left-children.ts';
+import { CHILD_MARK, childMark } from './engine/instances/left-children.ts';
 import type { Logger, Ports } from './ports.ts';
 
 export interface PortOptions {

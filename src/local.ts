@@ -9,13 +9,13 @@ import { Config } from './domain/configuration/config.ts';
 import type { DoctorDocument } from './domain/doctor/doctor.ts';
 import { AgentError, asAgentError } from './domain/errors/errors.ts';
 import type { DeployHost, DeployRequest } from './domain/host/deploy.ts';
-import { ConfigurationSource } from './engine/configuration.ts';
+import { ConfigurationSource } from './engine/configuration/configuration.ts';
+import { prepareRoot } from './engine/configuration/prepare-root.ts';
 import { createCore } from './engine/core.ts';
-import { examine } from './engine/doctor.ts';
+import { examine } from './engine/doctor/doctor.ts';
+import { endLeftChildren } from './engine/instances/left-children.ts';
 import type { LoadedConfiguration } from './engine/knowledge.ts';
-import { endLeftChildren } from './engine/left-children.ts';
-import { prepareRoot } from './engine/prepare-root.ts';
-import { requireReadable } from './engine/state-version.ts';
+import { requireReadable } from './engine/state/version.ts';
 import { layoutOf } from './plan/configuration/layout.ts';
 import { quickLocation } from './plan/configuration/quick-location.ts';
 
@@ -108,7 +108,7 @@ export async function deployHosts(
     throw new AgentError('USAGE', 'this program is no single executable, so it cannot be copied', {
       help: 'name the one that `npm run build:binary` made with --binary',
     });
-  const [{ deploy }, { createShell }] = await Promise.all([import('./engine/deploy.ts'), import('./adapters/shell.ts')]);
+  const [{ deploy }, { createShell }] = await Promise.all([import('./engine/host/deploy/deploy.ts'), import('./adapters/shell.ts')]);
   const own = SSH_NAMES.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]] as const]));
   const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
   return deploy(request, { shell, files: createFiles(), binary, environment: Object.fromEntries(own), onChange, signal });

@@ -6,13 +6,13 @@ import { intentOf, withInstance } from '../plan/instances/intents.ts';
 import { instanceDirectories } from '../plan/instances/launch.ts';
 import { nextQuarantine } from '../plan/instances/quarantine.ts';
 import type { Ports } from '../ports.ts';
-import { checkedEntry } from './entries.ts';
+import { checkedEntry } from './instances/entries.ts';
+import { endLeftovers, jobsOf } from './instances/leftovers.ts';
+import { probeHost } from './instances/probe-targets.ts';
 import type { Knowledge } from './knowledge.ts';
-import { endLeftovers, jobsOf } from './leftovers.ts';
-import { probeHost } from './probe-targets.ts';
 import { forgiveExits } from './records.ts';
-import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './rollout.ts';
-import type { StateStore } from './state-store.ts';
+import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './releases/rollout.ts';
+import type { StateStore } from './state/store.ts';
 
 const FREE_TIMEOUT_MS = 5_000;
 

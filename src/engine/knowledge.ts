@@ -21,7 +21,7 @@ import type { Leaving } from '../plan/instances/leaving.ts';
 import type { Exit } from '../plan/instances/restart-policy.ts';
 import type { Unwanted } from '../plan/instances/unwanted.ts';
 import type { RolloutStep, Watch } from '../plan/releases/rollout.ts';
-import type { MemoryWatch } from './exit-evidence.ts';
+import type { MemoryWatch } from './instances/exit-evidence.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */
 export interface LoadedConfiguration {

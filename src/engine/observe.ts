@@ -6,13 +6,13 @@ import { portInUse, portsOfInterest } from '../plan/instances/leases.ts';
 import { placeOf } from '../plan/instances/unwanted.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
-import { hostedIncarnations, unhostedIncarnations } from './incarnations.ts';
+import { hostedIncarnations, unhostedIncarnations } from './instances/incarnations.ts';
+import { findLeftovers, jobsAt } from './instances/leftovers.ts';
+import { askPm2 } from './instances/pm2-state.ts';
+import { probeHost } from './instances/probe-targets.ts';
 import type { Knowledge } from './knowledge.ts';
-import { findLeftovers, jobsAt } from './leftovers.ts';
-import { askPm2 } from './pm2-state.ts';
-import { probeHost } from './probe-targets.ts';
 import type { Reading } from './reading.ts';
-import { readCurrent } from './releases.ts';
+import { readCurrent } from './releases/releases.ts';
 
 /** Further apart than PM2 and the kernel ever are about one start. */
 const CLOCK_STEP_MS = 5_000;

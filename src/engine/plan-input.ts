@@ -3,9 +3,9 @@ import type { DesiredState, ObservedState, Unsaved } from '../domain/state/state
 import { instanceVerdicts } from '../plan/faults/verdicts.ts';
 import type { ProbeRecord } from '../plan/health/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
-import type { Documents } from './documents.ts';
+import { driverGoneOf, verdictFacts } from './faults/facts.ts';
+import type { Documents } from './health/documents.ts';
 import type { Knowledge } from './knowledge.ts';
-import { driverGoneOf, verdictFacts } from './verdict-facts.ts';
 
 /** What is known, as the planner takes it. Verdicts are made from this look, not from the documents before it. */
 export function planInput(

@@ -3,8 +3,8 @@ import { known } from '../domain/observed.ts';
 import { driverTrouble } from '../plan/faults/driver-gone.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
-import type { CardSlots } from './card-slots.ts';
-import { CardWatch } from './card-watch.ts';
+import type { CardSlots } from './cards/slots.ts';
+import { CardWatch } from './cards/watch.ts';
 import type { Knowledge, RequiredModel } from './knowledge.ts';
 
 /** How often what is slow to ask is asked. */

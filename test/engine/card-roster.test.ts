@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { known, NOT_LOOKED_YET, unknown } from '../../src/domain/observed.ts';
+import { driverGoneOf } from '../../src/engine/faults/facts.ts';
 import { isOutdated, takeReading } from '../../src/engine/reading.ts';
-import { driverGoneOf } from '../../src/engine/verdict-facts.ts';
 import { cardsOfRoster, updateRoster } from '../../src/plan/cards/roster.ts';
 import { aGpu, aReading } from '../support/builders.ts';
 import { aMachine, aReadyMachine, type Machine, type MachineOptions } from '../support/machine.ts';

@@ -3,7 +3,7 @@ import { statusLines } from '../../src/cli/render/status.ts';
 import { createStyle } from '../../src/cli/render/style.ts';
 import type { Gpu } from '../../src/domain/cards/gpu.ts';
 import type { ConfigInput } from '../../src/domain/configuration/config.ts';
-import { metricSamples } from '../../src/engine/metrics.ts';
+import { metricSamples } from '../../src/engine/reports/metrics/metrics.ts';
 import { aGpu } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld, urlOf, type World } from '../support/world.ts';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { watchClock } from '../../src/engine/clock-watch.ts';
 import type { Knowledge } from '../../src/engine/knowledge.ts';
+import { watchClock } from '../../src/engine/state/clock-watch.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { NOW } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';

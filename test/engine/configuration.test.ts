@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigurationSource } from '../../src/engine/configuration.ts';
+import { ConfigurationSource } from '../../src/engine/configuration/configuration.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 
 const FILE = '/etc/comfy-agent/agent.yaml';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DiscoveryDocument } from '../../src/domain/instances/discovery.ts';
-import { DiscoveryPublisher, environmentFile, prometheusTargets } from '../../src/engine/discovery.ts';
+import { DiscoveryPublisher, environmentFile, prometheusTargets } from '../../src/engine/reports/discovery.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 import { createFakeLogger } from '../fakes/logger.ts';
 import { aLoadedConfiguration, aReadyMachine } from '../support/machine.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { DoctorDocument } from '../../src/domain/doctor/doctor.ts';
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import { examine } from '../../src/engine/doctor.ts';
+import { examine } from '../../src/engine/doctor/doctor.ts';
 import { aGpu } from '../support/builders.ts';
 import { aLoadedConfiguration, aMachine } from '../support/machine.ts';
 import { createWorld, type World } from '../support/world.ts';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { launchesOf } from '../../src/engine/instances/launches.ts';
 import type { Knowledge } from '../../src/engine/knowledge.ts';
-import { launchesOf } from '../../src/engine/launches.ts';
 import { aGpu } from '../support/builders.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld } from '../support/world.ts';

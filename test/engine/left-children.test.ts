@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CHILD_MARK, endLeftChildren } from '../../src/engine/left-children.ts';
+import { CHILD_MARK, endLeftChildren } from '../../src/engine/instances/left-children.ts';
 import { createFakeLogger } from '../fakes/logger.ts';
 import { createWorld } from '../support/world.ts';
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ConfigurationSource } from '../../src/engine/configuration.ts';
-import { LiveConfiguration } from '../../src/engine/live-configuration.ts';
+import { ConfigurationSource } from '../../src/engine/configuration/configuration.ts';
+import { LiveConfiguration } from '../../src/engine/configuration/live.ts';
 import { configNodes } from '../support/fake-repositories.ts';
 import { aMachine, type Machine } from '../support/machine.ts';
 import { createWorld, type World } from '../support/world.ts';

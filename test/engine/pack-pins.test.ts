@@ -3,7 +3,7 @@ import { Config } from '../../src/domain/configuration/config.ts';
 import type { LockedSource } from '../../src/domain/installation/lock.ts';
 import type { PackSpec } from '../../src/domain/installation/release.ts';
 import type { InstallContext } from '../../src/engine/installation/context.ts';
-import { fetchPacks } from '../../src/engine/installation/packs.ts';
+import { fetchPacks } from '../../src/engine/installation/packs/packs.ts';
 import { InstallTracker } from '../../src/engine/installation/progress.ts';
 import { NO_MOVES } from '../../src/plan/installation/lock.ts';
 import { fakeArchiveDigest } from '../fakes/sources.ts';

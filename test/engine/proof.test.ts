@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { collectReleases } from '../../src/engine/releases.ts';
+import { collectReleases } from '../../src/engine/releases/releases.ts';
 import { configNodes } from '../support/fake-repositories.ts';
 import { PACK, rolloutLab } from '../support/rollout-lab.ts';
 import type { World } from '../support/world.ts';

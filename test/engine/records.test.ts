@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StatusDocument } from '../../src/domain/agent.ts';
 import { Journal } from '../../src/engine/journal.ts';
-import { LastStatus } from '../../src/engine/last-status.ts';
+import { LastStatus } from '../../src/engine/reports/last-status.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 import { createFakeJournal } from '../fakes/journal.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { ErrorCode } from '../../src/domain/errors/registry.ts';
-import { orRefuse } from '../../src/engine/refused-start.ts';
+import { orRefuse } from '../../src/engine/configuration/refused-start.ts';
 import { createFakeServiceManager } from '../fakes/service-manager.ts';
 
 const FILE = '/etc/comfy-agent/agent.yaml';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { ServiceReports } from '../../src/engine/service-reports.ts';
+import { ServiceReports } from '../../src/engine/reports/service-reports.ts';
 import { createFakeServiceManager, type FakeServiceManager } from '../fakes/service-manager.ts';
 import { aMachine, type Machine } from '../support/machine.ts';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { accountsIn } from '../../src/domain/configuration/access.ts';
-import { socketRights } from '../../src/engine/socket-rights.ts';
+import { socketRights } from '../../src/engine/configuration/socket-rights.ts';
 import { anApi } from '../support/api.ts';
 
 const groups = (text: string | null) => ({ readText: async (path: string) => (path === '/etc/group' ? text : null) });

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type Migration, openState, requireReadable } from '../../src/engine/state-version.ts';
+import { type Migration, openState, requireReadable } from '../../src/engine/state/version.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 
 const STATE = '/state';

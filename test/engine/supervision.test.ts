@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../src/domain/configuration/config.ts';
-import { supervisionSamples } from '../../src/engine/supervision-metrics.ts';
+import { supervisionSamples } from '../../src/engine/reports/metrics/supervision.ts';
 import { aReadyMachine, type Machine } from '../support/machine.ts';
 import { createWorld, urlOf } from '../support/world.ts';
 

@@ -1,6 +1,6 @@
 import type { Release } from '../../src/domain/installation/release.ts';
 import type { OperationDocument } from '../../src/domain/operation.ts';
-import { readRelease } from '../../src/engine/releases.ts';
+import { readRelease } from '../../src/engine/releases/releases.ts';
 import { COMFYUI, configNodes, INDEX, repositories } from './fake-repositories.ts';
 import { aMachine, type Machine, type MachineOptions } from './machine.ts';
 import { createWorld, type World } from './world.ts';

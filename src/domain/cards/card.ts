@@ -28,7 +28,7 @@ export interface CardProcess {
   readonly otherNames: readonly string[];
 }
 
-/** Everything known about the card of one instance; kept by engine/card-watch.ts, judged under plan/faults. */
+/** Everything known about the card of one instance; kept by engine/cards/watch.ts, judged under plan/faults. */
 export interface CardFacts {
   readonly uuid: string;
   /** Also while the card is gone. */

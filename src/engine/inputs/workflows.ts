@@ -1,7 +1,7 @@
 import { asAgentError } from '../../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import type { Files } from '../../ports.ts';
-import { parseJson } from '../state-files.ts';
+import { parseJson } from '../state/files.ts';
 import { readTrusted } from './instructions.ts';
 
 /** The graphs in workflows/, by name, and why others are not read. */

@@ -1,4 +1,4 @@
-import { releaseDirectory } from '../releases.ts';
+import { releaseDirectory } from '../releases/releases.ts';
 import type { InstallContext } from './context.ts';
 
 /**

@@ -2,7 +2,7 @@ import { AgentError } from '../../domain/errors/errors.ts';
 import type { Proof } from '../../domain/installation/release.ts';
 import type { InstanceLaunch } from '../../domain/instances/instance.ts';
 import { cudaHelp } from '../../plan/cards/cuda-help.ts';
-import { parseJson } from '../state-files.ts';
+import { parseJson } from '../state/files.ts';
 import type { InstallContext } from './context.ts';
 
 /** Importing torch from a cold disk takes its time. */

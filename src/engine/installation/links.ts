@@ -1,5 +1,5 @@
 import { checkoutOf, type InstallContext } from './context.ts';
-import { keepPackState } from './pack-state.ts';
+import { keepPackState } from './packs/state.ts';
 
 /**
  * A release is immutable, so everything that grows lies outside and is linked in: models, input, output, user, and what

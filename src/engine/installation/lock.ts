@@ -3,9 +3,9 @@ import type { Lock, LockedPackage, LockedSource } from '../../domain/installatio
 import { toTime } from '../../domain/observed.ts';
 import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/installation/lock.ts';
 import type { GitCheckout } from '../../ports.ts';
-import { withPackages } from './containment.ts';
 import type { InstallContext } from './context.ts';
-import type { PlannedEnvironment } from './environment.ts';
+import { withPackages } from './environment/containment.ts';
+import type { PlannedEnvironment } from './environment/environment.ts';
 import type { FetchedSource } from './source.ts';
 
 /** A ref that is itself a commit, whole or shortened. */

@@ -1,0 +1,46 @@
+import type { PackStatus } from '../../../domain/installation/release.ts';
+import { isInnerPath } from '../../../plan/text/inner-path.ts';
+import type { Ports } from '../../../ports.ts';
+
+/** Which source brought a pack's folder. What is not noted of it stays unknown: git is asked about what came by git alone. */
+export interface Brought {
+  readonly directory: string;
+  readonly byGit: boolean;
+}
+
+/** Paths in a pack's folder that its source did not bring; null: what it brought is not noted any more. */
+export const untrackedPaths = async (
+  { sources, git }: Pick<Ports, 'sources' | 'git'>,
+  { directory, byGit }: Brought,
+): Promise<readonly string[] | null> => {
+  const found = byGit ? await git.untracked(directory) : await sources.untracked(directory);
+  // Told by programs of packs, where they can.
+  return found?.filter((path) => isInnerPath(path.replace(/\/$/, ''))) ?? null;
+};
+
+/** Files of its source that are not as it brought them. */
+export async function alteredFiles(
+  { sources, git, files }: Pick<Ports, 'sources' | 'git' | 'files'>,
+  { directory, byGit }: Brought,
+): Promise<PackStatus['altered']> {
+  const changed = byGit ? (await git.inspect(directory))?.changed : await sources.changed(directory);
+  const inner = (changed ?? []).filter(isInnerPath);
+  return Promise.all(inner.map(async (path) => ({ path, sha256: await digestOrNull(files, `${directory}/${path}`) })));
+}
+
+/** What was altered by hand since: everything but what is still as the installation left it. */
+export async function alteredSince(
+  { files }: Pick<Ports, 'files'>,
+  directory: string,
+  changed: readonly string[],
+  { altered }: Pick<PackStatus, 'altered'>,
+): Promise<readonly string[]> {
+  const left = new Map(altered.map(({ path, sha256 }) => [path, sha256]));
+  const differs = await Promise.all(
+    changed.map(async (path) => !left.has(path) || (await digestOrNull(files, `${directory}/${path}`)) !== left.get(path)),
+  );
+  return changed.filter((_, index) => differs[index]);
+}
+
+const digestOrNull = async (files: Ports['files'], path: string): Promise<string | null> =>
+  (await files.exists(path)) && !(await files.isDirectory(path)) ? files.digest(path) : null;

@@ -1,0 +1,61 @@
+import type { Incarnation } from '../../domain/instances/instance.ts';
+import type { ObservedState } from '../../domain/state/state.ts';
+import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../../plan/releases/rollout.ts';
+import type { Documents } from '../health/documents.ts';
+import type { Knowledge } from '../knowledge.ts';
+
+/**
+ * How far a rollout is, from what was just observed and the documents of a moment before. Keeps in `knowledge` what only
+ * time can tell: since when an instance runs from the new release.
+ * @returns null when there is none, or when it cannot be seen
+ */
+export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<string>, now: number): RolloutStep | null {
+  const { rollout } = knowledge.intents;
+  const { desired, observed, configuration, watches } = knowledge;
+  if (rollout === null) {
+    watches.clear();
+    return null;
+  }
+  // While the agent leaves, its instances leave with it: that tells nothing of a release.
+  if (desired === null || observed === null || knowledge.stopping || knowledge.switching) return null;
+  const { processes } = observed;
+  if (!processes.known || !observed.release.known) return null;
+  const members = desired.instances.map((instance): RolloutMember => {
+    const { gpu, name } = instance;
+    const process = processes.value.find((candidate) => candidate.name === name) ?? null;
+    const incarnation = seenIncarnation(observed, name);
+    const document = documents.instances.instances.find((candidate) => candidate.gpu === gpu);
+    const isPresent = incarnation !== null && document?.pid === incarnation.pid && document.startedAt === incarnation.startedAt;
+    const layers = isPresent ? document.layers : null;
+    const up = layers?.runtime.status === 'pass' && layers.functional.status === 'pass' && !acting.has(`instance ${gpu}`);
+    const isMoved = process === null || process.release === rollout.to;
+    if (!isMoved) watches.delete(gpu);
+    else if (!acting.has(`instance ${gpu}`)) {
+      const mark = JSON.stringify([knowledge.logMovedAt.get(name) ?? 0, layers?.runtime.status, layers?.functional.status]);
+      const broken = layers?.functional.status === 'fail';
+      watches.set(gpu, watchMember(watches.get(gpu) ?? null, { mark, broken, exits: knowledge.exits.get(name) ?? [] }, now));
+    }
+    return {
+      gpu,
+      wanted: instance.desired === 'running' && !instance.draining,
+      quarantined: instance.quarantined,
+      release: process?.release ?? null,
+      up,
+      reason: document?.hold ?? (layers?.runtime.status === 'pass' ? layers.functional.reason : document?.layers.runtime.reason) ?? null,
+      watch: watches.get(gpu) ?? null,
+    };
+  });
+  return planRollout({
+    rollout,
+    current: observed.release.value?.id ?? null,
+    members,
+    noProgressMs: configuration.config.install.validateTimeoutMs,
+    now,
+  });
+}
+
+/** What cannot be seen proves nothing, neither that it serves nor that it does not. */
+function seenIncarnation(observed: ObservedState | null, name: string): Incarnation | null {
+  const incarnation = observed?.incarnations.get(name);
+  return incarnation?.known === true ? incarnation.value : null;
+}

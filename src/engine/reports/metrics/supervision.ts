@@ -1,0 +1,43 @@
+import type { MetricSample } from '../../../ports.ts';
+import type { Documents } from '../../health/documents.ts';
+import type { Knowledge } from '../../knowledge.ts';
+
+/** Why instances were ended, what probes say and how long they take, what is wrong now. */
+export function supervisionSamples(knowledge: Knowledge, documents: Documents): readonly MetricSample[] {
+  return documents.instances.instances.flatMap((instance): MetricSample[] => {
+    const gpu = String(instance.gpu);
+    const gauge = (name: string, help: string, labels: Readonly<Record<string, string>>, value: number): MetricSample => ({
+      name,
+      help,
+      type: 'gauge',
+      labels: { gpu, ...labels },
+      value,
+    });
+    const ends = (knowledge.exits.get(instance.name) ?? []).filter((exit) => !exit.wanted);
+    const byCause = Map.groupBy(ends, (exit) => exit.fault ?? 'process-exit');
+    const probes = [...(knowledge.probes.get(instance.name) ?? new Map())].map(([name, record]) => ({ name, ...record }));
+    const canaryMs = probes.find(({ name }) => name === 'canary')?.latest.facts?.['canaryMs'];
+    return [
+      gauge('comfy_agent_instance_quarantined', '1 while the instance is quarantined.', {}, instance.status === 'quarantined' ? 1 : 0),
+      ...[...byCause].map(
+        ([cause, exits]): MetricSample => ({
+          name: 'comfy_agent_instance_ends_total',
+          help: 'Ends of the instance that nobody asked for, by the fault that caused them.',
+          type: 'counter',
+          labels: { gpu, cause },
+          value: exits.length,
+        }),
+      ),
+      ...[...new Set(instance.verdicts.map(({ fault }) => fault))].map((fault) =>
+        gauge('comfy_agent_instance_fault', '1 while the instance has this fault.', { fault }, 1),
+      ),
+      ...probes.flatMap(({ name: probe, latest, consecutiveFailures }) => [
+        gauge('comfy_agent_probe_seconds', 'How long the last answer of a probe took.', { probe }, latest.durationMs / 1_000),
+        gauge('comfy_agent_probe_failures', 'Failures of a probe in a row.', { probe }, consecutiveFailures),
+      ]),
+      ...(typeof canaryMs === 'number'
+        ? [gauge('comfy_agent_canary_seconds', 'How long the last canary that passed took.', {}, canaryMs / 1_000)]
+        : []),
+    ];
+  });
+}
