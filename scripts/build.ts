@@ -107,7 +107,7 @@ async function bundle(): Promise<readonly string[]> {
     build({ ...program, stdin: daemonCode(root, modules), outfile: join(work, 'agent.daemon.js'), plugins }),
     build({
       ...common,
-      entryPoints: [join(root, 'src/adapters/pm2-daemon.ts')],
+      entryPoints: [join(root, 'src/adapters/pm2/daemon.ts')],
       outfile: join(work, 'agent.pm2.js'),
       plugins: [bundlePm2()],
     }),

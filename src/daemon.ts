@@ -1,5 +1,5 @@
-import { createClock } from './adapters/clock.ts';
-import { createServiceManager, type ServiceEnvironment } from './adapters/service-manager.ts';
+import { createClock } from './adapters/host/clock.ts';
+import { createServiceManager, type ServiceEnvironment } from './adapters/host/service-manager.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
 import { SYSTEM_SECRETS } from './domain/configuration/access.ts';
@@ -79,7 +79,7 @@ async function serve(options: DaemonOptions, source: ConfigurationSource): Promi
     await lock.release();
     throw error;
   });
-  const { createLogger } = await import('./adapters/log.ts');
+  const { createLogger } = await import('./adapters/logs/log.ts');
   const { log, flush } = await createLogger({
     level: config.log.level,
     file: `${layout.logs}/agent.log`,

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { createFiles } from './adapters/files.ts';
-import { silentLog } from './adapters/silent-log.ts';
+import { createFiles } from './adapters/files/files.ts';
+import { silentLog } from './adapters/logs/silent.ts';
 import type { CliConfiguration, LocalAgent, Selection } from './cli/host.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
@@ -108,7 +108,7 @@ export async function deployHosts(
     throw new AgentError('USAGE', 'this program is no single executable, so it cannot be copied', {
       help: 'name the one that `npm run build:binary` made with --binary',
     });
-  const [{ deploy }, { createShell }] = await Promise.all([import('./engine/host/deploy/deploy.ts'), import('./adapters/shell.ts')]);
+  const [{ deploy }, { createShell }] = await Promise.all([import('./engine/host/deploy/deploy.ts'), import('./adapters/shell/shell.ts')]);
   const own = SSH_NAMES.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]] as const]));
   const shell = createShell({ path: environment['PATH'] ?? '/usr/local/bin:/usr/bin:/bin' });
   return deploy(request, { shell, files: createFiles(), binary, environment: Object.fromEntries(own), onChange, signal });

@@ -1,5 +1,5 @@
 import { isSea } from 'node:sea';
-import { readServiceEnvironment, SERVICE_NAMES } from './adapters/service-manager.ts';
+import { readServiceEnvironment, SERVICE_NAMES } from './adapters/host/service-manager.ts';
 import type { CliHost, CliOutput } from './cli/host.ts';
 import { runCli } from './cli/main.ts';
 import type { BuildInputs, VersionDocument } from './domain/agent.ts';
@@ -84,12 +84,12 @@ const host: CliHost = {
   startInProcess: async (options) => (await import('./local.ts')).startInProcess(options, context()),
   doctor: async (selection, others) => (await import('./local.ts')).doctor(selection, context(others)),
   program: isSea() ? { file: process.execPath } : { command: [process.execPath, process.argv[1] ?? ''] },
-  programs: async () => (await import('./adapters/programs.ts')).createPrograms({ environment, pid: process.pid }),
-  system: async () => (await import('./adapters/host.ts')).createHostSystem(),
-  asset: async (name) => (await import('./adapters/assets.ts')).createAssets('').text(name),
+  programs: async () => (await import('./adapters/host/programs.ts')).createPrograms({ environment, pid: process.pid }),
+  system: async () => (await import('./adapters/host/host.ts')).createHostSystem(),
+  asset: async (name) => (await import('./adapters/files/assets.ts')).createAssets('').text(name),
   deploy: async (request, onChange, signal) => (await import('./local.ts')).deployHosts(request, context(), onChange, signal),
   runDaemon: async ({ configFile, flags, quiet }) => {
-    const [{ runDaemon }, { createFiles }] = await Promise.all([import('./daemon.ts'), import('./adapters/files.ts')]);
+    const [{ runDaemon }, { createFiles }] = await Promise.all([import('./daemon.ts'), import('./adapters/files/files.ts')]);
     daemon.runs = true;
     const stop = new AbortController();
     const stopNow = new AbortController();
@@ -132,7 +132,7 @@ async function main(): Promise<number> {
   delete process.env['DEBUG'];
   const argv = process.argv.slice(2);
   if (argv[0] === PM2_DAEMON) {
-    const { runPm2Daemon } = await import('./adapters/pm2-daemon.ts');
+    const { runPm2Daemon } = await import('./adapters/pm2/daemon.ts');
     return runPm2Daemon({ pm2Home: process.env['PM2_HOME'] ?? '' });
   }
   // What systemd says to this process is for no child of it.

@@ -54,19 +54,19 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 /** The only files that may import each package. */
 const importers: Readonly<Record<string, RegExp>> = {
   pm2: /^src\/adapters\/pm2/,
-  execa: /^src\/adapters\/shell\.ts$/,
+  execa: /^src\/adapters\/shell\/shell\.ts$/,
   'simple-git': /^src\/adapters\/git/,
   chokidar: /^src\/adapters\/file/,
   systeminformation: /^src\/adapters\/hardware/,
-  undici: /^src\/(adapters\/(comfyui|download)|cli\/client)/,
+  undici: /^src\/(adapters\/(comfyui|sources\/download)|cli\/client)/,
   pino: /^src\/adapters\/log/,
   fastify: /^src\/api\//,
   '@fastify/swagger': /^src\/api\//,
   'fastify-type-provider-zod': /^src\/api\//,
   commander: /^src\/cli\//,
-  'prom-client': /^src\/adapters\/prometheus\.ts$/,
+  'prom-client': /^src\/adapters\/prometheus\//,
   yaml: /^src\/(plan|adapters)\//,
-  'node:sqlite': /^src\/adapters\/journal/,
+  'node:sqlite': /^src\/adapters\/sqlite\//,
   zod: /./,
 };
 
@@ -115,7 +115,7 @@ describe('architecture', () => {
 
   it('only main reads the environment and ends the process', () => {
     expect(where(/process\.env/, (file) => file === 'src/main.ts' || file.startsWith('src/adapters/pm2'))).toEqual([]);
-    expect(where(/process\.exit\(/, (file) => file === 'src/main.ts' || file.startsWith('src/adapters/pm2-daemon'))).toEqual([]);
+    expect(where(/process\.exit\(/, (file) => file === 'src/main.ts' || file.startsWith('src/adapters/pm2/daemon'))).toEqual([]);
   });
 
   it('no default exports, no barrels, no any, no enums, no console', () => {

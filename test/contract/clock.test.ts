@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createClock } from '../../src/adapters/clock.ts';
+import { createClock } from '../../src/adapters/host/clock.ts';
 import type { Clock } from '../../src/ports.ts';
 import { createFakeClock } from '../fakes/clock.ts';
 

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createComfy } from '../../src/adapters/comfyui.ts';
+import { createComfy } from '../../src/adapters/comfyui/comfyui.ts';
 import type { Comfy } from '../../src/ports.ts';
 import { createFakeComfy } from '../fakes/comfy.ts';
 import { eventually } from '../support/eventually.ts';

@@ -1,5 +1,5 @@
 import { describe } from 'vitest';
-import { createComfy } from '../../src/adapters/comfyui.ts';
+import { createComfy } from '../../src/adapters/comfyui/comfyui.ts';
 import { createFakeComfy } from '../fakes/comfy.ts';
 import { type ContractSubject, comfyuiContract } from '../support/comfyui-contract.ts';
 import { startSimulator } from '../support/simulator.ts';

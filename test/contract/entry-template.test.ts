@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createEntryTemplate } from '../../src/adapters/entry-template.ts';
+import { createEntryTemplate } from '../../src/adapters/pm2/entry-template.ts';
 import type { InstanceLaunch } from '../../src/domain/instances/instance.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 

@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { appendFile, chmod, mkdir, readdir, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
 import { eventually } from '../support/eventually.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
@@ -153,7 +153,7 @@ describe('lock', () => {
 
   /** A process of its own that takes the lock, says how it went, and holds on. */
   function contender(path: string, owner: string): { readonly child: ChildProcess; readonly said: Promise<string> } {
-    const module = pathToFileURL(new URL('../../src/adapters/file-lock.ts', import.meta.url).pathname).href;
+    const module = pathToFileURL(new URL('../../src/adapters/files/lock.ts', import.meta.url).pathname).href;
     const script = `import(${JSON.stringify(module)}).then(({ takeLock }) => takeLock(${JSON.stringify(path)}, ${JSON.stringify(owner)}))
       .then(() => console.log('taken'), (error) => console.log(error.code + ': ' + error.message)); setInterval(() => {}, 1000);`;
     const child = spawn(process.execPath, ['--no-warnings', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -2,7 +2,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { chmod, mkdir, readdir, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 const files = createFiles();

@@ -1,6 +1,6 @@
 import { lchown, lstat, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** Where another user may write, names become links. What lies outside must not change, nor be moved or copied away. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
 import type { Files } from '../../src/ports.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 import { eventually } from '../support/eventually.ts';

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { chmod, chown, lchown, link, mkdir, rename, symlink, truncate, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** What a pack can put in the place of a file that the agent reads. Nothing of it may hang, fill the memory or be read elsewhere. */

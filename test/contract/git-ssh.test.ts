@@ -1,8 +1,8 @@
 import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { GitAdapter } from '../../src/adapters/git.ts';
-import type { SshOptions } from '../../src/adapters/git-ssh.ts';
+import type { GitAdapter } from '../../src/adapters/git/git.ts';
+import type { SshOptions } from '../../src/adapters/git/ssh.ts';
 import type { GitSource } from '../../src/ports.ts';
 import { type GitHarness, realGit, realGitHarness } from '../support/git-harness.ts';
 import { closedPort } from '../support/git-servers.ts';

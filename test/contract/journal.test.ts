@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { open, stat, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createJournalStore } from '../../src/adapters/journal.ts';
+import { createJournalStore } from '../../src/adapters/sqlite/journal.ts';
 import { JournalEvent } from '../../src/domain/journal.ts';
 import type { JournalStore } from '../../src/ports.ts';
 import { createFakeJournal } from '../fakes/journal.ts';
@@ -64,7 +64,7 @@ describe.each([
 describe('the journal on disk', () => {
   it('survives its process, killed as it may be, and is read while it is written', () => {
     const path = root.at('agent.db');
-    const module = new URL('../../src/adapters/journal.ts', import.meta.url).href;
+    const module = new URL('../../src/adapters/sqlite/journal.ts', import.meta.url).href;
     const script = `import(${JSON.stringify(module)}).then(({ createJournalStore }) => {
       createJournalStore(${JSON.stringify(path)}).append(${JSON.stringify(event('before the kill'))}); process.kill(process.pid, 'SIGKILL'); });`;
     expect(spawnSync(process.execPath, ['-e', script]).signal).toBe('SIGKILL');
@@ -79,7 +79,7 @@ describe('the journal on disk', () => {
   });
 
   it('says nothing on stderr about SQLite', () => {
-    const module = new URL('../../src/adapters/journal.ts', import.meta.url).href;
+    const module = new URL('../../src/adapters/sqlite/journal.ts', import.meta.url).href;
     const script = `import(${JSON.stringify(module)}).then(({ createJournalStore }) => {
       createJournalStore(':memory:').close(); process.emitWarning('of another kind'); });`;
     const { stderr, status } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });

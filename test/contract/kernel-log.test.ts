@@ -3,8 +3,8 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createKernelLog } from '../../src/adapters/kernel-log.ts';
-import { createShell } from '../../src/adapters/shell.ts';
+import { createKernelLog } from '../../src/adapters/kernel/log.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import type { KernelMessage } from '../../src/domain/cards/kernel-message.ts';
 import type { KernelLog } from '../../src/ports.ts';
 import { createFakeKernelLog } from '../fakes/kernel-log.ts';

@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createKernel } from '../../src/adapters/kernel.ts';
-import { groupDirectory, parseMemoryMounts } from '../../src/adapters/kernel-memory.ts';
+import { createKernel } from '../../src/adapters/kernel/kernel.ts';
+import { groupDirectory, parseMemoryMounts } from '../../src/adapters/kernel/memory.ts';
 import { memoryGroup } from '../support/memory-group.ts';
 
 let directory: string;

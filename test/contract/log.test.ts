@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createLogger } from '../../src/adapters/log.ts';
+import { createLogger } from '../../src/adapters/logs/log.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 describe('the log of the agent', () => {
@@ -89,7 +89,7 @@ describe('the log of the agent', () => {
   });
 
   it('writes readable lines to stderr when asked', () => {
-    const module = new URL('../../src/adapters/log.ts', import.meta.url).href;
+    const module = new URL('../../src/adapters/logs/log.ts', import.meta.url).href;
     const script = `import(${JSON.stringify(module)}).then(async ({ createLogger }) => {
       const { log } = await createLogger({ level: 'info', file: ${JSON.stringify(file)}, maxFileMb: 1, keepFiles: 1, stderr: true });
       log.warn({ gpu: 1, token: 'hunter2', list: [1] }, 'a card is hot'); log.debug({}, 'quiet'); });`;

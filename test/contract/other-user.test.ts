@@ -1,8 +1,8 @@
 import { chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
-import { commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from '../../src/adapters/other-user.ts';
-import { createShell } from '../../src/adapters/shell.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
+import { commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from '../../src/adapters/shell/other-user.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import { eventually } from '../support/eventually.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 

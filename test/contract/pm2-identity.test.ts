@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { endDaemon, lockName } from '../../src/adapters/pm2-identity.ts';
+import { endDaemon, lockName } from '../../src/adapters/pm2/identity.ts';
 
 /**
  * Holds the lock as a process does that is ending: the socket is there and no file of anybody shows it. Here it is on its way

@@ -4,7 +4,7 @@ import { chmod, chown, copyFile, lchown, mkdir, readdir, readFile, rename, rm, s
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createPrograms } from '../../src/adapters/programs.ts';
+import { createPrograms } from '../../src/adapters/host/programs.ts';
 import type { PendingUpgrade, Programs } from '../../src/domain/host/upgrade.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 

@@ -2,10 +2,10 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createFiles } from '../../src/adapters/files.ts';
-import { createPythonEnvironments } from '../../src/adapters/python.ts';
-import { createByHand, probeInterpreter } from '../../src/adapters/python-venv.ts';
-import { createShell } from '../../src/adapters/shell.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
+import { createPythonEnvironments } from '../../src/adapters/python/python.ts';
+import { createByHand, probeInterpreter } from '../../src/adapters/python/venv.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import { createPythonLab, execute, pathOfTests } from '../support/python-lab.ts';
 
 const lab = await createPythonLab();

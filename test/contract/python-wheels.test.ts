@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createPythonEnvironments } from '../../src/adapters/python.ts';
+import { createPythonEnvironments } from '../../src/adapters/python/python.ts';
 import type { LockedPackage } from '../../src/domain/installation/lock.ts';
 import type { LocalWheels, PythonEnvironments } from '../../src/ports.ts';
 import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, type PythonLab } from '../support/python-lab.ts';

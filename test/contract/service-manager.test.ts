@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createServiceManager, readServiceEnvironment } from '../../src/adapters/service-manager.ts';
+import { createServiceManager, readServiceEnvironment } from '../../src/adapters/host/service-manager.ts';
 import type { ServiceManager, ServiceState } from '../../src/ports/host.ts';
 import { createFakeServiceManager } from '../fakes/service-manager.ts';
 import { eventually } from '../support/eventually.ts';

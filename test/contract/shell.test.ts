@@ -1,6 +1,6 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createShell } from '../../src/adapters/shell.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import type { Shell } from '../../src/ports.ts';
 import { createFakeShell } from '../fakes/shell.ts';
 import { eventually } from '../support/eventually.ts';

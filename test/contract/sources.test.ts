@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createShell } from '../../src/adapters/shell.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import { createSources } from '../../src/adapters/sources/sources.ts';
 import type { RegistryVersion } from '../../src/domain/installation/registry.ts';
 import type { Logger, Sources } from '../../src/ports.ts';

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createUpkeep } from '../../src/adapters/upkeep.ts';
+import { createUpkeep } from '../../src/adapters/host/upkeep.ts';
 import type { FoundFile } from '../../src/domain/upkeep/upkeep.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 

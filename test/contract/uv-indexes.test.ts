@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createPythonEnvironments } from '../../src/adapters/python.ts';
+import { createPythonEnvironments } from '../../src/adapters/python/python.ts';
 import { requirementLine } from '../../src/domain/installation/lock.ts';
 import { createPythonLab, execute, PLAIN } from '../support/python-lab.ts';
 import { makeWheel } from '../support/wheel.ts';

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { createKernel } from '../../src/adapters/kernel.ts';
+import { createKernel } from '../../src/adapters/kernel/kernel.ts';
 import { AGENT, startAgent, stopAgents } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';
 import { isAlive } from '../support/scene.ts';

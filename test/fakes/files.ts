@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
-import { readFault, writeFault } from '../../src/adapters/file-errors.ts';
+import { readFault, writeFault } from '../../src/adapters/files/errors.ts';
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import { type Border, distrustOf, type PathFacts, tooLarge } from '../../src/domain/files/foreign.ts';
 import type { Inodes } from '../../src/domain/upkeep/upkeep.ts';

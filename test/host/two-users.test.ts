@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { WITHOUT_RIGHTS } from '../../src/adapters/other-user.ts';
+import { WITHOUT_RIGHTS } from '../../src/adapters/shell/other-user.ts';
 import { eventually } from '../support/eventually.ts';
 import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createComfy } from '../../src/adapters/comfyui.ts';
+import { createComfy } from '../../src/adapters/comfyui/comfyui.ts';
 import type { Release } from '../../src/domain/installation/release.ts';
 import { startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
 import { eventually } from '../support/eventually.ts';

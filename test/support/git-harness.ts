@@ -1,7 +1,7 @@
 import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { createGit, type GitAdapter, type GitAdapterOptions } from '../../src/adapters/git.ts';
+import { createGit, type GitAdapter, type GitAdapterOptions } from '../../src/adapters/git/git.ts';
 import type { Git, Logger } from '../../src/ports.ts';
 import { createFakeGit, type FakeCommit, type FakeGitOptions, type FakeRepository, fakeCommitId } from '../fakes/git.ts';
 import { createOrigin } from './git-origin.ts';

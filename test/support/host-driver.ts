@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline';
-import { createHostSystem } from '../../src/adapters/host.ts';
+import { createHostSystem } from '../../src/adapters/host/host.ts';
 import { asAgentError } from '../../src/domain/errors/errors.ts';
 import type { HostAction, HostQuestion } from '../../src/domain/host/host.ts';
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { createKernel } from '../../src/adapters/kernel.ts';
+import { createKernel } from '../../src/adapters/kernel/kernel.ts';
 import type { Kernel } from '../../src/ports.ts';
 import { createFakeKernel } from '../fakes/kernel.ts';
 

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { groupDirectory, parseMemoryMounts } from '../../src/adapters/kernel-memory.ts';
+import { groupDirectory, parseMemoryMounts } from '../../src/adapters/kernel/memory.ts';
 
 export interface TestMemoryGroup {
   readonly directory: string;

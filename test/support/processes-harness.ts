@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toPm2Entry } from '../../ecosystem.template.js';
-import { createProcesses } from '../../src/adapters/pm2.ts';
+import { createProcesses } from '../../src/adapters/pm2/pm2.ts';
 import type { Pm2Entry } from '../../src/domain/instances/instance.ts';
 import type { Logger, Processes } from '../../src/ports.ts';
 import { createFakePm2 } from '../fakes/processes.ts';

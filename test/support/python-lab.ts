@@ -4,9 +4,9 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { createFiles } from '../../src/adapters/files.ts';
-import { createPythonEnvironments, type PythonEnvironmentsOptions } from '../../src/adapters/python.ts';
-import { createShell } from '../../src/adapters/shell.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
+import { createPythonEnvironments, type PythonEnvironmentsOptions } from '../../src/adapters/python/python.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import { asAgentError } from '../../src/domain/errors/errors.ts';
 import type { Logger } from '../../src/ports.ts';
 

@@ -1,9 +1,9 @@
 import { mkdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { createFiles } from '../../src/adapters/files.ts';
-import { createPythonEnvironments } from '../../src/adapters/python.ts';
-import { createShell } from '../../src/adapters/shell.ts';
-import { UV_VERSION } from '../../src/adapters/uv-wheel.ts';
+import { createFiles } from '../../src/adapters/files/files.ts';
+import { createPythonEnvironments } from '../../src/adapters/python/python.ts';
+import { UV_VERSION } from '../../src/adapters/python/uv/wheel.ts';
+import { createShell } from '../../src/adapters/shell/shell.ts';
 import { asAgentError } from '../../src/domain/errors/errors.ts';
 import type { Logger } from '../../src/ports.ts';
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { redactUrl } from '../../domain/installation/git-url.ts';
 import type { RegistryRequest, RegistryVersion } from '../../domain/installation/registry.ts';
-import { type Downloader, redirectAllowed } from '../download.ts';
+import { type Downloader, redirectAllowed } from './download.ts';
 import { fetchError } from './fetch-error.ts';
 
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;

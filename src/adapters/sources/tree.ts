@@ -6,8 +6,8 @@ import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { allows, type ForeignUser } from '../../domain/files/foreign.ts';
-import { NotPlain, O_PATH, openPlain, readPlain } from '../foreign/plain-file.ts';
-import { walkTo } from '../foreign/walk.ts';
+import { NotPlain, O_PATH, openPlain, readPlain } from '../files/foreign/plain-file.ts';
+import { walkTo } from '../files/foreign/walk.ts';
 
 /** By path: `644 <sha256>`, `755 <sha256>` or `link <target>`. */
 export type FileRecords = Readonly<Record<string, string>>;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkModule, parseModules, submoduleUrl } from '../../../src/adapters/git-modules.ts';
+import { checkModule, parseModules, submoduleUrl } from '../../../src/adapters/git/modules.ts';
 import { parseGitUrl, rewriteGitUrl } from '../../../src/domain/installation/git-url.ts';
 
 const entry = { name: 'x', path: 'x', url: 'https://h/x', update: null };

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { gitEnvironment, secretsOf } from '../../../src/adapters/git-environment.ts';
-import { gitError, isDamage } from '../../../src/adapters/git-errors.ts';
-import { mirrorName } from '../../../src/adapters/git-mirror.ts';
-import { parseGitProgress, progressReader } from '../../../src/adapters/git-progress.ts';
-import { isRefName, nearestNames, parseRemoteRefs } from '../../../src/adapters/git-refs.ts';
-import { sshConfig } from '../../../src/adapters/git-ssh.ts';
+import { gitEnvironment, secretsOf } from '../../../src/adapters/git/environment.ts';
+import { gitError, isDamage } from '../../../src/adapters/git/errors.ts';
+import { mirrorName } from '../../../src/adapters/git/mirror.ts';
+import { parseGitProgress, progressReader } from '../../../src/adapters/git/progress.ts';
+import { isRefName, nearestNames, parseRemoteRefs } from '../../../src/adapters/git/refs.ts';
+import { sshConfig } from '../../../src/adapters/git/ssh.ts';
 import { parseGitUrl } from '../../../src/domain/installation/git-url.ts';
 import type { GitProgress } from '../../../src/ports.ts';
 

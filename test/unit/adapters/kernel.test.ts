@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createKernel } from '../../../src/adapters/kernel.ts';
-import { parseListeners } from '../../../src/adapters/kernel-ports.ts';
-import { parseStat } from '../../../src/adapters/kernel-proc.ts';
+import { createKernel } from '../../../src/adapters/kernel/kernel.ts';
+import { parseListeners } from '../../../src/adapters/kernel/ports.ts';
+import { parseStat } from '../../../src/adapters/kernel/proc.ts';
 import type { Kernel } from '../../../src/ports.ts';
 
 const statLine = (pid: number, name: string, state: string, parent: number, startTicks: number): string =>

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { explainFault } from '../../../src/adapters/hardware/nvidia-smi/faults.ts';
 import {
   fieldsOf,
   GPU_FIELDS,
@@ -8,8 +9,7 @@ import {
   parseProcesses,
   parseUnreachable,
   unknownField,
-} from '../../../src/adapters/nvidia-smi.ts';
-import { explainFault } from '../../../src/adapters/nvidia-smi-faults.ts';
+} from '../../../src/adapters/hardware/nvidia-smi/nvidia-smi.ts';
 import { normalPciBusId, recoveryActionOf } from '../../../src/domain/cards/gpu.ts';
 
 const UUID = 'GPU-2e9c4d1a-7b35-48f6-9c02-a1b2c3d4e5f6';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { toPm2Entry } from '../../../ecosystem.template.js';
-import { parseRows, prepareArgument } from '../../../src/adapters/pm2-entry.ts';
-import { pm2Paths } from '../../../src/adapters/pm2-paths.ts';
+import { parseRows, prepareArgument } from '../../../src/adapters/pm2/entry.ts';
+import { pm2Paths } from '../../../src/adapters/pm2/paths.ts';
 import { type InstanceLaunch, Pm2Entry } from '../../../src/domain/instances/instance.ts';
 
 const launch: InstanceLaunch = {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { redirectAllowed } from '../../../src/adapters/download.ts';
-import { bootstrapIndexes, findLinksArguments, uvEnvironment } from '../../../src/adapters/uv-environment.ts';
-import { uvIndexes } from '../../../src/adapters/uv-indexes.ts';
-import { indexPageLinks } from '../../../src/adapters/uv-wheel.ts';
+import { bootstrapIndexes, findLinksArguments, uvEnvironment } from '../../../src/adapters/python/uv/environment.ts';
+import { uvIndexes } from '../../../src/adapters/python/uv/indexes.ts';
+import { indexPageLinks } from '../../../src/adapters/python/uv/wheel.ts';
+import { redirectAllowed } from '../../../src/adapters/sources/download.ts';
 
 const none = { indexUrl: null, extraIndexUrls: [], findLinks: [] };
 const build = (

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type UvFailure, uvError } from '../../../src/adapters/uv-errors.ts';
-import type { RequirementSource } from '../../../src/adapters/uv-requirements.ts';
+import { type UvFailure, uvError } from '../../../src/adapters/python/uv/errors.ts';
+import type { RequirementSource } from '../../../src/adapters/python/uv/requirements.ts';
 import { locateRequirements } from '../../../src/domain/installation/requirements.ts';
 
 const source = (label: string, text: string, ...included: string[]): RequirementSource => ({
