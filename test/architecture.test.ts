@@ -58,7 +58,7 @@ const importers: Readonly<Record<string, RegExp>> = {
   'simple-git': /^src\/adapters\/git/,
   chokidar: /^src\/adapters\/file/,
   systeminformation: /^src\/adapters\/hardware/,
-  undici: /^src\/(adapters\/(comfyui|sources\/download)|cli\/client)/,
+  undici: /^src\/(adapters\/(comfyui|sources\/download)|cli\/client\/client)/,
   pino: /^src\/adapters\/log/,
   fastify: /^src\/api\//,
   '@fastify/swagger': /^src\/api\//,

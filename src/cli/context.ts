@@ -1,6 +1,6 @@
 import type { ExitCode } from '../domain/errors/registry.ts';
 import type { CliHost, Selection } from './host.ts';
-import type { Style } from './render/style.ts';
+import type { Style } from './style.ts';
 
 /** Values of a verb's own options, as commander gives them. */
 export type Options = Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
 import type { Context } from './context.ts';
 import type { CliHost, Selection } from './host.ts';
-import { createStyle, speaksUnicode, wantsColor } from './render/style.ts';
+import { createStyle, speaksUnicode, wantsColor } from './style.ts';
 
 /** Options that every verb takes. */
 export interface GlobalValues {

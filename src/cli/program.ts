@@ -2,12 +2,12 @@ import { type Command as Commander, CommanderError } from 'commander';
 import { AgentError, asAgentError } from '../domain/errors/errors.ts';
 import { ExitCode } from '../domain/errors/registry.ts';
 import type { Context, Options } from './context.ts';
-import { createGrammar } from './grammar.ts';
+import { createGrammar } from './grammar/grammar.ts';
+import type { Verb } from './grammar/verb.ts';
 import type { CliHost } from './host.ts';
 import { createContext, type GlobalValues } from './output.ts';
 import { reportError } from './report-error.ts';
-import type { Verb } from './verbs/verb.ts';
-import { VERBS } from './verbs.ts';
+import { VERBS } from './verbs/verbs.ts';
 
 interface Parsed {
   readonly verb: Verb;

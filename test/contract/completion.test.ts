@@ -8,7 +8,7 @@ import { fishCompletion } from '../../src/cli/completion/fish.ts';
 import { completionModel } from '../../src/cli/completion/model.ts';
 import { zshCompletion } from '../../src/cli/completion/zsh.ts';
 import { topicNames } from '../../src/cli/help/topics.ts';
-import { VERBS } from '../../src/cli/verbs.ts';
+import { VERBS } from '../../src/cli/verbs/verbs.ts';
 
 /** The scripts in the shells that they are for. */
 

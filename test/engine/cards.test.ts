@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { statusLines } from '../../src/cli/render/status.ts';
-import { createStyle } from '../../src/cli/render/style.ts';
+import { createStyle } from '../../src/cli/style.ts';
 import type { Gpu } from '../../src/domain/cards/gpu.ts';
 import type { ConfigInput } from '../../src/domain/configuration/config.ts';
 import { metricSamples } from '../../src/engine/reports/metrics/metrics.ts';

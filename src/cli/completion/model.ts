@@ -1,6 +1,6 @@
 import { Option } from 'commander';
-import { GLOBAL_OPTIONS, HELP_OPTION } from '../verbs/global.ts';
-import type { Completes, Verb, VerbArgument, VerbOption } from '../verbs/verb.ts';
+import { GLOBAL_OPTIONS, HELP_OPTION } from '../grammar/global.ts';
+import type { Completes, Verb, VerbArgument, VerbOption } from '../grammar/verb.ts';
 
 /** What a shell has to know to complete a command line; the same for every shell. */
 export interface CompletionModel {

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
-import { GLOBAL_OPTIONS, HELP_OPTION, PROGRAM_ABOUT, VERSION_OPTION } from '../verbs/global.ts';
-import type { Verb, VerbOption } from '../verbs/verb.ts';
-import { VERBS } from '../verbs.ts';
+import { GLOBAL_OPTIONS, HELP_OPTION, PROGRAM_ABOUT, VERSION_OPTION } from '../grammar/global.ts';
+import type { Verb, VerbOption } from '../grammar/verb.ts';
+import { VERBS } from '../verbs/verbs.ts';
 import { flow, type Topic } from './topic.ts';
 import { defaultFacts, TOPICS } from './topics.ts';
 

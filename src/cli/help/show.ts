@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander';
-import { createGrammar } from '../grammar.ts';
+import { createGrammar } from '../grammar/grammar.ts';
 import type { CliHost, Selection } from '../host.ts';
 import { topicOfVerb } from './topics.ts';
 

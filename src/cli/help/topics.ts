@@ -2,7 +2,7 @@ import { Config } from '../../domain/configuration/config.ts';
 import { layoutOf } from '../../plan/configuration/layout.ts';
 import { configurationFile } from '../../plan/configuration/location.ts';
 import type { CliHost, Selection } from '../host.ts';
-import { VERBS } from '../verbs.ts';
+import { VERBS } from '../verbs/verbs.ts';
 import { flow, type Topic, type TopicFacts } from './topic.ts';
 import { exitCodes } from './topic-exit-codes.ts';
 import { configuration, environment, files } from './topics-machine.ts';

@@ -1,6 +1,6 @@
 import type { CleanupDocument } from '../../domain/upkeep/cleanup.ts';
 import type { Context } from '../context.ts';
-import { describeBytes } from '../duration.ts';
+import { describeBytes } from './duration.ts';
 import { type Cell, table } from './table.ts';
 import { clean } from './text.ts';
 

@@ -1,6 +1,6 @@
 import type { DoctorDocument, Finding } from '../../domain/doctor/doctor.ts';
 import type { Context } from '../context.ts';
-import type { Style, Tone } from './style.ts';
+import type { Style, Tone } from '../style.ts';
 import { clean, hanging, padEnd, plural } from './text.ts';
 
 const TONES: Readonly<Record<Finding['status'], Tone>> = { ok: 'good', warn: 'warn', fail: 'bad', unknown: 'info' };

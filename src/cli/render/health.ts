@@ -1,7 +1,7 @@
 import type { HealthDocument, ModelStatus, ModelsDocument } from '../../domain/health/health.ts';
 import type { InstanceDocument, LayerHealth } from '../../domain/instances/instance.ts';
 import type { Context } from '../context.ts';
-import { describeBytes } from '../duration.ts';
+import { describeBytes } from './duration.ts';
 import { table } from './table.ts';
 import { clean, hanging, padEnd, plural } from './text.ts';
 import { layerCell, statusText } from './words.ts';

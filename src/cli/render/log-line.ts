@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import type { LogLine } from '../../domain/journal.ts';
-import type { Style, Tone } from './style.ts';
+import type { Style, Tone } from '../style.ts';
 
 /** Log lines for people: the agent's JSON as text, foreign output without what would move the cursor. */
 

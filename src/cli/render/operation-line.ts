@@ -1,7 +1,7 @@
 import type { InstallProgress } from '../../domain/installation/release.ts';
 import type { OperationDocument } from '../../domain/operation.ts';
-import { describeDuration } from '../duration.ts';
-import type { Style } from './style.ts';
+import type { Style } from '../style.ts';
+import { describeDuration } from './duration.ts';
 import { clean } from './text.ts';
 
 /** `████████░░░░░░░░`: `width` columns. */

@@ -1,9 +1,9 @@
 import type { InstallStep, PackStatus } from '../../domain/installation/release.ts';
 import type { OperationDocument } from '../../domain/operation.ts';
-import { describeBytes, describeDuration } from '../duration.ts';
 import type { CliOutput } from '../host.ts';
+import type { Style } from '../style.ts';
+import { describeBytes, describeDuration } from './duration.ts';
 import { bar, etaText, operationLine, percent, stepText } from './operation-line.ts';
-import type { Style } from './style.ts';
 import { clean, cut, padEnd, widthOf } from './text.ts';
 
 /** Shows an operation while it runs. */

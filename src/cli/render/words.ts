@@ -1,6 +1,6 @@
 import type { HealthStatus } from '../../domain/health/health.ts';
 import type { InstanceDocument, InstanceStatus, LayerHealth } from '../../domain/instances/instance.ts';
-import type { Style, Symbols, Tone } from './style.ts';
+import type { Style, Symbols, Tone } from '../style.ts';
 import { clean } from './text.ts';
 
 /** The same words, symbols and colours for the same things on every screen. */

@@ -1,5 +1,5 @@
+import type { Verb } from '../grammar/verb.ts';
 import { drain, gpus, namedGpus, noWait, timeout } from './shared.ts';
-import type { Verb } from './verb.ts';
 
 /** Verbs that act on instances. */
 const GROUP = 'Act:';
@@ -11,7 +11,7 @@ export const ACT_VERBS: readonly Verb[] = [
     about: 'start instances, and wait until they serve',
     arguments: [gpus],
     options: [noWait, timeout],
-    load: async () => (await import('../commands/instances.ts')).start,
+    load: async () => (await import('../commands/instances/instances.ts')).start,
   },
   {
     name: 'stop',
@@ -19,7 +19,7 @@ export const ACT_VERBS: readonly Verb[] = [
     about: 'stop instances; they stay stopped',
     arguments: [gpus],
     options: [drain, noWait, timeout],
-    load: async () => (await import('../commands/instances.ts')).stop,
+    load: async () => (await import('../commands/instances/instances.ts')).stop,
   },
   {
     name: 'restart',
@@ -27,7 +27,7 @@ export const ACT_VERBS: readonly Verb[] = [
     about: 'restart instances, and wait until they serve',
     arguments: [gpus],
     options: [drain, noWait, timeout],
-    load: async () => (await import('../commands/instances.ts')).restart,
+    load: async () => (await import('../commands/instances/instances.ts')).restart,
   },
   {
     name: 'drain',
@@ -35,34 +35,34 @@ export const ACT_VERBS: readonly Verb[] = [
     about: 'finish running jobs, then stop',
     arguments: [namedGpus],
     options: [noWait, timeout],
-    load: async () => (await import('../commands/instances.ts')).drain,
+    load: async () => (await import('../commands/instances/instances.ts')).drain,
   },
   {
     name: 'cordon',
     group: GROUP,
     about: 'let running jobs go on, take no new ones',
     arguments: [namedGpus],
-    load: async () => (await import('../commands/cordon.ts')).cordon,
+    load: async () => (await import('../commands/instances/cordon.ts')).cordon,
   },
   {
     name: 'uncordon',
     group: GROUP,
     about: 'take jobs again',
     arguments: [namedGpus],
-    load: async () => (await import('../commands/cordon.ts')).uncordon,
+    load: async () => (await import('../commands/instances/cordon.ts')).uncordon,
   },
   {
     name: 'unquarantine',
     group: GROUP,
     about: 'try again an instance that ended too often',
     arguments: [namedGpus],
-    load: async () => (await import('../commands/cordon.ts')).unquarantine,
+    load: async () => (await import('../commands/instances/cordon.ts')).unquarantine,
   },
   {
     name: 'cleanup',
     group: GROUP,
     about: 'delete temporary files, outputs, old releases and caches as `cleanup` in the configuration says',
     options: [{ flags: '--dry-run', about: 'show what would be deleted, and delete nothing' }, noWait, timeout],
-    load: async () => (await import('../commands/cleanup.ts')).cleanup,
+    load: async () => (await import('../commands/upkeep/cleanup.ts')).cleanup,
   },
 ];

@@ -1,5 +1,5 @@
+import type { Verb } from '../grammar/verb.ts';
 import { timeout } from './shared.ts';
-import type { Verb } from './verb.ts';
 
 /** As in src/plan/host/provider-profiles.ts, which only `deploy` loads; a test compares them. */
 export const PROVIDER_NAMES = ['lambda', 'datacrunch'] as const;
@@ -16,7 +16,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       { flags: '--port <port>', about: 'HTTP port (0: the kernel chooses)', kind: 'port' },
       { flags: '--host <address>', about: 'HTTP address', kind: 'text' },
     ],
-    load: async () => (await import('../commands/run.ts')).run,
+    load: async () => (await import('../commands/host/run.ts')).run,
   },
   {
     name: 'config',
@@ -29,7 +29,7 @@ export const AGENT_VERBS: readonly Verb[] = [
         choices: ['show', 'check', 'schema'],
       },
     ],
-    load: async () => (await import('../commands/config.ts')).config,
+    load: async () => (await import('../commands/configuration/config.ts')).config,
   },
   {
     name: 'setup',
@@ -47,7 +47,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       timeout,
     ],
     examples: ['sudo agent setup --dry-run', 'sudo agent setup --root /srv/comfyui', 'sudo agent setup --uninstall'],
-    load: async () => (await import('../commands/setup.ts')).setup,
+    load: async () => (await import('../commands/host/setup.ts')).setup,
   },
   {
     name: 'upgrade',
@@ -71,7 +71,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       timeout,
     ],
     examples: ['sudo agent upgrade ./agent --sha256 DIGEST', 'sudo agent upgrade --pm2'],
-    load: async () => (await import('../commands/upgrade.ts')).upgrade,
+    load: async () => (await import('../commands/host/upgrade.ts')).upgrade,
   },
   {
     name: '__upgrade-guard',
@@ -80,7 +80,7 @@ export const AGENT_VERBS: readonly Verb[] = [
     hidden: true,
     // Units of earlier versions name the state directory, which decides nothing any more.
     arguments: [{ name: '[state]', about: 'not used' }],
-    load: async () => (await import('../commands/upgrade-guard.ts')).upgradeGuard,
+    load: async () => (await import('../commands/host/upgrade/guard.ts')).upgradeGuard,
   },
   {
     name: 'deploy',
@@ -102,7 +102,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       'agent deploy ada@gpu-5 ada@gpu-6 --secrets fleet.env --dry-run',
       'agent deploy root@gpu-7 --provider datacrunch --format --dry-run',
     ],
-    load: async () => (await import('../commands/deploy.ts')).deploy,
+    load: async () => (await import('../commands/host/deploy.ts')).deploy,
   },
   {
     name: 'help',
@@ -111,7 +111,7 @@ export const AGENT_VERBS: readonly Verb[] = [
     arguments: [{ name: '[name]', about: 'a verb, a topic, or an error code such as PORT_HELD', completes: 'topic' }],
     options: [{ flags: '--man', about: 'the manual page (roff): `agent help --man | man -l -`' }],
     examples: ['agent help exit-codes', 'agent help PORT_HELD', 'agent help --man > agent.1'],
-    load: async () => (await import('../commands/help.ts')).help,
+    load: async () => (await import('../commands/help/help.ts')).help,
   },
   {
     name: 'completion',
@@ -124,7 +124,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       'agent completion zsh > ~/.zfunc/_agent',
       'agent completion fish > ~/.config/fish/completions/agent.fish',
     ],
-    load: async () => (await import('../commands/completion.ts')).completion,
+    load: async () => (await import('../commands/help/completion.ts')).completion,
   },
   {
     name: '__complete',
@@ -132,19 +132,19 @@ export const AGENT_VERBS: readonly Verb[] = [
     about: 'names for completion scripts',
     hidden: true,
     arguments: [{ name: '<what>', about: 'what is asked for', choices: ['gpus', 'releases'] }],
-    load: async () => (await import('../commands/completion.ts')).complete,
+    load: async () => (await import('../commands/help/completion.ts')).complete,
   },
   {
     name: 'version',
     group: GROUP,
     about: 'versions of the agent and what it is made of',
-    load: async () => (await import('../commands/version.ts')).version,
+    load: async () => (await import('../commands/help/version.ts')).version,
   },
   {
     name: 'licenses',
     group: GROUP,
     about: 'what the program is made of, and under which licences',
     arguments: [{ name: '[name]', about: 'one part: the text of its licence' }],
-    load: async () => (await import('../commands/licenses.ts')).licenses,
+    load: async () => (await import('../commands/help/licenses.ts')).licenses,
   },
 ];

@@ -1,5 +1,5 @@
+import type { Verb } from '../grammar/verb.ts';
 import { noWait, timeout } from './shared.ts';
-import type { Verb } from './verb.ts';
 
 /** Verbs about what is installed. */
 const GROUP = 'Install:';
@@ -17,7 +17,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       noWait,
       timeout,
     ],
-    load: async () => (await import('../commands/install.ts')).install,
+    load: async () => (await import('../commands/installation/install.ts')).install,
   },
   {
     name: 'reinstall',
@@ -29,7 +29,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       noWait,
       timeout,
     ],
-    load: async () => (await import('../commands/install.ts')).reinstall,
+    load: async () => (await import('../commands/installation/install.ts')).reinstall,
   },
   {
     name: 'update',
@@ -44,7 +44,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       timeout,
     ],
     examples: ['agent update --all --dry-run', 'agent update --pack ComfyUI-KJNodes --pack rgthree-comfy@main'],
-    load: async () => (await import('../commands/update.ts')).update,
+    load: async () => (await import('../commands/installation/update.ts')).update,
   },
   {
     name: 'import',
@@ -61,7 +61,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       { flags: '--force', about: 'replace a file that is there' },
     ],
     examples: ['agent import snapshot.json', 'agent import snapshot.json --output nodes.json'],
-    load: async () => (await import('../commands/snapshot.ts')).importSnapshot,
+    load: async () => (await import('../commands/installation/snapshot.ts')).importSnapshot,
   },
   {
     name: 'export',
@@ -73,7 +73,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       { flags: '--force', about: 'replace a file that is there' },
     ],
     examples: ['agent export > snapshot.json', 'agent export --format desktop --output desktop.json'],
-    load: async () => (await import('../commands/snapshot.ts')).exportSnapshot,
+    load: async () => (await import('../commands/installation/snapshot.ts')).exportSnapshot,
   },
   {
     name: 'rollback',
@@ -89,7 +89,7 @@ export const INSTALL_VERBS: readonly Verb[] = [
       timeout,
     ],
     examples: ['agent rollback', 'agent rollback 20261121-041500-3fb07a80 --now'],
-    load: async () => (await import('../commands/rollback.ts')).rollback,
+    load: async () => (await import('../commands/installation/rollback.ts')).rollback,
   },
   {
     name: 'bundle',
@@ -101,12 +101,12 @@ export const INSTALL_VERBS: readonly Verb[] = [
     ],
     options: [{ flags: '--with-models', about: 'model files of the lock go in too' }, noWait, timeout],
     examples: ['agent bundle create /media/usb/comfyui.tar', 'agent install --bundle /media/usb/comfyui.tar'],
-    load: async () => (await import('../commands/bundle.ts')).bundle,
+    load: async () => (await import('../commands/installation/bundle.ts')).bundle,
   },
   {
     name: 'doctor',
     group: GROUP,
     about: 'look for what would keep it from working, each with a remedy',
-    load: async () => (await import('../commands/doctor.ts')).doctor,
+    load: async () => (await import('../commands/doctor/doctor.ts')).doctor,
   },
 ];

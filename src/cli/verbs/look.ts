@@ -1,5 +1,5 @@
+import type { Verb } from '../grammar/verb.ts';
 import { timeout } from './shared.ts';
-import type { Verb } from './verb.ts';
 
 /** Verbs that look and change nothing. */
 const GROUP = 'Look:';
@@ -9,7 +9,7 @@ export const LOOK_VERBS: readonly Verb[] = [
     name: 'status',
     group: GROUP,
     about: 'the machine on one screen; exit 3 when it does not serve, 4 when no agent runs',
-    load: async () => (await import('../commands/status.ts')).status,
+    load: async () => (await import('../commands/health/status.ts')).status,
   },
   {
     name: 'health',
@@ -20,13 +20,13 @@ export const LOOK_VERBS: readonly Verb[] = [
       { name: '[gpu]', about: 'for "instance": GPU index or UUID', completes: 'gpu' },
     ],
     examples: ['agent health', 'agent health instance 0', 'agent health installation --json'],
-    load: async () => (await import('../commands/health.ts')).health,
+    load: async () => (await import('../commands/health/health.ts')).health,
   },
   {
     name: 'plan',
     group: GROUP,
     about: 'what the agent would do now, and what holds it',
-    load: async () => (await import('../commands/plan.ts')).plan,
+    load: async () => (await import('../commands/health/plan.ts')).plan,
   },
   {
     name: 'gpus',
@@ -40,16 +40,26 @@ export const LOOK_VERBS: readonly Verb[] = [
       },
     ],
     examples: ['agent gpus', 'agent gpus accept'],
-    load: async () => (await import('../commands/tables.ts')).gpus,
+    load: async () => (await import('../commands/reports/tables.ts')).gpus,
   },
   {
     name: 'ports',
     group: GROUP,
     about: 'port leases, and who holds the ports',
-    load: async () => (await import('../commands/tables.ts')).ports,
+    load: async () => (await import('../commands/reports/tables.ts')).ports,
   },
-  { name: 'discovery', group: GROUP, about: 'what workers are told', load: async () => (await import('../commands/tables.ts')).discovery },
-  { name: 'releases', group: GROUP, about: 'installations on disk', load: async () => (await import('../commands/tables.ts')).releases },
+  {
+    name: 'discovery',
+    group: GROUP,
+    about: 'what workers are told',
+    load: async () => (await import('../commands/reports/tables.ts')).discovery,
+  },
+  {
+    name: 'releases',
+    group: GROUP,
+    about: 'installations on disk',
+    load: async () => (await import('../commands/reports/tables.ts')).releases,
+  },
   {
     name: 'logs',
     group: GROUP,
@@ -78,7 +88,7 @@ export const LOOK_VERBS: readonly Verb[] = [
       },
     ],
     examples: ['agent logs 0 -f', 'agent logs agent --since 10m', 'agent logs --export support.tar.gz'],
-    load: async () => (await import('../commands/logs.ts')).logs,
+    load: async () => (await import('../commands/reports/logs.ts')).logs,
   },
   {
     name: 'wait',
@@ -94,6 +104,6 @@ export const LOOK_VERBS: readonly Verb[] = [
     ],
     options: [timeout],
     examples: ['agent wait ready --timeout 10m', 'agent wait healthy 0'],
-    load: async () => (await import('../commands/wait.ts')).wait,
+    load: async () => (await import('../commands/instances/wait.ts')).wait,
   },
 ];

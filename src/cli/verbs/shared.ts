@@ -1,4 +1,4 @@
-import type { VerbArgument, VerbOption } from './verb.ts';
+import type { VerbArgument, VerbOption } from '../grammar/verb.ts';
 
 /** Arguments and options that several verbs have. */
 

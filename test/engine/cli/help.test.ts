@@ -3,7 +3,7 @@ import { manPage } from '../../../src/cli/help/man.ts';
 import { flow } from '../../../src/cli/help/topic.ts';
 import { TOPICS } from '../../../src/cli/help/topics.ts';
 import { widthOf } from '../../../src/cli/render/text.ts';
-import { VERBS } from '../../../src/cli/verbs.ts';
+import { VERBS } from '../../../src/cli/verbs/verbs.ts';
 import { errorRegistry } from '../../../src/domain/errors/registry.ts';
 import { ENVIRONMENT_NAMES } from '../../../src/plan/configuration/environment-names.ts';
 import { fakeAgent } from '../../fakes/agent.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { CliOutput } from '../../../src/cli/host.ts';
 import { liveLines, liveView, plainView } from '../../../src/cli/render/progress.ts';
-import { createStyle } from '../../../src/cli/render/style.ts';
 import { widthOf } from '../../../src/cli/render/text.ts';
+import { createStyle } from '../../../src/cli/style.ts';
 import { at, NOW } from '../../support/builders.ts';
 import { anInstallProgress, anOperationDocument, aPackStatus } from '../../support/documents.ts';
 

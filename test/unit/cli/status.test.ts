@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { statusLines } from '../../../src/cli/render/status.ts';
-import { createStyle } from '../../../src/cli/render/style.ts';
 import { widthOf } from '../../../src/cli/render/text.ts';
+import { createStyle } from '../../../src/cli/style.ts';
 import type { StatusDocument } from '../../../src/domain/agent.ts';
 import { at, aVerdict, NOW } from '../../support/builders.ts';
 import {

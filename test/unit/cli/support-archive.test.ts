@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { readEvent } from '../../../src/cli/http.ts';
+import { readEvent } from '../../../src/cli/client/http.ts';
+import { createTar } from '../../../src/cli/commands/reports/tar.ts';
 import { readableLine, sinceFilter, sourcePrefix, timeOfLine } from '../../../src/cli/render/log-line.ts';
-import { createStyle } from '../../../src/cli/render/style.ts';
-import { createTar } from '../../../src/cli/tar.ts';
+import { createStyle } from '../../../src/cli/style.ts';
 import { createRedactor } from '../../../src/plan/text/redact-text.ts';
 
 const style = createStyle({ color: false, unicode: true });

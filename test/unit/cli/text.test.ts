@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { describeBytes, describeDuration, parseDuration, parseMoment } from '../../../src/cli/duration.ts';
-import { createStyle, speaksUnicode, wantsColor } from '../../../src/cli/render/style.ts';
+import { describeBytes, describeDuration, parseDuration, parseMoment } from '../../../src/cli/render/duration.ts';
 import { pairs, table } from '../../../src/cli/render/table.ts';
 import { clean, cut, hanging, padEnd, widthOf, wrap } from '../../../src/cli/render/text.ts';
+import { createStyle, speaksUnicode, wantsColor } from '../../../src/cli/style.ts';
 
 describe('durations', () => {
   it.each([

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { modelsCode } from '../../../src/api/health.ts';
-import { modelsVerdict } from '../../../src/cli/verdict.ts';
+import { modelsVerdict } from '../../../src/cli/commands/health/verdict.ts';
 import type { ModelStatus } from '../../../src/domain/health/health.ts';
 import { known, unknown } from '../../../src/domain/observed.ts';
 import { modelsLayer, summarizeModels } from '../../../src/plan/health/summary.ts';

@@ -1,0 +1,61 @@
+import { readFile, stat } from 'node:fs/promises';
+import { AGENT_GROUP, AGENT_USER, accountsIn } from '../../domain/configuration/access.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+
+/** Errors about who runs a command; loaded only when there is one. */
+
+const read = async (path: string) => accountsIn(await readFile(path, 'utf8').catch(() => ''));
+const nameOf = async (uid: number): Promise<string> => (await read('/etc/passwd')).find(({ id }) => id === uid)?.name ?? `user ${uid}`;
+
+/** Why this account may not use what lies at `path`, and what to do about it. */
+export async function forbidden(path: string, cause: unknown): Promise<AgentError> {
+  const name = await nameOf(process.getuid?.() ?? -1);
+  const group = (await read('/etc/group')).find((each) => each.name === AGENT_GROUP) ?? null;
+  const details = { path, account: name, group: group === null ? null : AGENT_GROUP };
+  if (group === null)
+    return new AgentError('FORBIDDEN', `${name} may not use the agent: ${path} is for its owner alone`, {
+      help: 'run the command as the user of the agent, or with sudo',
+      cause,
+      details,
+    });
+  if ((process.getgroups?.() ?? []).includes(group.id))
+    return new AgentError('FORBIDDEN', `${name} may not use the agent: ${path} is not for members of group ${AGENT_GROUP}`, {
+      help: 'the agent was started before the group was there, or by a user who is no member: restart it',
+      cause,
+      details,
+    });
+  const isMember = group.members.includes(name);
+  return new AgentError(
+    'FORBIDDEN',
+    `${name} may not use the agent: ${isMember ? 'this login began before' : 'no member of'} group ${AGENT_GROUP}${isMember ? ' was joined' : ''}`,
+    {
+      help: isMember ? 'log in again' : `\`sudo usermod -aG ${AGENT_GROUP} ${name}\`, then log in again; or use sudo`,
+      cause,
+      details,
+    },
+  );
+}
+
+/**
+ * Files that a command makes without the agent would belong to whoever runs it, and the agent could not change them.
+ * Root is warned off only where the agent has a user of its own.
+ * @throws AgentError AGENT_NOT_RUNNING when the root belongs to another user
+ */
+export async function requireOwner(root: string): Promise<void> {
+  const uid = process.getuid?.() ?? 0;
+  const owner = await stat(root).then(
+    (facts) => facts.uid,
+    () => null,
+  );
+  if (owner === null || owner === uid) return;
+  const [user, ownerName] = [await nameOf(uid), await nameOf(owner)];
+  if (uid === 0 && ownerName !== AGENT_USER) return;
+  throw new AgentError(
+    'AGENT_NOT_RUNNING',
+    `no agent is running on ${root}, and what ${user} makes there without it would have the wrong owner`,
+    {
+      help: `start the agent (\`systemctl start comfy-agent\`), or run the command as ${ownerName} (\`sudo -u ${ownerName} …\`)`,
+      details: { root, owner: ownerName },
+    },
+  );
+}
