@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type PredecessorLab, TORCH } from '../test/support/predecessor-packs.ts';
+import { type PredecessorLab, TORCH } from '../test/support/git/predecessor-packs.ts';
 
 /**
  * What users have today, for bench-install.ts: the same packs from the same repositories and the same index.

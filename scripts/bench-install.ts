@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
 import type { Release } from '../src/domain/installation/release.ts';
-import { AGENT } from '../test/support/agent.ts';
-import { createPredecessorLab, type PredecessorLab, TORCH } from '../test/support/predecessor-packs.ts';
+import { AGENT } from '../test/support/agent/agent.ts';
+import { createPredecessorLab, type PredecessorLab, TORCH } from '../test/support/git/predecessor-packs.ts';
 import { type PeerRun, packByPack } from './bench-install-peers.ts';
 import { median } from './measures.ts';
 

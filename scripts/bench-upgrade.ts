@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { UpgradeDocument } from '../src/domain/host/upgrade.ts';
-import type { MachineCards } from '../test/support/cards.ts';
+import type { MachineCards } from '../test/support/agent/cards.ts';
 import { eventually } from '../test/support/eventually.ts';
-import { whyNoSystemd } from '../test/support/systemd-machine.ts';
-import { anUpgradeMachine, type UpgradeMachine } from '../test/support/upgrade-machine.ts';
+import { whyNoSystemd } from '../test/support/systemd/machine.ts';
+import { anUpgradeMachine, type UpgradeMachine } from '../test/support/systemd/upgrade-machine.ts';
 import { median } from './measures.ts';
 
 /**

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { get, Agent as HttpAgent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { AGENT, freePorts, startAgent, stopAgents, type TestAgent } from '../test/support/agent.ts';
+import { AGENT, freePorts, startAgent, stopAgents, type TestAgent } from '../test/support/agent/agent.ts';
 import { median, residentMb } from './measures.ts';
 
 /**

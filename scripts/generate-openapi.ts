@@ -4,7 +4,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { anApi } from '../test/support/api.ts';
+import { anApi } from '../test/support/machine/api.ts';
 
 const file = join(import.meta.dirname, '..', 'docs', 'openapi.json');
 const api = await anApi();

@@ -6,7 +6,7 @@ import { HealthDocument, InstallationDocument } from '../../src/domain/health/he
 import { Release } from '../../src/domain/installation/release.ts';
 import { DiscoveryDocument } from '../../src/domain/instances/discovery.ts';
 import { InstanceDocument } from '../../src/domain/instances/instance.ts';
-import { startAgent, stopAgents } from '../support/agent.ts';
+import { startAgent, stopAgents } from '../support/agent/agent.ts';
 import { eventually } from '../support/eventually.ts';
 
 const isAlive = (pid: number): boolean => {

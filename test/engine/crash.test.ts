@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { ActionKind } from '../../src/domain/action.ts';
 import type { ConfigInput } from '../../src/domain/configuration/config.ts';
-import { aGpu } from '../support/builders.ts';
-import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
-import { killedAndReplaced } from '../support/successor.ts';
-import type { OuterCall } from '../support/wires.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { aGpu } from '../support/machine/builders.ts';
+import { aMachine, aReadyMachine, type Machine } from '../support/machine/machine.ts';
+import { killedAndReplaced } from '../support/machine/successor.ts';
+import type { OuterCall } from '../support/machine/wires.ts';
+import { createWorld, type World } from '../support/machine/world.ts';
 
 /** Everything at once: nothing doubled, nothing half done, nothing left over. */
 async function expectWhole(machine: Machine, gpus = [0, 1]): Promise<void> {

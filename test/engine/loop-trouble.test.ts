@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import { aGpu } from '../support/builders.ts';
-import { aReadyMachine, type Machine } from '../support/machine.ts';
-import { createWorld, urlOf } from '../support/world.ts';
+import { aGpu } from '../support/machine/builders.ts';
+import { aReadyMachine, type Machine } from '../support/machine/machine.ts';
+import { createWorld, urlOf } from '../support/machine/world.ts';
 
 let machine: Machine;
 afterEach(async () => {

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { NOT_LOOKED_YET, unknown } from '../../src/domain/observed.ts';
-import { aGpu } from '../support/builders.ts';
-import { aMachine, aReadyMachine, type Machine } from '../support/machine.ts';
-import { createWorld, urlOf, type World } from '../support/world.ts';
+import { aGpu } from '../support/machine/builders.ts';
+import { aMachine, aReadyMachine, type Machine } from '../support/machine/machine.ts';
+import { createWorld, urlOf, type World } from '../support/machine/world.ts';
 
 /** What is wanted and what is seen are of one moment: an agent that starts beside instances that serve takes none of them away. */
 

@@ -6,8 +6,8 @@ import { createFakeClock } from '../fakes/clock.ts';
 import { createFakeFiles } from '../fakes/files.ts';
 import { createFakeJournal } from '../fakes/journal.ts';
 import { createFakeLogger } from '../fakes/logger.ts';
-import { aLoadedConfiguration, aMachine, aReadyMachine } from '../support/machine.ts';
-import { aStatusDocument } from '../support/machine-documents.ts';
+import { aLoadedConfiguration, aMachine, aReadyMachine } from '../support/machine/machine.ts';
+import { aStatusDocument } from '../support/machine/machine-documents.ts';
 
 const STATUS = '/workspace/state/status.json';
 const event = (message: string) => ({ type: 'test', target: 'agent', level: 'info' as const, message, data: {} });

@@ -14,7 +14,7 @@ import {
   anOperationDocument,
   anUnseenInstance,
   aReadyDocument,
-} from '../support/documents.ts';
+} from '../support/machine/documents.ts';
 import {
   aConfigDocument,
   aDiscoveryDocument,
@@ -27,7 +27,7 @@ import {
   aStatusDocument,
   aVersionDocument,
   somePrometheusTargets,
-} from '../support/machine-documents.ts';
+} from '../support/machine/machine-documents.ts';
 
 /** The whole facade in memory, with levers for tests. */
 export interface FakeAgent extends Agent {

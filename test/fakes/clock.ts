@@ -1,5 +1,5 @@
 import type { Clock } from '../../src/ports.ts';
-import { NOW } from '../support/builders.ts';
+import { NOW } from '../support/machine/builders.ts';
 
 export interface FakeClock extends Clock {
   /** Lets time pass: whoever sleeps wakes at its moment, in order, and what it then does is waited for. */

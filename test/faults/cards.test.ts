@@ -2,12 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { DoctorDocument } from '../../src/domain/doctor/doctor.ts';
-import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { driverCards } from '../support/cards.ts';
+import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { driverCards } from '../support/agent/cards.ts';
+import { healthOf, pidsOf, untilHeld } from '../support/agent/scene.ts';
 import { eventually } from '../support/eventually.ts';
-import { inventedPciBusId, mayUseKmsg, sayToKernel } from '../support/kernel-log.ts';
-import type { FakeNvidiaSmi, Switches } from '../support/nvidia-smi.ts';
-import { healthOf, pidsOf, untilHeld } from '../support/scene.ts';
+import type { FakeNvidiaSmi, Switches } from '../support/hardware/nvidia-smi.ts';
+import { inventedPciBusId, mayUseKmsg, sayToKernel } from '../support/kernel/log.ts';
 
 /**
  * Faults of cards, injected from outside: an nvidia-smi that plays recorded answers, and real lines in the kernel log of this

@@ -4,13 +4,13 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { JournalEvent } from '../../src/domain/journal.ts';
-import { freePorts, newRoot, startAgent, stopAgents } from '../support/agent.ts';
-import { followJournal } from '../support/agent-socket.ts';
-import { controlFile, startLongJob, submitJob, untilPicture } from '../support/control-file.ts';
+import { freePorts, newRoot, startAgent, stopAgents } from '../support/agent/agent.ts';
+import { controlFile, startLongJob, submitJob, untilPicture } from '../support/agent/control-file.ts';
+import { isRunning, processesKnowing } from '../support/agent/processes.ts';
+import { healthOf, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/agent/scene.ts';
+import { followJournal } from '../support/agent/socket.ts';
 import { eventually } from '../support/eventually.ts';
-import { memoryGroup } from '../support/memory-group.ts';
-import { isRunning, processesKnowing } from '../support/processes.ts';
-import { healthOf, pidsOf, untilHealthy, untilHeld, untilInstance } from '../support/scene.ts';
+import { memoryGroup } from '../support/host/memory-group.ts';
 
 /** Whose processes are whose, through kills of everything that hosts them. */
 

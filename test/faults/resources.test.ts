@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { JournalEvent } from '../../src/domain/journal.ts';
 import type { CleanupDocument } from '../../src/domain/upkeep/cleanup.ts';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { controlFile, startLongJob, untilPicture } from '../support/control-file.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { controlFile, startLongJob, untilPicture } from '../support/agent/control-file.ts';
+import { healthOf, pidsOf, untilInstance } from '../support/agent/scene.ts';
 import { eventually } from '../support/eventually.ts';
-import { healthOf, pidsOf, untilInstance } from '../support/scene.ts';
 
 /** What grows is bounded, told, and given back between jobs; nothing that serves is stopped for it. */
 

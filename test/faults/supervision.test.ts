@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { StatusDocument } from '../../src/domain/agent.ts';
 import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { type ControlFile, controlFile } from '../support/control-file.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { type ControlFile, controlFile } from '../support/agent/control-file.ts';
+import { untilHealthy, untilInstance } from '../support/agent/scene.ts';
 import { eventually } from '../support/eventually.ts';
-import { untilHealthy, untilInstance } from '../support/scene.ts';
 
 /** Faults of the real daemon on the simulator: each is told under its own name, healed, and touches no other instance. */
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { GpusDocument } from '../../src/domain/agent.ts';
-import { startAgent, stopAgents } from '../support/agent.ts';
+import { startAgent, stopAgents } from '../support/agent/agent.ts';
 import { eventually } from '../support/eventually.ts';
 
 /**

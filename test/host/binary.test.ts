@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli, startAgent, stopAgents } from '../support/agent.ts';
-import { buildBinary } from '../support/built-binary.ts';
+import { runCli, startAgent, stopAgents } from '../support/agent/agent.ts';
+import { buildBinary } from '../support/agent/built-binary.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** The single executable, on a machine on which this repository and its Node.js are hidden. */

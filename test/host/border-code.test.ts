@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
-import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
 import { zipOf } from '../support/zip.ts';
 
 /** A node pack that tries to become the agent, and root: from its scripts, from its import, from a running node, out of an archive. */

@@ -1,11 +1,11 @@
 import { copyFileSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { baseEnvironment } from '../support/agent.ts';
+import { baseEnvironment } from '../support/agent/agent.ts';
 import { eventually } from '../support/eventually.ts';
-import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+import { uvOnPath } from '../support/python/uv.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
-import { uvOnPath } from '../support/uv.ts';
 import { LINK, zipOf } from '../support/zip.ts';
 
 /**

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { StatusDocument } from '../../src/domain/agent.ts';
-import { aCleanDebian, type CleanDebian, PACKAGES, PLACE, whyNoDebian } from '../support/clean-debian.ts';
 import { eventually } from '../support/eventually.ts';
+import { aCleanDebian, type CleanDebian, PACKAGES, PLACE, whyNoDebian } from '../support/systemd/clean-debian.ts';
 
 /** From Debian's smallest installation to a machine that serves, by nothing but the binary and what it says; and back. */
 

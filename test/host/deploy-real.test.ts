@@ -3,12 +3,12 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DeployDocument, type DeployHost } from '../../src/domain/host/deploy.ts';
-import { AGENT, baseEnvironment } from '../support/agent.ts';
-import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
-import { type Finished, start } from '../support/ssh-host.ts';
-import { makeSshKey } from '../support/sshd.ts';
-import { whyNoSystemd } from '../support/systemd-machine.ts';
-import { serveSsh, whyNoSshd } from '../support/systemd-ssh.ts';
+import { AGENT, baseEnvironment } from '../support/agent/agent.ts';
+import { type Finished, start } from '../support/host/ssh-host.ts';
+import { makeSshKey } from '../support/host/sshd.ts';
+import { aFreshMachine, type FreshMachine } from '../support/systemd/fresh-machine.ts';
+import { whyNoSystemd } from '../support/systemd/machine.ts';
+import { serveSsh, whyNoSshd } from '../support/systemd/ssh.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
 
 /** `agent deploy` of real executables to two machines with a real systemd and a real sshd. Each test begins with what the one before has left. */

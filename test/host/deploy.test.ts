@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { DeployDocument } from '../../src/domain/host/deploy.ts';
-import { AGENT, baseEnvironment } from '../support/agent.ts';
-import { type Finished, noSshHost, type SshHost, start, startSshHost } from '../support/ssh-host.ts';
+import { AGENT, baseEnvironment } from '../support/agent/agent.ts';
+import { type Finished, noSshHost, type SshHost, start, startSshHost } from '../support/host/ssh-host.ts';
 
 /** `agent deploy` to hosts with a real sshd, each in namespaces of its own. Set-up itself has tests of its own; here a stand-in records it. */
 

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
-import { AGENT, baseEnvironment, freePorts, newRoot, stopAgents } from '../support/agent.ts';
-import { controlFile, startLongJob, untilPicture } from '../support/control-file.ts';
+import { AGENT, baseEnvironment, freePorts, newRoot, stopAgents } from '../support/agent/agent.ts';
+import { controlFile, startLongJob, untilPicture } from '../support/agent/control-file.ts';
 import { eventually } from '../support/eventually.ts';
-import { noRoom } from '../support/host-room.ts';
+import { noRoom } from '../support/host/room.ts';
 
 /** The agent as the entry point of a container without systemd: PID 1 of a namespace, with tini before it and without. */
 

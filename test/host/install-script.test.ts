@@ -4,8 +4,8 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { AGENT } from '../support/agent.ts';
-import { type HostRoom, hostRoom, noRoom, type RoomResult } from '../support/host-room.ts';
+import { AGENT } from '../support/agent/agent.ts';
+import { type HostRoom, hostRoom, noRoom, type RoomResult } from '../support/host/room.ts';
 
 /** scripts/install.sh, and the built program through it, on this machine's own files in a namespace without systemd. */
 

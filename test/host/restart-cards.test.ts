@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { controlDriver, type MachineCards } from '../support/cards.ts';
+import { controlDriver, type MachineCards } from '../support/agent/cards.ts';
 import { eventually } from '../support/eventually.ts';
-import { type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
-import { anUpgradeMachine, type UpgradeMachine } from '../support/upgrade-machine.ts';
+import { type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
+import { anUpgradeMachine, type UpgradeMachine } from '../support/systemd/upgrade-machine.ts';
 
 /**
  * The promise of the two units: whatever becomes of the agent, its instances go on. With the cards of a driver that is asked,

@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
-import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
-import { whyNoSystemd } from '../support/systemd-machine.ts';
+import { aFreshMachine, type FreshMachine } from '../support/systemd/fresh-machine.ts';
+import { whyNoSystemd } from '../support/systemd/machine.ts';
 
 /** Roots that are not a directory like any other: in a home that is closed, behind a closed door, on a volume. Under a real systemd. */
 

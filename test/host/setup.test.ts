@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SetupDocument } from '../../src/domain/host/host.ts';
 import { readEnvironmentFile } from '../../src/plan/configuration/service-environment.ts';
 import { eventually } from '../support/eventually.ts';
-import { aFreshMachine, type FreshMachine } from '../support/fresh-machine.ts';
-import { whyNoSystemd } from '../support/systemd-machine.ts';
+import { aFreshMachine, type FreshMachine } from '../support/systemd/fresh-machine.ts';
+import { whyNoSystemd } from '../support/systemd/machine.ts';
 
 /** A machine from nothing to serving and back, under a real systemd. Each test begins with what the one before has left. */
 

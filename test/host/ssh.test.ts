@@ -3,9 +3,9 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StatusDocument } from '../../src/domain/agent.ts';
 import { AGENT_GROUP } from '../../src/domain/configuration/access.ts';
-import { freePorts } from '../support/agent.ts';
+import { freePorts } from '../support/agent/agent.ts';
 import { eventually } from '../support/eventually.ts';
-import { noSshHost, type Running, type SshHost, start, startSshHost } from '../support/ssh-host.ts';
+import { noSshHost, type Running, type SshHost, start, startSshHost } from '../support/host/ssh-host.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
 
 /** Commands over a real ssh, from plain accounts, on a host with users and groups of its own. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
-import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
 
 /** The two units under a real systemd, with two cards of a fake driver and an instance of the simulator on each. */
 

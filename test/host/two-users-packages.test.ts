@@ -2,13 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { baseEnvironment } from '../support/agent.ts';
-import { createPack } from '../support/pack-origins.ts';
-import { createSimulatorOrigin } from '../support/simulator-origin.ts';
-import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+import { baseEnvironment } from '../support/agent/agent.ts';
+import { createSimulatorOrigin } from '../support/comfyui/simulator-origin.ts';
+import { createPack } from '../support/git/pack-origins.ts';
+import { uvOnPath } from '../support/python/uv.ts';
+import { makeWheel } from '../support/python/wheel.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
 import { type TempRoot, tempRoot } from '../support/temp-root.ts';
-import { uvOnPath } from '../support/uv.ts';
-import { makeWheel } from '../support/wheel.ts';
 
 /** An installation from git with packages, where the agent fetches and ComfyUI's user builds. */
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WITHOUT_RIGHTS } from '../../src/adapters/shell/other-user.ts';
 import { eventually } from '../support/eventually.ts';
-import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
+import { aSystemdMachine, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
 
 /** What runs as ComfyUI's user can neither read nor become the agent, by a node pack that tries. */
 

@@ -2,8 +2,8 @@ import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type CommandResult, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
-import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/upgrade-machine.ts';
+import { type CommandResult, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
+import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/systemd/upgrade-machine.ts';
 
 /** What must not be upgraded to, and where it cannot be put: the old program goes on, and the error says what to do. */
 

@@ -2,8 +2,8 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'n
 import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
-import { type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
-import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/upgrade-machine.ts';
+import { type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
+import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/systemd/upgrade-machine.ts';
 
 /**
  * `agent upgrade` that gets SIGKILL before each of its steps, one after the other: each system call that changes one of its files,
@@ -58,10 +58,10 @@ const other = (version: string): string => (version === '0.1.0' ? '0.2.0' : '0.1
 describe.skipIf(why !== null)('an upgrade that is killed', { timeout: 560_000 }, () => {
   beforeAll(async () => {
     lab = await anUpgradeMachine({
-      programs: { '0.1.0': [], '0.2.0': [], [BROKEN]: ['--entry', join(repository, 'test/support/broken-agent.ts')] },
+      programs: { '0.1.0': [], '0.2.0': [], [BROKEN]: ['--entry', join(repository, 'test/support/agent/broken-agent.ts')] },
     });
     machine = lab.machine;
-    copyFileSync(join(repository, 'test/support/kill-at-step.py'), machine.at('/root/kill-at-step.py'));
+    copyFileSync(join(repository, 'test/support/kills/kill-at-step.py'), machine.at('/root/kill-at-step.py'));
     pids = await lab.pids();
   }, 200_000);
   afterAll(() => lab?.close());

@@ -3,8 +3,8 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Pm2MoveDocument, UpgradeDocument } from '../../src/domain/host/upgrade.ts';
 import { eventually } from '../support/eventually.ts';
-import { type CommandResult, type SystemdMachine, whyNoSystemd } from '../support/systemd-machine.ts';
-import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/upgrade-machine.ts';
+import { type CommandResult, type SystemdMachine, whyNoSystemd } from '../support/systemd/machine.ts';
+import { anUpgradeMachine, PENDING, TARGET, type UpgradeMachine } from '../support/systemd/upgrade-machine.ts';
 
 /** `agent upgrade` of real executables under a real systemd, while both instances have prompts all the time. */
 
@@ -28,7 +28,7 @@ describe.skipIf(why !== null)('agent upgrade under systemd', { timeout: 200_000 
       programs: {
         '0.1.0': [],
         '0.2.0': ['--pm2-version', '7.9.9'],
-        '0.9.0': ['--entry', join(resolve(import.meta.dirname, '../..'), 'test/support/broken-agent.ts')],
+        '0.9.0': ['--entry', join(resolve(import.meta.dirname, '../..'), 'test/support/agent/broken-agent.ts')],
       },
       // Jobs that take a while: there is one to wait for in a drain.
       environment: 'SIM_STARTUP_MS=200\nSIM_JOB_HANG_SECONDS=0.3',

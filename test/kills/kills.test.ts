@@ -5,13 +5,13 @@ import type { InstallationDocument } from '../../src/domain/health/health.ts';
 import { known } from '../../src/domain/observed.ts';
 import { Intents } from '../../src/domain/state/state.ts';
 import { installationWish } from '../../src/plan/installation/installation.ts';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { overSocket } from '../support/agent-socket.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { replaceFile } from '../support/agent/scene.ts';
+import { overSocket } from '../support/agent/socket.ts';
 import { eventually } from '../support/eventually.ts';
-import { createKillLab, type KillLab, type Wanted } from '../support/kill-lab.ts';
-import { killDuringInstall, planName, plansOf, seededRandom } from '../support/kill-round.ts';
-import { replaceFile } from '../support/scene.ts';
-import { currentRelease, leftovers, locks, orphans } from '../support/whole-root.ts';
+import { createKillLab, type KillLab, type Wanted } from '../support/kills/lab.ts';
+import { killDuringInstall, planName, plansOf, seededRandom } from '../support/kills/round.ts';
+import { currentRelease, leftovers, locks, orphans } from '../support/kills/whole-root.ts';
 
 /**
  * SIGKILL in the middle of an installation, again and again on one root: at every step, at random times, the agent, PM2, git, uv

@@ -4,15 +4,15 @@ import { appendFile, mkdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { InstallationDocument } from '../../src/domain/health/health.ts';
-import { type AgentOptions, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { type AgentOptions, newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { editConfig, pidsOf, replaceFile, untilHeld } from '../support/agent/scene.ts';
+import { createSimulatorOrigin } from '../support/comfyui/simulator-origin.ts';
 import { eventually } from '../support/eventually.ts';
-import { startGitHttp } from '../support/git-servers.ts';
-import { createKillLab, type KillLab } from '../support/kill-lab.ts';
-import { startLyingGit } from '../support/lying-git.ts';
-import { editConfig, pidsOf, replaceFile, untilHeld } from '../support/scene.ts';
-import { createSimulatorOrigin } from '../support/simulator-origin.ts';
+import { startLyingGit } from '../support/git/lying-git.ts';
+import { startGitHttp } from '../support/git/servers.ts';
+import { createKillLab, type KillLab } from '../support/kills/lab.ts';
+import { leftovers, locks, orphans } from '../support/kills/whole-root.ts';
 import { type ProxyMode, startTcpProxy } from '../support/tcp-proxy.ts';
-import { leftovers, locks, orphans } from '../support/whole-root.ts';
 
 /** Disks, networks and servers that fail in the middle: the old release serves on, the cause is named, and once it has gone all is well. */
 

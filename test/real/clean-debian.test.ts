@@ -4,11 +4,11 @@ import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Release } from '../../src/domain/installation/release.ts';
 import type { InstanceDocument } from '../../src/domain/instances/instance.ts';
-import { baseEnvironment, freePorts } from '../support/agent.ts';
-import { aCleanDebian, type CleanDebian, PACKAGES, PLACE, whyNoDebian } from '../support/clean-debian.ts';
+import { baseEnvironment, freePorts } from '../support/agent/agent.ts';
+import { realAgentOptions, realComfyui, stubWheels } from '../support/comfyui/real.ts';
 import { eventually } from '../support/eventually.ts';
-import { type GitHttpServer, startGitHttp } from '../support/git-servers.ts';
-import { realAgentOptions, realComfyui, stubWheels } from '../support/real-comfyui.ts';
+import { type GitHttpServer, startGitHttp } from '../support/git/servers.ts';
+import { aCleanDebian, type CleanDebian, PACKAGES, PLACE, whyNoDebian } from '../support/systemd/clean-debian.ts';
 
 /**
  * A real ComfyUI on the CPU, from Debian's smallest installation and the built binary alone: two units and two users under a

@@ -3,13 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { sendPrompts } from '../support/agent/prompts.ts';
+import { pidsOf } from '../support/agent/scene.ts';
+import { realAgentOptions, realComfyui, stubWheels } from '../support/comfyui/real.ts';
 import { eventually } from '../support/eventually.ts';
-import { endExternalPm2, startExternalPm2 } from '../support/external-pm2.ts';
-import { createPack, nodesFile, packOf } from '../support/pack-origins.ts';
-import { sendPrompts } from '../support/prompts.ts';
-import { realAgentOptions, realComfyui, stubWheels } from '../support/real-comfyui.ts';
-import { pidsOf } from '../support/scene.ts';
+import { createPack, nodesFile, packOf } from '../support/git/pack-origins.ts';
+import { endExternalPm2, startExternalPm2 } from '../support/pm2/external.ts';
 
 /** What ends where nobody asked it to, on a real ComfyUI on the CPU: node packs that end the process, and the agent itself. */
 

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { baseEnvironment, newRoot, runCli, stopAgents } from '../support/agent.ts';
-import { type ComfyuiOptions, type ComfyuiProcess, type ComfyuiProgram, runComfyui } from '../support/comfyui-process.ts';
+import { baseEnvironment, newRoot, runCli, stopAgents } from '../support/agent/agent.ts';
+import { answersOf, ask, classesOf, formOf, refusalsOf } from '../support/comfyui/likeness/http.ts';
+import { formsOf, jobOf, listen } from '../support/comfyui/likeness/jobs.ts';
+import { logForm, missingIn } from '../support/comfyui/likeness/log.ts';
+import { both, type PathFiles, programsOf, type Side, writePathFiles } from '../support/comfyui/likeness/sides.ts';
+import { type ComfyuiOptions, type ComfyuiProcess, type ComfyuiProgram, runComfyui } from '../support/comfyui/process.ts';
+import { realAgentOptions, realComfyui, stubWheels } from '../support/comfyui/real.ts';
 import { eventually } from '../support/eventually.ts';
-import { answersOf, ask, classesOf, formOf, refusalsOf } from '../support/likeness-http.ts';
-import { formsOf, jobOf, listen } from '../support/likeness-jobs.ts';
-import { logForm, missingIn } from '../support/likeness-log.ts';
-import { both, type PathFiles, programsOf, type Side, writePathFiles } from '../support/likeness-sides.ts';
-import { realAgentOptions, realComfyui, stubWheels } from '../support/real-comfyui.ts';
 
 /**
  * The simulator beside the ComfyUI it imitates: the same questions to both, and the same answers. The tree is the one that

@@ -5,12 +5,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createComfy } from '../../src/adapters/comfyui/comfyui.ts';
 import type { InstancesDocument } from '../../src/domain/health/health.ts';
 import type { Release } from '../../src/domain/installation/release.ts';
-import { startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
-import { comfyuiContract } from '../support/comfyui-contract.ts';
+import { startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { processesOf, startOf } from '../support/agent/processes.ts';
+import { comfyuiContract } from '../support/comfyui/contract.ts';
+import { realAgentOptions, realComfyui, stubWheels } from '../support/comfyui/real.ts';
 import { eventually } from '../support/eventually.ts';
-import { createPack, installationOf, nodesFile, packOf } from '../support/pack-origins.ts';
-import { processesOf, startOf } from '../support/processes.ts';
-import { realAgentOptions, realComfyui, stubWheels } from '../support/real-comfyui.ts';
+import { createPack, installationOf, nodesFile, packOf } from '../support/git/pack-origins.ts';
 
 /**
  * The main job on a real ComfyUI, on the CPU, step after step on one root: `AGENT_REAL_COMFYUI_REPO=<git url> npm run test:real`.

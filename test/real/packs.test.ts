@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createComfy } from '../../src/adapters/comfyui/comfyui.ts';
 import type { Release } from '../../src/domain/installation/release.ts';
-import { startAgent, stopAgents, type TestAgent } from '../support/agent.ts';
+import { startAgent, stopAgents, type TestAgent } from '../support/agent/agent.ts';
+import { realAgentOptions, realComfyui, stubWheels } from '../support/comfyui/real.ts';
 import { eventually } from '../support/eventually.ts';
-import { installationOf, packOf } from '../support/pack-origins.ts';
-import { createPredecessorLab, type PredecessorLab } from '../support/predecessor-packs.ts';
-import { realAgentOptions, realComfyui, stubWheels } from '../support/real-comfyui.ts';
+import { installationOf, packOf } from '../support/git/pack-origins.ts';
+import { createPredecessorLab, type PredecessorLab } from '../support/git/predecessor-packs.ts';
 
 /** The predecessor's list of node packs, as local repositories with requirements of PyPI, on a real ComfyUI on the CPU. */
 

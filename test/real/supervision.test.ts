@@ -2,13 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { stopAgents } from '../support/agent.ts';
+import { stopAgents } from '../support/agent/agent.ts';
+import { realAgentOptions, realComfyui, stubWheels } from '../support/comfyui/real.ts';
 import { eventually } from '../support/eventually.ts';
 import { runRow } from '../support/faults/run-row.ts';
 import { openScene, type Scene } from '../support/faults/scene.ts';
 import { EAGER, smallDisks, whyNot } from '../support/faults/stages.ts';
-import { createPack, nodesFile } from '../support/pack-origins.ts';
-import { realAgentOptions, realComfyui, stubWheels } from '../support/real-comfyui.ts';
+import { createPack, nodesFile } from '../support/git/pack-origins.ts';
 import { HARM_PACK, realRows } from './supervision-rows.ts';
 
 /** Rows of the fault suite on a real ComfyUI, on the CPU, one after the other on one agent. It ends with a table of times. */

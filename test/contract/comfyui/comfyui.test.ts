@@ -1,8 +1,8 @@
 import { describe } from 'vitest';
 import { createComfy } from '../../../src/adapters/comfyui/comfyui.ts';
 import { createFakeComfy } from '../../fakes/comfy.ts';
-import { type ContractSubject, comfyuiContract } from '../../support/comfyui-contract.ts';
-import { startSimulator } from '../../support/simulator.ts';
+import { type ContractSubject, comfyuiContract } from '../../support/comfyui/contract.ts';
+import { startSimulator } from '../../support/comfyui/simulator.ts';
 
 /**
  * The ComfyUI contract holds for the fake, for the simulator in both personalities, and for a real server, named by

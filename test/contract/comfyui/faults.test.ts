@@ -6,8 +6,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createComfy } from '../../../src/adapters/comfyui/comfyui.ts';
 import type { Comfy } from '../../../src/ports.ts';
 import { createFakeComfy } from '../../fakes/comfy.ts';
+import { freePort, type Simulator, type SimulatorOptions, startSimulator } from '../../support/comfyui/simulator.ts';
 import { eventually } from '../../support/eventually.ts';
-import { freePort, type Simulator, type SimulatorOptions, startSimulator } from '../../support/simulator.ts';
 
 /** How faults of a server reach the caller: the same on the fake and on the simulator where both can be made to fail. */
 

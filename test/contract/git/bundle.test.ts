@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { fakeGitHarness, type GitHarness, realGitHarness } from '../../support/git-harness.ts';
+import { fakeGitHarness, type GitHarness, realGitHarness } from '../../support/git/harness.ts';
 
 describe.each([
   ['fake', fakeGitHarness],

@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitSource } from '../../../src/ports.ts';
-import { fakeGitHarness, type GitHarness, realGitHarness } from '../../support/git-harness.ts';
+import { fakeGitHarness, type GitHarness, realGitHarness } from '../../support/git/harness.ts';
 
 const lfsPointer =
   'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n';

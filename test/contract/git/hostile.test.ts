@@ -6,8 +6,8 @@ import { createFiles } from '../../../src/adapters/files/files.ts';
 import type { GitAdapter } from '../../../src/adapters/git/git.ts';
 import { commandAs, programBehind } from '../../../src/adapters/shell/other-user.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
-import { realGit } from '../../support/git-harness.ts';
-import { createOrigin } from '../../support/git-origin.ts';
+import { realGit } from '../../support/git/harness.ts';
+import { createOrigin } from '../../support/git/origin.ts';
 import { type TempRoot, tempRoot } from '../../support/temp-root.ts';
 
 /** What a pack may have put into its folder, or in place of it, never runs as the agent: here that is root, and packs are nobody. */

@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type GitHarness, realGit, realGitHarness } from '../../support/git-harness.ts';
-import { gitFor } from '../../support/git-origin.ts';
-import { type GitHttpServer, startGitHttp } from '../../support/git-servers.ts';
+import { type GitHarness, realGit, realGitHarness } from '../../support/git/harness.ts';
+import { gitFor } from '../../support/git/origin.ts';
+import { type GitHttpServer, startGitHttp } from '../../support/git/servers.ts';
 
 const installed = ((): boolean => {
   try {

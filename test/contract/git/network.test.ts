@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitSource } from '../../../src/ports.ts';
 import { eventually } from '../../support/eventually.ts';
-import { type GitHarness, realGit, realGitHarness } from '../../support/git-harness.ts';
-import { gitFor } from '../../support/git-origin.ts';
-import { closedPort, type GitHttpOptions, type GitHttpServer, startGitDaemon, startGitHttp } from '../../support/git-servers.ts';
+import { type GitHarness, realGit, realGitHarness } from '../../support/git/harness.ts';
+import { gitFor } from '../../support/git/origin.ts';
+import { closedPort, type GitHttpOptions, type GitHttpServer, startGitDaemon, startGitHttp } from '../../support/git/servers.ts';
 
 const source = (url: string, change: Partial<GitSource> = {}): GitSource => ({ url, branch: null, commit: null, ...change });
 

@@ -3,8 +3,8 @@ import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFi
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitSource } from '../../../src/ports.ts';
-import { type GitHarness, realGit, realGitHarness } from '../../support/git-harness.ts';
-import { gitFor } from '../../support/git-origin.ts';
+import { type GitHarness, realGit, realGitHarness } from '../../support/git/harness.ts';
+import { gitFor } from '../../support/git/origin.ts';
 
 const source = (url: string, change: Partial<GitSource> = {}): GitSource => ({ url, branch: null, commit: null, ...change });
 

@@ -4,9 +4,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitAdapter } from '../../../src/adapters/git/git.ts';
 import type { SshOptions } from '../../../src/adapters/git/ssh.ts';
 import type { GitSource } from '../../../src/ports.ts';
-import { type GitHarness, realGit, realGitHarness } from '../../support/git-harness.ts';
-import { closedPort } from '../../support/git-servers.ts';
-import { findSshd, makeSshKey, type Sshd, startSshd } from '../../support/sshd.ts';
+import { type GitHarness, realGit, realGitHarness } from '../../support/git/harness.ts';
+import { closedPort } from '../../support/git/servers.ts';
+import { findSshd, makeSshKey, type Sshd, startSshd } from '../../support/host/sshd.ts';
 
 const source = (url: string, change: Partial<GitSource> = {}): GitSource => ({ url, branch: null, commit: null, ...change });
 const sshd = await findSshd();

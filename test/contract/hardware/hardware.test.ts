@@ -7,9 +7,9 @@ import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { Gpu, type GpuReading, MachineFacts } from '../../../src/domain/cards/gpu.ts';
 import type { Hardware } from '../../../src/ports.ts';
 import { createFakeHardware } from '../../fakes/hardware.ts';
-import { aGpu } from '../../support/builders.ts';
 import { eventually } from '../../support/eventually.ts';
-import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../../support/nvidia-smi.ts';
+import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../../support/hardware/nvidia-smi.ts';
+import { aGpu } from '../../support/machine/builders.ts';
 
 const MEBIBYTE = 1024 * 1024;
 

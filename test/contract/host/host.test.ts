@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { HostAction, HostFacts } from '../../../src/domain/host/host.ts';
 import type { HostSystem } from '../../../src/ports/host.ts';
 import { createFakeHost } from '../../fakes/host.ts';
-import { type HostRoom, hostRoom, noRoom } from '../../support/host-room.ts';
+import { type HostRoom, hostRoom, noRoom } from '../../support/host/room.ts';
 
 const refusal = noRoom();
 const rooms: HostRoom[] = [];

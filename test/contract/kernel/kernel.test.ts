@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Incarnation } from '../../../src/domain/instances/instance.ts';
 import type { Kernel } from '../../../src/ports.ts';
+import { freePort } from '../../support/comfyui/simulator.ts';
 import { eventually } from '../../support/eventually.ts';
-import { fakeKernelHarness, type KernelHarness, realKernelHarness } from '../../support/kernel-harness.ts';
-import { freePort } from '../../support/simulator.ts';
+import { fakeKernelHarness, type KernelHarness, realKernelHarness } from '../../support/kernel/harness.ts';
 
 const NO_SUCH_PID = 4_999_999;
 

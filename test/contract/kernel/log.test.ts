@@ -9,7 +9,7 @@ import type { KernelMessage } from '../../../src/domain/cards/kernel-message.ts'
 import type { KernelLog } from '../../../src/ports.ts';
 import { createFakeKernelLog } from '../../fakes/kernel-log.ts';
 import { eventually } from '../../support/eventually.ts';
-import { mayUseKmsg, sayToKernel } from '../../support/kernel-log.ts';
+import { mayUseKmsg, sayToKernel } from '../../support/kernel/log.ts';
 
 let directory: string;
 let abort: AbortController;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKernel } from '../../../src/adapters/kernel/kernel.ts';
 import { groupDirectory, parseMemoryMounts } from '../../../src/adapters/kernel/memory.ts';
-import { memoryGroup } from '../../support/memory-group.ts';
+import { memoryGroup } from '../../support/host/memory-group.ts';
 
 let directory: string;
 beforeEach(async () => {

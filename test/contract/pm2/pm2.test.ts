@@ -9,7 +9,7 @@ import { callDaemon } from '../../../src/adapters/pm2/rpc.ts';
 import type { ProcessEvent } from '../../../src/domain/instances/instance.ts';
 import type { Logger, Processes } from '../../../src/ports.ts';
 import { eventually } from '../../support/eventually.ts';
-import { type RealHarness, realHarness } from '../../support/processes-harness.ts';
+import { type RealHarness, realHarness } from '../../support/pm2/harness.ts';
 
 /** What only the real PM2 has: sockets, signals, children, a daemon that can be hurt. */
 
@@ -336,7 +336,7 @@ describe('an external daemon', () => {
     const told: ProcessEvent[] = [];
     client.onEvent((event) => told.push(event));
     const startUnit = () =>
-      spawn(process.execPath, [join(import.meta.dirname, '../../support/pm2-daemon.ts')], {
+      spawn(process.execPath, [join(import.meta.dirname, '../../support/pm2/daemon.ts')], {
         env: { PATH: process.env['PATH'], PM2_HOME: join(external.root, 'pm2') },
         stdio: 'ignore',
       });

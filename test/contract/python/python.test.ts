@@ -7,8 +7,8 @@ import { createPythonEnvironments } from '../../../src/adapters/python/python.ts
 import { type LockedPackage, requirementLine, toLockedPackage } from '../../../src/domain/installation/lock.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../../src/ports.ts';
 import { createFakePython } from '../../fakes/python.ts';
-import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, pushTo } from '../../support/python-lab.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, pushTo } from '../../support/python/lab.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 const lab = await createPythonLab();
 const unreachable = await lab.unreachable();

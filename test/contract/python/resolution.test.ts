@@ -15,9 +15,9 @@ import { layoutOf } from '../../../src/plan/configuration/layout.ts';
 import { NO_MOVES, pinsOf } from '../../../src/plan/installation/lock.ts';
 import { installationSpec } from '../../../src/plan/resolve.ts';
 import type { Ports } from '../../../src/ports.ts';
-import { aConfig } from '../../support/builders.ts';
-import { createPythonLab, pathOfTests } from '../../support/python-lab.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { aConfig } from '../../support/machine/builders.ts';
+import { createPythonLab, pathOfTests } from '../../support/python/lab.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 /** The resolution of a whole installation with the real uv, from wheels beside the test and without a network. */
 

@@ -6,8 +6,8 @@ import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../../src/adapters/python/python.ts';
 import { requirementLine } from '../../../src/domain/installation/lock.ts';
-import { createPythonLab, execute, PLAIN } from '../../support/python-lab.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { createPythonLab, execute, PLAIN } from '../../support/python/lab.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 const lab = await createPythonLab();
 const unreachable = await lab.unreachable();

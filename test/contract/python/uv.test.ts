@@ -8,8 +8,8 @@ import { createPythonEnvironments } from '../../../src/adapters/python/python.ts
 import { UV_PROGRAM, UV_VERSION, UV_WHEELS } from '../../../src/adapters/python/uv/wheel.ts';
 import { requirementLine } from '../../../src/domain/installation/lock.ts';
 import type { PythonEnvironments } from '../../../src/ports.ts';
-import { CLOSED_INDEX, createPythonLab, execute, PLAIN } from '../../support/python-lab.ts';
-import { makeWheel, zip } from '../../support/wheel.ts';
+import { CLOSED_INDEX, createPythonLab, execute, PLAIN } from '../../support/python/lab.ts';
+import { makeWheel, zip } from '../../support/python/wheel.ts';
 
 const lab = await createPythonLab();
 const unreachable = await lab.unreachable();

@@ -6,7 +6,7 @@ import { createFiles } from '../../../src/adapters/files/files.ts';
 import { createPythonEnvironments } from '../../../src/adapters/python/python.ts';
 import { createByHand, probeInterpreter } from '../../../src/adapters/python/venv.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
-import { createPythonLab, execute, pathOfTests } from '../../support/python-lab.ts';
+import { createPythonLab, execute, pathOfTests } from '../../support/python/lab.ts';
 
 const lab = await createPythonLab();
 afterAll(lab.close);

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../../src/adapters/python/python.ts';
 import type { LockedPackage } from '../../../src/domain/installation/lock.ts';
 import type { LocalWheels, PythonEnvironments } from '../../../src/ports.ts';
-import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, type PythonLab } from '../../support/python-lab.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, type PythonLab } from '../../support/python/lab.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 /** Wheels for a bundle, by the real pip and uv, from a directory and a repository beside the test. */
 

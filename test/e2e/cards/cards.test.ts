@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GpusDocument, StatusDocument } from '../../../src/domain/agent.ts';
 import type { ReadyDocument } from '../../../src/domain/health/health.ts';
-import { startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { type DriverCards, driverCards } from '../../support/cards.ts';
+import { startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { type DriverCards, driverCards } from '../../support/agent/cards.ts';
 import { eventually } from '../../support/eventually.ts';
 
 /** What becomes of cards that are lost, replaced, dead or not ours, with a driver that is asked as on a real machine. */

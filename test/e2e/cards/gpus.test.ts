@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { GpusDocument } from '../../../src/domain/agent.ts';
-import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { driverCards } from '../../support/cards.ts';
+import { type AgentOptions, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { driverCards } from '../../support/agent/cards.ts';
+import { editConfig, healthOf, pidsOf, untilHealthy, untilHeld } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import type { FakeNvidiaSmi, Switches } from '../../support/nvidia-smi.ts';
-import { editConfig, healthOf, pidsOf, untilHealthy, untilHeld } from '../../support/scene.ts';
+import type { FakeNvidiaSmi, Switches } from '../../support/hardware/nvidia-smi.ts';
 
 /** Two cards by a recorded nvidia-smi: who gets which, who sits on one, and a driver that does not answer. */
 

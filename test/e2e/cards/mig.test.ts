@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GpusDocument, StatusDocument } from '../../../src/domain/agent.ts';
-import { startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { type DriverCards, driverCards } from '../../support/cards.ts';
+import { startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { type DriverCards, driverCards } from '../../support/agent/cards.ts';
+import { sendPrompts } from '../../support/agent/prompts.ts';
 import { eventually } from '../../support/eventually.ts';
-import { sendPrompts } from '../../support/prompts.ts';
 
 /** A card that is divided into two MIG devices beside one that is whole. */
 

@@ -1,13 +1,13 @@
 import type { ChildProcess } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { type Cards, cardsOf, driverCards } from '../../support/cards.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { type Cards, cardsOf, driverCards } from '../../support/agent/cards.ts';
+import { type PromptReport, sendPrompts } from '../../support/agent/prompts.ts';
+import { pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { endExternalPm2, startExternalPm2 } from '../../support/external-pm2.ts';
 import { readJournal } from '../../support/faults/journal.ts';
-import type { FakeNvidiaSmi, Switches } from '../../support/nvidia-smi.ts';
-import { type PromptReport, sendPrompts } from '../../support/prompts.ts';
-import { pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/scene.ts';
+import type { FakeNvidiaSmi, Switches } from '../../support/hardware/nvidia-smi.ts';
+import { endExternalPm2, startExternalPm2 } from '../../support/pm2/external.ts';
 
 /** The agent ends, however it ends, and comes back: what its instances do is none of its business. */
 

@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { baseEnvironment, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
+import { baseEnvironment, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { attempt, editConfig, healthOf, pidsOf, replaceFile, untilHealthy, untilHeld } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { attempt, editConfig, healthOf, pidsOf, replaceFile, untilHealthy, untilHeld } from '../../support/scene.ts';
 
 /** Nothing of the configuration is guessed: a bad one is refused with every problem, and a running agent keeps the last good one. */
 

@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents } from '../../support/agent.ts';
+import { newRoot, startAgent, stopAgents } from '../../support/agent/agent.ts';
+import { untilHealthy } from '../../support/agent/scene.ts';
 import { jobEnd, submitJob } from '../../support/faults/jobs.ts';
-import { untilHealthy } from '../../support/scene.ts';
 
 afterEach(stopAgents);
 

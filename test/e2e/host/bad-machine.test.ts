@@ -5,9 +5,9 @@ import { appendFile, chmod, mkdir, readdir, readFile, readlink, rm, stat, symlin
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { HealthDocument, InstallationDocument } from '../../../src/domain/health/health.ts';
-import { AGENT, baseEnvironment, freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
+import { AGENT, baseEnvironment, freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { attempt, attemptWith, editConfig, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { attempt, attemptWith, editConfig, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/scene.ts';
 
 /** What is wrong with the machine is named with its remedy, and costs nothing that runs. */
 

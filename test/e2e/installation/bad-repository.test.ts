@@ -2,13 +2,13 @@ import { readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { InstallationDocument } from '../../../src/domain/health/health.ts';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { editConfig, healthOf, pidsOf, replaceFile, untilHealthy, untilHeld } from '../../support/agent/scene.ts';
+import { createSimulatorOrigin } from '../../support/comfyui/simulator-origin.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createOrigin, type Origin } from '../../support/git-origin.ts';
-import { closedPort } from '../../support/git-servers.ts';
-import { editConfig, healthOf, pidsOf, replaceFile, untilHealthy, untilHeld } from '../../support/scene.ts';
-import { createSimulatorOrigin } from '../../support/simulator-origin.ts';
-import { findSshd, makeSshKey, type Sshd, startSshd } from '../../support/sshd.ts';
+import { createOrigin, type Origin } from '../../support/git/origin.ts';
+import { closedPort } from '../../support/git/servers.ts';
+import { findSshd, makeSshKey, type Sshd, startSshd } from '../../support/host/sshd.ts';
 
 /** A repository that cannot be installed from is named with the cause, and the release in place goes on serving. */
 

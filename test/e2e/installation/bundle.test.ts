@@ -8,14 +8,23 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { HealthDocument } from '../../../src/domain/health/health.ts';
 import type { Lock } from '../../../src/domain/installation/lock.ts';
-import { AGENT, baseEnvironment, type CliResult, freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
+import {
+  AGENT,
+  baseEnvironment,
+  type CliResult,
+  freePorts,
+  newRoot,
+  startAgent,
+  stopAgents,
+  type TestAgent,
+} from '../../support/agent/agent.ts';
+import { createSimulatorOrigin } from '../../support/comfyui/simulator-origin.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createPack, loads, nodesFile } from '../../support/pack-origins.ts';
-import { makeRepository } from '../../support/python-lab.ts';
-import { compareReleases } from '../../support/same-tree.ts';
-import { createSimulatorOrigin } from '../../support/simulator-origin.ts';
-import { uvOnPath } from '../../support/uv.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { createPack, loads, nodesFile } from '../../support/git/pack-origins.ts';
+import { compareReleases } from '../../support/kills/same-tree.ts';
+import { makeRepository } from '../../support/python/lab.ts';
+import { uvOnPath } from '../../support/python/uv.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 /**
  * One lock on two machines: from the network, and from a bundle inside a network namespace that has nothing but its own

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { afterEach, describe, it } from 'vitest';
 import type { StatusDocument } from '../../../src/domain/agent.ts';
 import type { OperationDocument } from '../../../src/domain/operation.ts';
-import { startAgent, stopAgents } from '../../support/agent.ts';
+import { startAgent, stopAgents } from '../../support/agent/agent.ts';
+import { healthOf } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { healthOf } from '../../support/scene.ts';
 
 afterEach(stopAgents);
 

@@ -4,10 +4,10 @@ import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ReleasesDocument } from '../../../src/domain/agent.ts';
 import type { OperationDocument } from '../../../src/domain/operation.ts';
-import { baseEnvironment, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { createPack, installationOf, loads, nodesFile, packOf } from '../../support/pack-origins.ts';
-import { uvOnPath } from '../../support/uv.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { baseEnvironment, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { createPack, installationOf, loads, nodesFile, packOf } from '../../support/git/pack-origins.ts';
+import { uvOnPath } from '../../support/python/uv.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 /** Python packages of node packs, from wheels beside the test and without a network. */
 

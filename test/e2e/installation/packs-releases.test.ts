@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { pidsOf, replaceFile, untilHealthy, untilHeld } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { createPack, folderOf, loads, nodesFile, packOf } from '../../support/pack-origins.ts';
-import { pidsOf, replaceFile, untilHealthy, untilHeld } from '../../support/scene.ts';
+import { createPack, folderOf, loads, nodesFile, packOf } from '../../support/git/pack-origins.ts';
 
 /** Node packs over several releases: what they wrote stays, and what was not asked to move does not move. */
 

@@ -6,9 +6,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { createPack, folderOf, installationOf, loads, nodesFile, packOf } from '../../support/pack-origins.ts';
-import { healthOf, pidsOf, untilHealthy } from '../../support/scene.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { healthOf, pidsOf, untilHealthy } from '../../support/agent/scene.ts';
+import { createPack, folderOf, installationOf, loads, nodesFile, packOf } from '../../support/git/pack-origins.ts';
 import { zipOf } from '../../support/zip.ts';
 
 /** Node packs of config_nodes.json, from repositories beside the test: what is asked for, and what becomes of a bad one. */

@@ -2,12 +2,12 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { baseEnvironment, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { createOrigin } from '../../support/git-origin.ts';
-import { createPack, loads, nodesFile } from '../../support/pack-origins.ts';
-import { treeOf } from '../../support/same-tree.ts';
-import { uvOnPath } from '../../support/uv.ts';
-import { makeWheel } from '../../support/wheel.ts';
+import { baseEnvironment, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { createOrigin } from '../../support/git/origin.ts';
+import { createPack, loads, nodesFile } from '../../support/git/pack-origins.ts';
+import { treeOf } from '../../support/kills/same-tree.ts';
+import { uvOnPath } from '../../support/python/uv.ts';
+import { makeWheel } from '../../support/python/wheel.ts';
 
 let directory: string;
 let wheels: string;

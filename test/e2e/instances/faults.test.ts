@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { type ControlFile, controlFile } from '../../support/control-file.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { type ControlFile, controlFile } from '../../support/agent/control-file.ts';
+import { untilHealthy, untilInstance } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { untilHealthy, untilInstance } from '../../support/scene.ts';
 
 /** Ways in which an instance is there and does not work: each has its own reason, and only that instance is said to have it. */
 

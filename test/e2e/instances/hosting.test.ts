@@ -2,10 +2,10 @@ import type { ChildProcess } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { endExternalPm2, startExternalPm2 } from '../../support/external-pm2.ts';
-import { healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/scene.ts';
+import { endExternalPm2, startExternalPm2 } from '../../support/pm2/external.ts';
 
 /** Who hosts the instances, what they outlive, and what they are not told. */
 

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { controlFile, startLongJob, untilPicture } from '../../support/control-file.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { controlFile, startLongJob, untilPicture } from '../../support/agent/control-file.ts';
+import { editConfig, pidsOf, untilHeld } from '../../support/agent/scene.ts';
+import { startStream } from '../../support/agent/worker-stream.ts';
 import { eventually } from '../../support/eventually.ts';
-import { editConfig, pidsOf, untilHeld } from '../../support/scene.ts';
-import { startStream } from '../../support/worker-stream.ts';
 
 afterEach(stopAgents);
 

@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { AGENT, baseEnvironment, closeRoot, freePorts, newRoot, runCli } from '../../support/agent.ts';
+import { AGENT, baseEnvironment, closeRoot, freePorts, newRoot, runCli } from '../../support/agent/agent.ts';
+import { isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { isAlive } from '../../support/scene.ts';
 
 let root: string;
 afterEach(() => closeRoot(root));

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { createKernel } from '../../../src/adapters/kernel/kernel.ts';
-import { AGENT, startAgent, stopAgents } from '../../support/agent.ts';
+import { AGENT, startAgent, stopAgents } from '../../support/agent/agent.ts';
+import { isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { isAlive } from '../../support/scene.ts';
 
 /** Signals that mean nothing to the agent: Node.js would open its inspector at one, and end at the other. */
 

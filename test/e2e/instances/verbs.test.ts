@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ModelsDocument } from '../../../src/domain/health/health.ts';
 import type { DiscoveryDocument } from '../../../src/domain/instances/discovery.ts';
-import { freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { type ControlFile, controlFile, type Picture, startLongJob, untilPicture } from '../../support/control-file.ts';
+import { freePorts, newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { type ControlFile, controlFile, type Picture, startLongJob, untilPicture } from '../../support/agent/control-file.ts';
+import { editConfig, healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
-import { editConfig, healthOf, isAlive, pidsOf, untilHealthy, untilHeld, untilInstance } from '../../support/scene.ts';
 
 /** What operators and their files ask of instances: each wish is carried out without taking more away than it must. */
 

@@ -4,14 +4,14 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ReleasesDocument } from '../../../src/domain/agent.ts';
 import type { DiscoveryDocument } from '../../../src/domain/instances/discovery.ts';
 import type { OperationDocument } from '../../../src/domain/operation.ts';
-import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent.ts';
-import { overSocket } from '../../support/agent-socket.ts';
-import { type CardKind, cardsOf } from '../../support/cards.ts';
+import { newRoot, startAgent, stopAgents, type TestAgent } from '../../support/agent/agent.ts';
+import { type CardKind, cardsOf } from '../../support/agent/cards.ts';
+import { sendPrompts } from '../../support/agent/prompts.ts';
+import { healthOf, pidsOf, untilHealthy, untilHeld } from '../../support/agent/scene.ts';
+import { overSocket } from '../../support/agent/socket.ts';
 import { eventually } from '../../support/eventually.ts';
-import type { Origin } from '../../support/git-origin.ts';
-import { createPack, loads, nodesFile, packOf } from '../../support/pack-origins.ts';
-import { sendPrompts } from '../../support/prompts.ts';
-import { healthOf, pidsOf, untilHealthy, untilHeld } from '../../support/scene.ts';
+import type { Origin } from '../../support/git/origin.ts';
+import { createPack, loads, nodesFile, packOf } from '../../support/git/pack-origins.ts';
 
 /** Updates of a machine with two instances: workers always have one to go to, and what does not work goes back. */
 

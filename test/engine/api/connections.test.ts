@@ -2,8 +2,8 @@ import { createServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { boundConnections } from '../../../src/api/connections.ts';
-import { anApi, memoryLogger, withToken } from '../../support/api.ts';
 import { eventually } from '../../support/eventually.ts';
+import { anApi, memoryLogger, withToken } from '../../support/machine/api.ts';
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {

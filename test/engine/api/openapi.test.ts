@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { Api } from '../../../src/api/server.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
-import { anApi } from '../../support/api.ts';
+import { anApi } from '../../support/machine/api.ts';
 
 const Answer = z.strictObject({
   description: z.string().min(1),

@@ -25,9 +25,15 @@ import { InstanceDocument } from '../../../src/domain/instances/instance.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
 import { StateDocument } from '../../../src/domain/state/state.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
-import { anApi, memoryLogger, withToken } from '../../support/api.ts';
-import { aDeadInstance, aHealthDocument, aModelsDocument, anInstallationDocument, anInstanceDocument } from '../../support/documents.ts';
-import { aVersionDocument } from '../../support/machine-documents.ts';
+import { anApi, memoryLogger, withToken } from '../../support/machine/api.ts';
+import {
+  aDeadInstance,
+  aHealthDocument,
+  aModelsDocument,
+  anInstallationDocument,
+  anInstanceDocument,
+} from '../../support/machine/documents.ts';
+import { aVersionDocument } from '../../support/machine/machine-documents.ts';
 
 const open: Api[] = [];
 afterEach(async () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Api, ApiOptions } from '../../../src/api/server.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
-import { anApi, memoryLogger, withToken } from '../../support/api.ts';
+import { anApi, memoryLogger, withToken } from '../../support/machine/api.ts';
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {

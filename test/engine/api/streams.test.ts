@@ -6,10 +6,10 @@ import { createStreams } from '../../../src/api/streams.ts';
 import type { Agent } from '../../../src/domain/agent.ts';
 import { AgentError } from '../../../src/domain/errors/errors.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
-import { anApi, memoryLogger, withToken } from '../../support/api.ts';
-import { aJournalEvent } from '../../support/documents.ts';
 import { eventually } from '../../support/eventually.ts';
-import { aVersionDocument } from '../../support/machine-documents.ts';
+import { anApi, memoryLogger, withToken } from '../../support/machine/api.ts';
+import { aJournalEvent } from '../../support/machine/documents.ts';
+import { aVersionDocument } from '../../support/machine/machine-documents.ts';
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {

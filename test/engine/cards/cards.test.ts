@@ -4,9 +4,9 @@ import { createStyle } from '../../../src/cli/style.ts';
 import type { Gpu } from '../../../src/domain/cards/gpu.ts';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
 import { metricSamples } from '../../../src/engine/reports/metrics/metrics.ts';
-import { aGpu } from '../../support/builders.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { createWorld, urlOf, type World } from '../../support/world.ts';
+import { aGpu } from '../../support/machine/builders.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld, urlOf, type World } from '../../support/machine/world.ts';
 
 /** Faults of cards on a machine in memory: who is taken out, who goes on, and what is never done. */
 

@@ -3,9 +3,9 @@ import { known, NOT_LOOKED_YET, unknown } from '../../../src/domain/observed.ts'
 import { driverGoneOf } from '../../../src/engine/faults/facts.ts';
 import { isOutdated, takeReading } from '../../../src/engine/reading.ts';
 import { cardsOfRoster, updateRoster } from '../../../src/plan/cards/roster.ts';
-import { aGpu, aReading } from '../../support/builders.ts';
-import { aMachine, aReadyMachine, type Machine, type MachineOptions } from '../../support/machine.ts';
-import { createWorld, type World } from '../../support/world.ts';
+import { aGpu, aReading } from '../../support/machine/builders.ts';
+import { aMachine, aReadyMachine, type Machine, type MachineOptions } from '../../support/machine/machine.ts';
+import { createWorld, type World } from '../../support/machine/world.ts';
 
 /** Which card is which, over restarts of the agent and of the machine: slots, ports and folders belong to a UUID. */
 

@@ -2,9 +2,15 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorDocument } from '../../../src/domain/errors/document.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
-import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';
-import { aHealthDocument, anInstallProgress, anInstanceDocument, anOperationDocument, aReadyDocument } from '../../support/documents.ts';
 import { eventually } from '../../support/eventually.ts';
+import { type CliLab, cliLab, runOn, testHost } from '../../support/machine/cli.ts';
+import {
+  aHealthDocument,
+  anInstallProgress,
+  anInstanceDocument,
+  anOperationDocument,
+  aReadyDocument,
+} from '../../support/machine/documents.ts';
 
 let lab: CliLab;
 beforeEach(async () => {

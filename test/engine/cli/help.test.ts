@@ -7,7 +7,7 @@ import { VERBS } from '../../../src/cli/verbs/verbs.ts';
 import { errorRegistry } from '../../../src/domain/errors/registry.ts';
 import { ENVIRONMENT_NAMES } from '../../../src/plan/configuration/environment-names.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
-import { type CliLab, cliLab } from '../../support/cli.ts';
+import { type CliLab, cliLab } from '../../support/machine/cli.ts';
 
 let lab: CliLab;
 beforeEach(async () => {

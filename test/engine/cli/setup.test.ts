@@ -2,9 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SetupDocument } from '../../../src/domain/host/host.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
-import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';
-import { aHealthDocument, anInstallationDocument } from '../../support/documents.ts';
-import { aDoctorDocument } from '../../support/machine-documents.ts';
+import { type CliLab, cliLab, runOn, testHost } from '../../support/machine/cli.ts';
+import { aHealthDocument, anInstallationDocument } from '../../support/machine/documents.ts';
+import { aDoctorDocument } from '../../support/machine/machine-documents.ts';
 
 let lab: CliLab;
 let machine: FakeHost;

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ErrorDocument } from '../../../src/domain/errors/document.ts';
 import { SnapshotExport, SnapshotImport } from '../../../src/domain/installation/snapshot.ts';
-import { aRelease } from '../../support/builders.ts';
-import { type CliLab, cliLab } from '../../support/cli.ts';
+import { aRelease } from '../../support/machine/builders.ts';
+import { type CliLab, cliLab } from '../../support/machine/cli.ts';
 
 const commit = 'a'.repeat(40);
 const snapshot = {

@@ -3,8 +3,8 @@ import type { HostAction } from '../../../src/domain/host/host.ts';
 import type { OperationDocument, OperationRequest } from '../../../src/domain/operation.ts';
 import { type FakeAgentOptions, fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
-import { type CliLab, cliLab } from '../../support/cli.ts';
-import { anInstanceDocument, anInstancesDocument, anOperationDocument } from '../../support/documents.ts';
+import { type CliLab, cliLab } from '../../support/machine/cli.ts';
+import { anInstanceDocument, anInstancesDocument, anOperationDocument } from '../../support/machine/documents.ts';
 
 /** Moving PM2's daemon to another program, which ends every instance. */
 

@@ -9,8 +9,8 @@ import type { PendingUpgrade } from '../../../src/domain/host/upgrade.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 import { createFakeHost, type FakeHost } from '../../fakes/host.ts';
 import { createFakePrograms, type FakePrograms } from '../../fakes/programs.ts';
-import { type CliLab, cliLab } from '../../support/cli.ts';
-import { aStatusDocument, aVersionDocument } from '../../support/machine-documents.ts';
+import { type CliLab, cliLab } from '../../support/machine/cli.ts';
+import { aStatusDocument, aVersionDocument } from '../../support/machine/machine-documents.ts';
 
 const TARGET = '/media/usb/agent';
 const OLD_SHA = 'a'.repeat(64);

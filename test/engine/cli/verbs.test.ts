@@ -25,8 +25,8 @@ import { InstanceDocument } from '../../../src/domain/instances/instance.ts';
 import { LogLine } from '../../../src/domain/journal.ts';
 import { OperationDocument } from '../../../src/domain/operation.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
-import { at } from '../../support/builders.ts';
-import { type CliLab, cliLab, runOn, testHost } from '../../support/cli.ts';
+import { at } from '../../support/machine/builders.ts';
+import { type CliLab, cliLab, runOn, testHost } from '../../support/machine/cli.ts';
 import {
   aDeadInstance,
   aFail,
@@ -34,8 +34,8 @@ import {
   aModelsDocument,
   anInstallationDocument,
   anInstanceDocument,
-} from '../../support/documents.ts';
-import { aDoctorDocument, aStatusDocument, aVersionDocument } from '../../support/machine-documents.ts';
+} from '../../support/machine/documents.ts';
+import { aDoctorDocument, aStatusDocument, aVersionDocument } from '../../support/machine/machine-documents.ts';
 
 let lab: CliLab;
 beforeEach(async () => {

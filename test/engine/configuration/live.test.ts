@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigurationSource } from '../../../src/engine/configuration/configuration.ts';
 import { LiveConfiguration } from '../../../src/engine/configuration/live.ts';
-import { configNodes } from '../../support/fake-repositories.ts';
-import { aMachine, type Machine } from '../../support/machine.ts';
-import { createWorld, type World } from '../../support/world.ts';
+import { configNodes } from '../../support/machine/fake-repositories.ts';
+import { aMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld, type World } from '../../support/machine/world.ts';
 
 const FILE = '/etc/comfy-agent/agent.yaml';
 const DEFAULT_NODES = '/workspace/shared/config_nodes.json';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { accountsIn } from '../../../src/domain/configuration/access.ts';
 import { socketRights } from '../../../src/engine/configuration/socket-rights.ts';
-import { anApi } from '../../support/api.ts';
+import { anApi } from '../../support/machine/api.ts';
 
 const groups = (text: string | null) => ({ readText: async (path: string) => (path === '/etc/group' ? text : null) });
 const FILE = 'root:x:0:\ncomfy-agent:x:990:ada,grace\nbroken\n';

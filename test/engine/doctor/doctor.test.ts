@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { DoctorDocument } from '../../../src/domain/doctor/doctor.ts';
 import { AgentError } from '../../../src/domain/errors/errors.ts';
 import { examine } from '../../../src/engine/doctor/doctor.ts';
-import { aGpu } from '../../support/builders.ts';
-import { aLoadedConfiguration, aMachine } from '../../support/machine.ts';
-import { createWorld, type World } from '../../support/world.ts';
+import { aGpu } from '../../support/machine/builders.ts';
+import { aLoadedConfiguration, aMachine } from '../../support/machine/machine.ts';
+import { createWorld, type World } from '../../support/machine/world.ts';
 
 type Change = Partial<Parameters<typeof examine>[1]>;
 const look = (world: World, configuration = aLoadedConfiguration(), change: Change = {}): Promise<DoctorDocument> =>

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
 import { supervisionSamples } from '../../../src/engine/reports/metrics/supervision.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { createWorld, urlOf } from '../../support/world.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld, urlOf } from '../../support/machine/world.ts';
 
 /** Faults in memory: how soon they are told, what is done about them and what is not touched. */
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { aRepository, configNodes } from '../../support/fake-repositories.ts';
-import { aMachine, aReadyMachine, type Machine, type MachineOptions } from '../../support/machine.ts';
-import { createWorld } from '../../support/world.ts';
+import { aRepository, configNodes } from '../../support/machine/fake-repositories.ts';
+import { aMachine, aReadyMachine, type Machine, type MachineOptions } from '../../support/machine/machine.ts';
+import { createWorld } from '../../support/machine/world.ts';
 
 const SHARED = 'https://example.com/shared.git';
 const NODES = '/workspace/shared/config_nodes.json';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
 import { AgentError } from '../../../src/domain/errors/errors.ts';
-import { aMachine, aReadyMachine, type Machine } from '../../support/machine.ts';
-import { killedAndReplaced } from '../../support/successor.ts';
-import type { OuterCall } from '../../support/wires.ts';
+import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { killedAndReplaced } from '../../support/machine/successor.ts';
+import type { OuterCall } from '../../support/machine/wires.ts';
 
 describe('an installation that an operator asked for', () => {
   const cutInPacks = (call: OuterCall) => call.name === 'python.create';

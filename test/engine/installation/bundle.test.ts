@@ -2,10 +2,10 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { OperationRequest } from '../../../src/domain/operation.ts';
 import { digestOf } from '../../../src/domain/text/digest.ts';
 import { fakeCommitId } from '../../fakes/git.ts';
-import { COMFYUI } from '../../support/fake-repositories.ts';
-import { aGitMachine, currentRelease, type GitMachineOptions } from '../../support/git-machine.ts';
-import { aMachine, type Machine } from '../../support/machine.ts';
-import { createWorld } from '../../support/world.ts';
+import { COMFYUI } from '../../support/machine/fake-repositories.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions } from '../../support/machine/git-machine.ts';
+import { aMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld } from '../../support/machine/world.ts';
 
 const FILE = '/media/one.tar';
 const NODES = '/workspace/shared/config_nodes.json';

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
-import { aMachine, aReadyMachine, type Machine } from '../../support/machine.ts';
-import { killedAndReplaced } from '../../support/successor.ts';
-import type { OuterCall } from '../../support/wires.ts';
+import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { killedAndReplaced } from '../../support/machine/successor.ts';
+import type { OuterCall } from '../../support/machine/wires.ts';
 
 let machine: Machine;
 afterEach(() => machine.stop());

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../../src/domain/errors/errors.ts';
 import type { OperationDocument, OperationRequest } from '../../../src/domain/operation.ts';
-import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from '../../support/fake-repositories.ts';
-import { aMachine, aReadyMachine, type Machine } from '../../support/machine.ts';
-import { createWorld, SIMULATOR_TREE } from '../../support/world.ts';
+import { COMFYUI, configNodes, INDEX, packUrl, push, repositories } from '../../support/machine/fake-repositories.ts';
+import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld, SIMULATOR_TREE } from '../../support/machine/world.ts';
 
 let machine: Machine;
 afterEach(async () => {

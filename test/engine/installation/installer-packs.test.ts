@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PackStatus } from '../../../src/domain/installation/release.ts';
 import type { OperationDocument } from '../../../src/domain/operation.ts';
-import { aRepository, configNodes, packUrl, push } from '../../support/fake-repositories.ts';
-import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../../support/git-machine.ts';
-import type { Machine } from '../../support/machine.ts';
+import { aRepository, configNodes, packUrl, push } from '../../support/machine/fake-repositories.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../../support/machine/git-machine.ts';
+import type { Machine } from '../../support/machine/machine.ts';
 
 let machine: Machine;
 afterEach(async () => {

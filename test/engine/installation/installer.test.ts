@@ -2,9 +2,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Moves } from '../../../src/domain/installation/lock.ts';
 import type { InstallProgress, PackStatus } from '../../../src/domain/installation/release.ts';
 import { fakeCommitId } from '../../fakes/git.ts';
-import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../../support/fake-repositories.ts';
-import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../../support/git-machine.ts';
-import type { Machine } from '../../support/machine.ts';
+import { aRepository, COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../../support/machine/fake-repositories.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../../support/machine/git-machine.ts';
+import type { Machine } from '../../support/machine/machine.ts';
 
 let machine: Machine;
 afterEach(async () => {

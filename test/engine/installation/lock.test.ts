@@ -4,9 +4,9 @@ import type { OperationRequest } from '../../../src/domain/operation.ts';
 import { digestOf } from '../../../src/domain/text/digest.ts';
 import { parseLock } from '../../../src/plan/installation/lock.ts';
 import { fakeCommitId } from '../../fakes/git.ts';
-import { COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../../support/fake-repositories.ts';
-import { aGitMachine, currentRelease, type GitMachineOptions } from '../../support/git-machine.ts';
-import type { Machine } from '../../support/machine.ts';
+import { COMFYUI, CORE_FILES, configNodes, packUrl, push } from '../../support/machine/fake-repositories.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions } from '../../support/machine/git-machine.ts';
+import type { Machine } from '../../support/machine/machine.ts';
 
 const LOCK = '/workspace/agent.lock.json';
 let machine: Machine;

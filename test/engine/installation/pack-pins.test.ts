@@ -7,8 +7,8 @@ import { fetchPacks } from '../../../src/engine/installation/packs/packs.ts';
 import { InstallTracker } from '../../../src/engine/installation/progress.ts';
 import { NO_MOVES } from '../../../src/plan/installation/lock.ts';
 import { fakeArchiveDigest } from '../../fakes/sources.ts';
-import { packUrl, push, repositories } from '../../support/fake-repositories.ts';
-import { createWorld, type World } from '../../support/world.ts';
+import { packUrl, push, repositories } from '../../support/machine/fake-repositories.ts';
+import { createWorld, type World } from '../../support/machine/world.ts';
 
 const ARCHIVE = 'https://cdn.example.org/one.zip';
 const TREE = { '__init__.py': '' };

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PackStatus } from '../../../src/domain/installation/release.ts';
 import { fakeArchiveDigest } from '../../fakes/sources.ts';
-import { packUrl, push } from '../../support/fake-repositories.ts';
-import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../../support/git-machine.ts';
-import type { Machine } from '../../support/machine.ts';
-import type { World } from '../../support/world.ts';
+import { packUrl, push } from '../../support/machine/fake-repositories.ts';
+import { aGitMachine, currentRelease, type GitMachineOptions, install as installOn } from '../../support/machine/git-machine.ts';
+import type { Machine } from '../../support/machine/machine.ts';
+import type { World } from '../../support/machine/world.ts';
 
 let machine: Machine;
 afterEach(async () => {

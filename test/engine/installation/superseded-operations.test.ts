@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OperationDocument } from '../../../src/domain/operation.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { urlOf } from '../../support/world.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 let machine: Machine;
 afterEach(async () => {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { InstanceDocument } from '../../../src/domain/instances/instance.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
 
 let machine: Machine;
 afterEach(() => machine.stop());

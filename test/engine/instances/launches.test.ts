@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { launchesOf } from '../../../src/engine/instances/launches.ts';
 import type { Knowledge } from '../../../src/engine/knowledge.ts';
-import { aGpu } from '../../support/builders.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { createWorld } from '../../support/world.ts';
+import { aGpu } from '../../support/machine/builders.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld } from '../../support/machine/world.ts';
 
 /** What an instance should run is known once all that belongs to it was looked at: until then none seems to run with other settings. */
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { urlOf } from '../../support/world.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 let machine: Machine;
 afterEach(() => machine.stop());

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { CHILD_MARK, endLeftChildren } from '../../../src/engine/instances/left-children.ts';
 import { createFakeLogger } from '../../fakes/logger.ts';
-import { createWorld } from '../../support/world.ts';
+import { createWorld } from '../../support/machine/world.ts';
 
 const ROOT = '/workspace';
 const LAYOUT = { root: ROOT, cache: `${ROOT}/cache` };

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { aGpu } from '../../support/builders.ts';
-import { aMachine, aReadyMachine, type Machine } from '../../support/machine.ts';
-import { createWorld, urlOf } from '../../support/world.ts';
+import { aGpu } from '../../support/machine/builders.ts';
+import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { createWorld, urlOf } from '../../support/machine/world.ts';
 
 let machine: Machine;
 afterEach(() => machine.stop());

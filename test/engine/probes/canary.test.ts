@@ -3,8 +3,8 @@ import { runCanary } from '../../../src/probes/canary.ts';
 import { CANARY } from '../../fakes/assets.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
 import { createFakeComfy } from '../../fakes/comfy.ts';
-import { aMachine, aReadyMachine, type Machine } from '../../support/machine.ts';
-import { urlOf } from '../../support/world.ts';
+import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 const baseUrl = urlOf(8188);
 

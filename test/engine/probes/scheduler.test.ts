@@ -5,7 +5,7 @@ import { cannotTell, fail, pass } from '../../../src/probes/probe.ts';
 import { ProbeScheduler } from '../../../src/probes/scheduler.ts';
 import { CANARY } from '../../fakes/assets.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
-import { aConfig, NOW } from '../../support/builders.ts';
+import { aConfig, NOW } from '../../support/machine/builders.ts';
 
 const target = (change: Partial<ProbeTarget> = {}): ProbeTarget => ({
   gpu: 0,

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { collectReleases } from '../../../src/engine/releases/releases.ts';
-import { configNodes } from '../../support/fake-repositories.ts';
-import { PACK, rolloutLab } from '../../support/rollout-lab.ts';
-import type { World } from '../../support/world.ts';
+import { configNodes } from '../../support/machine/fake-repositories.ts';
+import { PACK, rolloutLab } from '../../support/machine/rollout-lab.ts';
+import type { World } from '../../support/machine/world.ts';
 
 const lab = rolloutLab();
 const { begin, replace, current, releases, runsFrom, update, rollback, install } = lab;

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../../src/domain/errors/errors.ts';
 import { withInstance } from '../../../src/plan/instances/intents.ts';
-import { configNodes, packUrl, repositories } from '../../support/fake-repositories.ts';
-import { LOCK, LONG_MS, PACK, rolloutLab } from '../../support/rollout-lab.ts';
-import { urlOf } from '../../support/world.ts';
+import { configNodes, packUrl, repositories } from '../../support/machine/fake-repositories.ts';
+import { LOCK, LONG_MS, PACK, rolloutLab } from '../../support/machine/rollout-lab.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 const lab = rolloutLab();
 const { begin, beginUpdate, bothReady, current, holds, install, intents, releases, rollback, runsFrom, update } = lab;

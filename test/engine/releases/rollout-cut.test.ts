@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { LOCK, LONG_MS, ROLLOUT_CONFIG, rolloutLab } from '../../support/rollout-lab.ts';
-import { killedAndReplaced } from '../../support/successor.ts';
+import { LOCK, LONG_MS, ROLLOUT_CONFIG, rolloutLab } from '../../support/machine/rollout-lab.ts';
+import { killedAndReplaced } from '../../support/machine/successor.ts';
 
 const lab = rolloutLab();
 const { begin, current, lockOf, releases, runsFrom, intents, holds, bothReady, beginUpdate, update, rollback } = lab;

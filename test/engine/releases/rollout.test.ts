@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OperationDocument } from '../../../src/domain/operation.ts';
-import { LOCK, LONG_MS, rolloutLab } from '../../support/rollout-lab.ts';
-import { urlOf } from '../../support/world.ts';
+import { LOCK, LONG_MS, rolloutLab } from '../../support/machine/rollout-lab.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 const lab = rolloutLab();
 const { begin, replace, current, lockOf, releases, runsFrom, intents, holds, bothReady, beginUpdate, update } = lab;

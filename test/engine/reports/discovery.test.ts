@@ -3,8 +3,8 @@ import type { DiscoveryDocument } from '../../../src/domain/instances/discovery.
 import { DiscoveryPublisher, environmentFile, prometheusTargets } from '../../../src/engine/reports/discovery.ts';
 import { createFakeFiles } from '../../fakes/files.ts';
 import { createFakeLogger } from '../../fakes/logger.ts';
-import { aLoadedConfiguration, aReadyMachine } from '../../support/machine.ts';
-import { aDiscoveryDocument } from '../../support/machine-documents.ts';
+import { aLoadedConfiguration, aReadyMachine } from '../../support/machine/machine.ts';
+import { aDiscoveryDocument } from '../../support/machine/machine-documents.ts';
 
 const instance = (gpu: number, change: Partial<DiscoveryDocument['instances'][number]> = {}): DiscoveryDocument['instances'][number] => ({
   gpu,

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ServiceReports } from '../../../src/engine/reports/service-reports.ts';
 import { createFakeServiceManager, type FakeServiceManager } from '../../fakes/service-manager.ts';
-import { aMachine, type Machine } from '../../support/machine.ts';
+import { aMachine, type Machine } from '../../support/machine/machine.ts';
 
 const open: { reports: ServiceReports; machine: Machine }[] = [];
 afterEach(async () => {

@@ -2,9 +2,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Knowledge } from '../../../src/engine/knowledge.ts';
 import { watchClock } from '../../../src/engine/state/clock-watch.ts';
 import { createFakeClock } from '../../fakes/clock.ts';
-import { NOW } from '../../support/builders.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { urlOf } from '../../support/world.ts';
+import { NOW } from '../../support/machine/builders.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 const HOUR = 3_600_000;
 let machine: Machine;

@@ -2,8 +2,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { AgentError } from '../../../src/domain/errors/errors.ts';
 import type { OperationRequest } from '../../../src/domain/operation.ts';
 import { Intents } from '../../../src/domain/state/state.ts';
-import { aMachine, aReadyMachine, type Machine } from '../../support/machine.ts';
-import { killedAndReplaced } from '../../support/successor.ts';
+import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { killedAndReplaced } from '../../support/machine/successor.ts';
 
 let machine: Machine;
 afterEach(() => machine.stop());

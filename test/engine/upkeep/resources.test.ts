@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../../src/domain/configuration/config.ts';
 import type { FoundFile } from '../../../src/domain/upkeep/upkeep.ts';
-import { NOW } from '../../support/builders.ts';
-import { aReadyMachine, type Machine } from '../../support/machine.ts';
-import { urlOf } from '../../support/world.ts';
+import { NOW } from '../../support/machine/builders.ts';
+import { aReadyMachine, type Machine } from '../../support/machine/machine.ts';
+import { urlOf } from '../../support/machine/world.ts';
 
 const MEBIBYTE = 1024 * 1024;
 const HOUR = 3_600_000;

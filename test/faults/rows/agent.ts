@@ -1,12 +1,12 @@
 import { readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { processesKnowing } from '../../support/agent/processes.ts';
+import { isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fact, goesOnSaying, jobsEnd, others, pids, says, seen } from '../../support/faults/expect.ts';
 import type { FaultRow, Untouched } from '../../support/faults/row.ts';
 import { signal } from '../../support/faults/scene.ts';
-import { processesKnowing } from '../../support/processes.ts';
-import { isAlive } from '../../support/scene.ts';
 import { mainsOf } from './pm2.ts';
 
 /** The agent itself: killed, stopped, deaf, or robbed of what it wrote. */

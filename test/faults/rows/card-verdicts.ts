@@ -2,7 +2,7 @@ import { eventually } from '../../support/eventually.ts';
 import { fact, others, says } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
-import { inventedPciBusId, sayToKernel } from '../../support/kernel-log.ts';
+import { inventedPciBusId, sayToKernel } from '../../support/kernel/log.ts';
 
 /** Faults of one card, by its sensors, by its absence, and by the kernel log. */
 

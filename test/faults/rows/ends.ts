@@ -1,11 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { processesKnowing } from '../../support/agent/processes.ts';
+import { isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
 import { EXIT_MS, fact, goesOnSaying, isHeld, jobsEnd, others, says, seen } from '../../support/faults/expect.ts';
 import { submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
-import { processesKnowing } from '../../support/processes.ts';
-import { isAlive } from '../../support/scene.ts';
 
 /** The process of an instance ends. */
 

@@ -1,12 +1,12 @@
 import { appendFile, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { editConfig, replaceFile } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fact, goesOnSaying, others, pids, says } from '../../support/faults/expect.ts';
 import { jobEnd, submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
-import { editConfig, replaceFile } from '../../support/scene.ts';
 
 /** What people write, and disks that are full. */
 

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fact, isHeld, otherProcess, others, says } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
-import { memoryGroup } from '../../support/memory-group.ts';
-import { isAlive } from '../../support/scene.ts';
+import { memoryGroup } from '../../support/host/memory-group.ts';
 
 /** Faults that heal by themselves in their time: by the kernel's word, by a job that ends, by a limit, by a canary. */
 

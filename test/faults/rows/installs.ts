@@ -2,15 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { editConfig, replaceFile } from '../../support/agent/scene.ts';
+import { createSimulatorOrigin } from '../../support/comfyui/simulator-origin.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fact, others, says } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
-import { startGitHttp } from '../../support/git-servers.ts';
-import { createPack, installationOf, nodesFile } from '../../support/pack-origins.ts';
-import { editConfig, replaceFile } from '../../support/scene.ts';
-import { createSimulatorOrigin } from '../../support/simulator-origin.ts';
+import { createPack, installationOf, nodesFile } from '../../support/git/pack-origins.ts';
+import { startGitHttp } from '../../support/git/servers.ts';
+import { currentRelease, leftovers } from '../../support/kills/whole-root.ts';
 import { startTcpProxy } from '../../support/tcp-proxy.ts';
-import { currentRelease, leftovers } from '../../support/whole-root.ts';
 
 /** Installations: what downloads of models are to others (F9 to F13), they are here. */
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { eventually } from '../../support/eventually.ts';
 import { fact, others, pids } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
-import { createPack, nodesFile, packOf } from '../../support/pack-origins.ts';
+import { createPack, nodesFile, packOf } from '../../support/git/pack-origins.ts';
 
 /** What a stranger on the machine, or a node pack, puts in the agent's way. */
 

@@ -2,15 +2,15 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { AGENT, baseEnvironment } from '../../support/agent.ts';
+import { AGENT, baseEnvironment } from '../../support/agent/agent.ts';
+import { processesKnowing } from '../../support/agent/processes.ts';
+import { attempt, attemptWith, editConfig, isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fact, goesOnSaying, jobsEnd, others, pids, says } from '../../support/faults/expect.ts';
 import { jobEnd, submitJob } from '../../support/faults/jobs.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import { type Scene, signal } from '../../support/faults/scene.ts';
 import { secretValues } from '../../support/faults/stages.ts';
-import { processesKnowing } from '../../support/processes.ts';
-import { attempt, attemptWith, editConfig, isAlive } from '../../support/scene.ts';
 
 /** PM2 and its daemon. */
 
@@ -392,7 +392,7 @@ export const pm2Rows: readonly FaultRow[] = [
 /** The section merges; the environment is to be empty again. */
 async function dropEnvironment(scene: Scene): Promise<void> {
   const { parse, stringify } = await import('yaml');
-  const { replaceFile } = await import('../../support/scene.ts');
+  const { replaceFile } = await import('../../support/agent/scene.ts');
   const path = join(scene.root, 'agent.yaml');
   const document = parse(await readFile(path, 'utf8')) as { comfyui: { environment?: unknown } };
   delete document.comfyui.environment;

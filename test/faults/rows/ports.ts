@@ -1,9 +1,9 @@
+import { editConfig, isAlive } from '../../support/agent/scene.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fact, isHeld, others, pids, STRANGER_MS, says, strangers } from '../../support/faults/expect.ts';
 import type { FaultRow } from '../../support/faults/row.ts';
 import type { Scene } from '../../support/faults/scene.ts';
 import { bystander, clientOf, strangerOn } from '../../support/faults/stranger.ts';
-import { editConfig, isAlive } from '../../support/scene.ts';
 
 /** Ports, and those who hold them. */
 

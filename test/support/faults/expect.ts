@@ -1,6 +1,6 @@
 import type { FaultKind } from '../../../src/domain/faults/verdict.ts';
 import type { InstanceDocument } from '../../../src/domain/instances/instance.ts';
-import { isAlive } from '../scene.ts';
+import { isAlive } from '../agent/scene.ts';
 import { jobEnd } from './jobs.ts';
 import type { FaultRow, Seen, Stays, Untouched } from './row.ts';
 import type { Scene } from './scene.ts';

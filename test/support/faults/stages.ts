@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { newRoot } from '../agent.ts';
-import { driverCards } from '../cards.ts';
-import { mayUseKmsg } from '../kernel-log.ts';
-import { memoryGroup } from '../memory-group.ts';
+import { newRoot } from '../agent/agent.ts';
+import { driverCards } from '../agent/cards.ts';
+import { memoryGroup } from '../host/memory-group.ts';
+import { mayUseKmsg } from '../kernel/log.ts';
 import { openScene, type Scene, type SceneOptions } from './scene.ts';
 
 /** Short timers: what matters to a row is the order of things, and that its figure follows from the timers. */

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { isAlive } from '../agent/scene.ts';
 import { eventually } from '../eventually.ts';
-import { isAlive } from '../scene.ts';
 import { type Scene, signal } from './scene.ts';
 import { strangerWaitingFor } from './stranger.ts';
 import type { Witness } from './witness.ts';

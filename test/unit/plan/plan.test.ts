@@ -18,8 +18,8 @@ import {
   holdsOf,
   NOW,
   withJobs,
-} from '../../support/builders.ts';
-import { aPackStatus } from '../../support/documents.ts';
+} from '../../support/machine/builders.ts';
+import { aPackStatus } from '../../support/machine/documents.ts';
 
 const machine = aHealthyMachine;
 const withObserved = (input: PlanInput, change: Partial<PlanInput['observed']>): PlanInput => ({

@@ -12,7 +12,7 @@ import { fallbackSource, resolveSource } from '../../../src/plan/installation/so
 import { instanceLaunch } from '../../../src/plan/instances/launch.ts';
 import { exitReason, judgeRestarts } from '../../../src/plan/instances/restart-policy.ts';
 import { chooseCards, resolve } from '../../../src/plan/resolve.ts';
-import { aConfig, aGpu, aReading, NOW } from '../../support/builders.ts';
+import { aConfig, aGpu, aReading, NOW } from '../../support/machine/builders.ts';
 
 describe('source', () => {
   const source = (comfyui: object) => resolveSource(aConfig({ comfyui }).comfyui);

@@ -3,8 +3,8 @@ import type { CliOutput } from '../../../../src/cli/host.ts';
 import { liveLines, liveView, plainView } from '../../../../src/cli/render/progress.ts';
 import { widthOf } from '../../../../src/cli/render/text.ts';
 import { createStyle } from '../../../../src/cli/style.ts';
-import { at, NOW } from '../../../support/builders.ts';
-import { anInstallProgress, anOperationDocument, aPackStatus } from '../../../support/documents.ts';
+import { at, NOW } from '../../../support/machine/builders.ts';
+import { anInstallProgress, anOperationDocument, aPackStatus } from '../../../support/machine/documents.ts';
 
 const style = createStyle({ color: false, unicode: true });
 const install = (step: Parameters<typeof anInstallProgress>[0], change: Parameters<typeof anInstallProgress>[1] = {}) =>

@@ -3,7 +3,7 @@ import { statusLines } from '../../../../src/cli/render/status.ts';
 import { widthOf } from '../../../../src/cli/render/text.ts';
 import { createStyle } from '../../../../src/cli/style.ts';
 import type { StatusDocument } from '../../../../src/domain/agent.ts';
-import { at, aVerdict, NOW } from '../../../support/builders.ts';
+import { at, aVerdict, NOW } from '../../../support/machine/builders.ts';
 import {
   aDeadInstance,
   aFail,
@@ -15,8 +15,8 @@ import {
   anOperationDocument,
   anUnknown,
   RELEASE,
-} from '../../../support/documents.ts';
-import { aStatusDocument, someMachineFacts } from '../../../support/machine-documents.ts';
+} from '../../../support/machine/documents.ts';
+import { aStatusDocument, someMachineFacts } from '../../../support/machine/machine-documents.ts';
 
 const show = (status: StatusDocument, options: { columns?: number; unicode?: boolean; verbose?: boolean } = {}): string =>
   statusLines(status, {

@@ -5,7 +5,7 @@ import { known, unknown } from '../../../../src/domain/observed.ts';
 import { divideCards, keptParts, unusedParts } from '../../../../src/plan/cards/mig.ts';
 import { updateRoster } from '../../../../src/plan/cards/roster.ts';
 import { chooseCards, visibleDevices } from '../../../../src/plan/resolve.ts';
-import { aGpu, aReading } from '../../../support/builders.ts';
+import { aGpu, aReading } from '../../../support/machine/builders.ts';
 
 const device = (uuid: string) => ({ uuid, profile: '3g.20gb' });
 /** Card 0 in two parts, card 1 whole, card 2 in three. */

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { GpuReading } from '../../../../src/domain/cards/gpu.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { cardRemarks } from '../../../../src/plan/cards/remarks.ts';
-import { aGpu, aReading } from '../../../support/builders.ts';
+import { aGpu, aReading } from '../../../support/machine/builders.ts';
 
 const CARDS = known(aReading(aGpu(0), aGpu(1)));
 const tell = (change: Partial<GpuReading>) => {

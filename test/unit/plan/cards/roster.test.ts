@@ -4,7 +4,7 @@ import type { Gpu, GpuReading } from '../../../../src/domain/cards/gpu.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { acceptCards, cardsOfRoster, rosterOf, updateRoster } from '../../../../src/plan/cards/roster.ts';
 import { driverTrouble } from '../../../../src/plan/faults/driver-gone.ts';
-import { aGpu, aReading } from '../../../support/builders.ts';
+import { aGpu, aReading } from '../../../support/machine/builders.ts';
 
 const NEVER = unknown('not looked yet');
 const ids = (reading: GpuReading): string[] =>

@@ -3,7 +3,7 @@ import type { ConfigInput } from '../../../../src/domain/configuration/config.ts
 import { known } from '../../../../src/domain/observed.ts';
 import { readEnvironment } from '../../../../src/plan/configuration/environment-names.ts';
 import { chooseCards } from '../../../../src/plan/resolve.ts';
-import { aConfig, aGpu, aReading } from '../../../support/builders.ts';
+import { aConfig, aGpu, aReading } from '../../../support/machine/builders.ts';
 
 const FOUR = aReading(aGpu(0), aGpu(1), aGpu(2), aGpu(3, { uuid: 'GPU-abcdef01-2345' }));
 const choose = (gpu: ConfigInput['gpu'], reading = FOUR) => chooseCards(aConfig({ gpu: { mode: 'actual', ...gpu } }).gpu, known(reading));

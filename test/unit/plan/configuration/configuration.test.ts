@@ -6,7 +6,7 @@ import { Config } from '../../../../src/domain/configuration/config.ts';
 import { readConfiguration, toError } from '../../../../src/plan/configuration/configuration.ts';
 import { layoutOf } from '../../../../src/plan/configuration/layout.ts';
 import { configurationFile } from '../../../../src/plan/configuration/location.ts';
-import { FILE, acceptedConfig as good, configProblems as problems, readConfig as read } from '../../../support/configuration.ts';
+import { FILE, acceptedConfig as good, configProblems as problems, readConfig as read } from '../../../support/machine/configuration.ts';
 
 describe('readConfiguration', () => {
   it('gives the defaults when nobody says anything', () => {

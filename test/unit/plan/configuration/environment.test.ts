@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { toError } from '../../../../src/plan/configuration/configuration.ts';
 import { ENVIRONMENT_NAMES, namesOf } from '../../../../src/plan/configuration/environment-names.ts';
-import { acceptedConfig as good, configProblems as problems, readConfig as read } from '../../../support/configuration.ts';
+import { acceptedConfig as good, configProblems as problems, readConfig as read } from '../../../support/machine/configuration.ts';
 
 describe('environment', () => {
   it.each<[Record<string, string>, Record<string, unknown>]>([

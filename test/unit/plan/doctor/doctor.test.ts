@@ -6,7 +6,7 @@ import type { ErrorCode } from '../../../../src/domain/errors/registry.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { type DoctorFacts, diagnose, type InstanceCard, summarize } from '../../../../src/plan/doctor/doctor.ts';
 import { isKnown, sshHost } from '../../../../src/plan/doctor/inputs.ts';
-import { aConfig, aGpu, aReading, NOW } from '../../../support/builders.ts';
+import { aConfig, aGpu, aReading, NOW } from '../../../support/machine/builders.ts';
 
 /** A machine in order with two cards. */
 const facts = (change: Partial<DoctorFacts> = {}): DoctorFacts => ({

@@ -13,7 +13,7 @@ import { cardMissing } from '../../../../src/plan/faults/card/missing.ts';
 import { cardRecovery } from '../../../../src/plan/faults/card/recovery.ts';
 import { cardXid } from '../../../../src/plan/faults/card/xid.ts';
 import { cudaUnavailable } from '../../../../src/plan/faults/cuda-unavailable.ts';
-import { aGpu, anInstance } from '../../../support/builders.ts';
+import { aGpu, anInstance } from '../../../support/machine/builders.ts';
 
 const NOW = 1_800_000_000_000;
 const GIB = 1024 ** 3;

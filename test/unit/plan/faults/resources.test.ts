@@ -7,7 +7,7 @@ import { NO_MACHINE_RESOURCES } from '../../../../src/domain/upkeep/resources.ts
 import { resourceVerdicts } from '../../../../src/plan/faults/resources.ts';
 import { bytesToFree, judgeDisk, machineResourceVerdicts } from '../../../../src/plan/upkeep/resources.ts';
 import { slope, withSample } from '../../../../src/plan/upkeep/trend.ts';
-import { aConfig, anIncarnation, anInstance, at, NOW } from '../../../support/builders.ts';
+import { aConfig, anIncarnation, anInstance, at, NOW } from '../../../support/machine/builders.ts';
 
 const MEBIBYTE = 1024 * 1024;
 const config = aConfig({ memory: { budgetMb: 1_000 }, disk: { warnFreeMb: 2_000, minFreeMb: 500 } });

@@ -5,7 +5,7 @@ import { known } from '../../../../src/domain/observed.ts';
 import type { VerdictFacts } from '../../../../src/plan/faults/facts.ts';
 import { instanceVerdicts } from '../../../../src/plan/faults/verdicts.ts';
 import { type ProbeRecord, recordResult } from '../../../../src/plan/health/assess.ts';
-import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NO_OWNER_FACTS, NOW } from '../../../support/builders.ts';
+import { aConfig, anIncarnation, anInstance, aProbeResult, aProcess, at, NO_OWNER_FACTS, NOW } from '../../../support/machine/builders.ts';
 
 type Facts = Readonly<Record<string, unknown>>;
 const result = (probe: string, outcome: ProbeResult['outcome'], ago: number, facts: Facts = {}): ProbeResult =>

@@ -8,7 +8,17 @@ import {
   type ProbeRecord,
   recordResult,
 } from '../../../../src/plan/health/assess.ts';
-import { aConfig, aLeaving, anIncarnation, anInstance, aProbeResult, aProcess, at, NOW, noRestarts } from '../../../support/builders.ts';
+import {
+  aConfig,
+  aLeaving,
+  anIncarnation,
+  anInstance,
+  aProbeResult,
+  aProcess,
+  at,
+  NOW,
+  noRestarts,
+} from '../../../support/machine/builders.ts';
 
 const passed = { status: 'pass' as const, reason: null, checkedAt: at(0) };
 const records = (...results: ProbeResult[]): ReadonlyMap<string, ProbeRecord> => {

@@ -4,7 +4,7 @@ import { modelsVerdict } from '../../../../src/cli/commands/health/verdict.ts';
 import type { ModelStatus } from '../../../../src/domain/health/health.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { modelsLayer, summarizeModels } from '../../../../src/plan/health/summary.ts';
-import { NOW } from '../../../support/builders.ts';
+import { NOW } from '../../../support/machine/builders.ts';
 
 const model = (state: ModelStatus['state'], path = `${state}.safetensors`): ModelStatus => ({
   path,

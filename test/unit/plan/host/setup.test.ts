@@ -7,7 +7,7 @@ import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot,
 import { planSetup, type SetupWish, setupQuestion } from '../../../../src/plan/host/setup.ts';
 import { pathsOutside, placedUnit } from '../../../../src/plan/host/units.ts';
 import { createFakeHost, type FakeHost } from '../../../fakes/host.ts';
-import { aDoctorDocument } from '../../../support/machine-documents.ts';
+import { aDoctorDocument } from '../../../support/machine/machine-documents.ts';
 
 const UNIT =
   '[Service]\nExecStart=/usr/local/bin/agent run\nEnvironment=AGENT_ROOT=/workspace X=/workspace/shared Y=/workspaces\nReadWritePaths=-/workspace -/x-/workspace\n';

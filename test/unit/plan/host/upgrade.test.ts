@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PendingUpgrade } from '../../../../src/domain/host/upgrade.ts';
 import { compareInstances, guardedBy, judgeCandidate, judgePending } from '../../../../src/plan/host/upgrade.ts';
-import { aVersionDocument } from '../../../support/machine-documents.ts';
+import { aVersionDocument } from '../../../support/machine/machine-documents.ts';
 
 const present = { ...aVersionDocument(), singleFile: true };
 

@@ -11,7 +11,7 @@ import {
   specDifferences,
 } from '../../../../src/plan/installation/bundle.ts';
 import { installationSpec } from '../../../../src/plan/resolve.ts';
-import { aConfig } from '../../../support/builders.ts';
+import { aConfig } from '../../../support/machine/builders.ts';
 
 const spec: InstallationSpec = installationSpec(aConfig({ comfyui: { repository: 'https://example.com/ComfyUI.git' } }), []);
 const sha = (digit: string): string => digit.repeat(64);

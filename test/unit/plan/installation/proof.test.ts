@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { judgeProof, named, type ProofInput } from '../../../../src/plan/installation/proof.ts';
-import { aRelease } from '../../../support/builders.ts';
+import { aRelease } from '../../../support/machine/builders.ts';
 
 type Previous = NonNullable<ProofInput['previous']>;
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { DesiredInstance } from '../../../../src/domain/instances/instance.ts';
 import { driverHold, heldRemedies, trialHold } from '../../../../src/plan/instances/driver-hold.ts';
 import type { Exit } from '../../../../src/plan/instances/restart-policy.ts';
-import { anInstance, aProcess, aVerdict, NOW } from '../../../support/builders.ts';
+import { anInstance, aProcess, aVerdict, NOW } from '../../../support/machine/builders.ts';
 
 const GONE = { reason: 'nvidia-smi did not answer within 5000 ms', since: NOW, unread: false };
 const onCard = (change: Partial<DesiredInstance> = {}) => anInstance(0, { mode: 'gpu', ...change });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { type LeaseInput, planLeases, portInUse, portsOfInterest } from '../../../../src/plan/instances/leases.ts';
-import { aConfig, aLease, anInstance, aProcess } from '../../../support/builders.ts';
+import { aConfig, aLease, anInstance, aProcess } from '../../../support/machine/builders.ts';
 
 const input = (change: Partial<LeaseInput> = {}): LeaseInput => ({
   setting: aConfig().ports,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { known, unknown } from '../../../../src/domain/observed.ts';
 import { idleness, type LeavingFacts, leaving, leavings, mayGo, ON_THE_WAY_MS } from '../../../../src/plan/instances/leaving.ts';
-import { anIncarnation, anInstance, aProcess, at, aVerdict, NOW } from '../../../support/builders.ts';
+import { anIncarnation, anInstance, aProcess, at, aVerdict, NOW } from '../../../support/machine/builders.ts';
 
 /** An instance that stays: it runs what it should, and nobody wants it away. */
 const facts = (change: Partial<LeavingFacts> = {}): LeavingFacts => ({

@@ -14,7 +14,7 @@ import {
   NOW,
   noRestarts,
   withJobs,
-} from '../../../support/builders.ts';
+} from '../../../support/machine/builders.ts';
 
 const machine = (verdicts: readonly Verdict[], jobs: number | null = 0) => {
   const input = aHealthyMachine();

@@ -3,7 +3,7 @@ import { toPm2Entry } from '../../../../ecosystem.template.js';
 import type { ConfigInput } from '../../../../src/domain/configuration/config.ts';
 import { layoutOf } from '../../../../src/plan/configuration/layout.ts';
 import { instanceLaunch } from '../../../../src/plan/instances/launch.ts';
-import { aConfig } from '../../../support/builders.ts';
+import { aConfig } from '../../../support/machine/builders.ts';
 
 const launchOf = (instances: ConfigInput['instances'], mode: 'cpu' | 'gpu' = 'gpu', localCpus: string | null = '16-31') => {
   const config = aConfig({ instances });

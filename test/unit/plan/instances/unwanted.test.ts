@@ -3,7 +3,7 @@ import type { ConfigInput } from '../../../../src/domain/configuration/config.ts
 import { known, NOT_LOOKED_YET, unknown } from '../../../../src/domain/observed.ts';
 import type { DesiredState, ObservedState } from '../../../../src/domain/state/state.ts';
 import { findUnwanted, planUnwanted, type Unwanted } from '../../../../src/plan/instances/unwanted.ts';
-import { aGpu, aHealthyMachine, anInstance, aReading, NOW } from '../../../support/builders.ts';
+import { aGpu, aHealthyMachine, anInstance, aReading, NOW } from '../../../support/machine/builders.ts';
 
 /** Two processes run; the instance of the first is wanted. */
 function look(gpu: ConfigInput['gpu'], wish: Partial<DesiredState>, seen: Partial<ObservedState>) {

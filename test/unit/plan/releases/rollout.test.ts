@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Rollout } from '../../../../src/domain/state/state.ts';
 import { planRollout, type RolloutInput, type RolloutMember, type Watch, watchMember } from '../../../../src/plan/releases/rollout.ts';
-import { NOW } from '../../../support/builders.ts';
+import { NOW } from '../../../support/machine/builders.ts';
 
 const aRollout = (change: Partial<Rollout> = {}): Rollout => ({
   from: 'old',

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { FoundFile } from '../../../../src/domain/upkeep/upkeep.ts';
 import { matchesGlob } from '../../../../src/plan/text/glob.ts';
 import { type CleanupPolicy, selectForRemoval } from '../../../../src/plan/upkeep/cleanup.ts';
-import { NOW } from '../../../support/builders.ts';
+import { NOW } from '../../../support/machine/builders.ts';
 
 const MINUTE = 60_000;
 const file = (path: string, ageMs: number, bytes = 100): FoundFile => ({ path, bytes, changedAt: NOW - ageMs, inode: 1 });
