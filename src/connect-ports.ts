@@ -19,7 +19,8 @@ import { createSources } from './adapters/sources/sources.ts';
 import { createJournalStore } from './adapters/sqlite/journal.ts';
 import type { Config, Layout, Secrets } from './domain/configuration/config.ts';
 import { CHILD_MARK, childMark } from './engine/instances/left-children.ts';
-import type { Logger, Ports } from './ports.ts';
+import type { Logger } from './ports/logs.ts';
+import type { Ports } from './ports.ts';
 
 export interface PortOptions {
   readonly config: Config;

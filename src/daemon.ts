@@ -18,7 +18,9 @@ import { ServiceReports } from './engine/reports/service-reports.ts';
 import { openState } from './engine/state/version.ts';
 import { quickLocation } from './plan/configuration/quick-location.ts';
 import { stopDrainMs } from './plan/configuration/stop-grace.ts';
-import type { Files, Logger, Ports } from './ports.ts';
+import type { Files } from './ports/files.ts';
+import type { Logger } from './ports/logs.ts';
+import type { Ports } from './ports.ts';
 
 export interface DaemonOptions {
   readonly request: ConfigurationRequest;

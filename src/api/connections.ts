@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Logger } from '../ports.ts';
+import type { Logger } from '../ports/logs.ts';
 
 /** Connections at one time. Beyond this not even the kernel's answer is given. */
 export const MAX_CONNECTIONS = 1_024;

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { errorDocument } from '../domain/errors/document.ts';
 import { AgentError, asAgentError, isAgentError } from '../domain/errors/errors.ts';
-import type { Logger } from '../ports.ts';
+import type { Logger } from '../ports/logs.ts';
 import type { App } from './app-types.ts';
 
 export const BODY_LIMIT = 64 * 1024;

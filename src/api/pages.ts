@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import type { Assets } from '../ports.ts';
+import type { Assets } from '../ports/files.ts';
 import { type App, about, refusals } from './app-types.ts';
 
 /**

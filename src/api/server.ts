@@ -1,6 +1,7 @@
 import type { FastifyRequest, InjectOptions, LightMyRequestResponse } from 'fastify';
 import type { Agent } from '../domain/agent.ts';
-import type { Assets, Logger } from '../ports.ts';
+import type { Assets } from '../ports/files.ts';
+import type { Logger } from '../ports/logs.ts';
 import { type AppOptions, buildApp } from './app.ts';
 import type { App, Transport } from './app-types.ts';
 import { bearsToken } from './guards.ts';

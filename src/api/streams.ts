@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { errorDocument } from '../domain/errors/document.ts';
 import { AgentError } from '../domain/errors/errors.ts';
-import type { Logger } from '../ports.ts';
+import type { Logger } from '../ports/logs.ts';
 import { toAnswer } from './error-answers.ts';
 import type { Serialize } from './serialize.ts';
 

@@ -1,7 +1,8 @@
 import type { Agent, VersionDocument } from '../domain/agent.ts';
 import { SIMULATOR_REPOSITORY } from '../domain/configuration/config.ts';
 import { INHERITED_NAMES } from '../plan/instances/launch.ts';
-import type { Logger, Ports } from '../ports.ts';
+import type { Logger } from '../ports/logs.ts';
+import type { Ports } from '../ports.ts';
 import { Broadcast } from './broadcast.ts';
 import { CardSlots } from './cards/slots.ts';
 import type { Execution } from './execute.ts';

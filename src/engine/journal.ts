@@ -1,5 +1,7 @@
 import type { JournalEvent, NewJournalEvent } from '../domain/journal.ts';
-import type { Clock, JournalStore, Logger } from '../ports.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { JournalStore } from '../ports/journal.ts';
+import type { Logger } from '../ports/logs.ts';
 import { Broadcast, type Subscription } from './broadcast.ts';
 
 /** The operator's record: durable, live, and copied to the log. */

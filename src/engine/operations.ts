@@ -3,7 +3,7 @@ import type { InstallProgress } from '../domain/installation/release.ts';
 import { toTime } from '../domain/observed.ts';
 import type { OperationDocument, OperationKind } from '../domain/operation.ts';
 import type { CleanupDocument } from '../domain/upkeep/cleanup.ts';
-import type { Clock } from '../ports.ts';
+import type { Clock } from '../ports/clock.ts';
 import { Broadcast } from './broadcast.ts';
 
 const KEPT = 50;

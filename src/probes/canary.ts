@@ -1,7 +1,7 @@
 import { isAgentError } from '../domain/errors/errors.ts';
 import type { ProbeResult } from '../domain/health/health.ts';
 import { prepareCanary } from '../domain/instances/canary.ts';
-import type { Comfy } from '../ports.ts';
+import type { Comfy } from '../ports/comfyui.ts';
 import { cannotTell, fail, type Outcome, type Probe, type ProbePorts, pass } from './probe.ts';
 
 /** After a canary that failed; twice as long after each further one. */

@@ -1,5 +1,5 @@
 import { isAgentError } from '../domain/errors/errors.ts';
-import type { ComfyQueue } from '../ports.ts';
+import type { ComfyQueue } from '../ports/comfyui.ts';
 import { cannotTell, fail, type Outcome, type Probe, pass, STARTING_PERIOD_MS } from './probe.ts';
 
 const NO_JOBS: ComfyQueue = { running: 0, pending: 0, runningIds: [] };

@@ -1,5 +1,5 @@
 import { type LogSigns, readLogSigns } from '../domain/faults/log-signs.ts';
-import type { Files } from '../ports.ts';
+import type { Files } from '../ports/files.ts';
 import { type Outcome, type Probe, type ProbeHistory, pass } from './probe.ts';
 
 const PERIOD_MS = 1_000;

@@ -1,7 +1,10 @@
 import type { Config } from '../domain/configuration/config.ts';
 import type { ProbeResult } from '../domain/health/health.ts';
 import type { LayerName } from '../domain/instances/instance.ts';
-import type { Clock, Comfy, Files, Kernel } from '../ports.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Comfy } from '../ports/comfyui.ts';
+import type { Files } from '../ports/files.ts';
+import type { Kernel } from '../ports/kernel.ts';
 
 /** One running instance as probes see it. A new incarnation is a new target. */
 export interface ProbeTarget {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import type { Archives, Files } from '../../src/ports.ts';
+import type { Archives } from '../../src/ports/archives.ts';
+import type { Files } from '../../src/ports/files.ts';
 
 type Member = readonly [name: string, content: string];
 

@@ -1,4 +1,4 @@
-import type { Assets } from '../../src/ports.ts';
+import type { Assets } from '../../src/ports/files.ts';
 
 /** The smallest graph that gives a picture; the shipped one has the same classes. */
 export const CANARY = {

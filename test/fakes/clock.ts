@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/ports.ts';
+import type { Clock } from '../../src/ports/clock.ts';
 import { NOW } from '../support/machine/builders.ts';
 
 export interface FakeClock extends Clock {

@@ -1,5 +1,5 @@
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import type { Comfy, ComfyHistoryEntry } from '../../src/ports.ts';
+import type { Comfy, ComfyHistoryEntry } from '../../src/ports/comfyui.ts';
 
 /**
  * What a server does: serves; `hung` accepts connections and never answers; `failing` answers 500 everywhere; `zombie`

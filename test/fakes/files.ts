@@ -4,7 +4,7 @@ import { readFault, writeFault } from '../../src/adapters/files/errors.ts';
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import { type Border, distrustOf, type PathFacts, tooLarge } from '../../src/domain/files/foreign.ts';
 import type { Inodes } from '../../src/domain/upkeep/upkeep.ts';
-import type { Files } from '../../src/ports.ts';
+import type { Files } from '../../src/ports/files.ts';
 
 type Node =
   | { readonly kind: 'directory'; mode: number }

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import { redactUrl } from '../../src/domain/installation/git-url.ts';
 import type { LockedSubmodule } from '../../src/domain/installation/lock.ts';
-import type { Files, Git, GitOptions, GitSource } from '../../src/ports.ts';
+import type { Files } from '../../src/ports/files.ts';
+import type { Git, GitOptions, GitSource } from '../../src/ports/git.ts';
 
 export interface FakeCommit {
   readonly files: Readonly<Record<string, string>>;

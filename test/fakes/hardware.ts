@@ -1,6 +1,6 @@
 import type { Gpu, MachineFacts } from '../../src/domain/cards/gpu.ts';
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import type { Hardware } from '../../src/ports.ts';
+import type { Hardware } from '../../src/ports/hardware.ts';
 
 export interface FakeHardware {
   readonly hardware: Hardware;

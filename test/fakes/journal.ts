@@ -1,6 +1,6 @@
 import type { JournalEvent } from '../../src/domain/journal.ts';
 import { toTime } from '../../src/domain/observed.ts';
-import type { JournalStore } from '../../src/ports.ts';
+import type { JournalStore } from '../../src/ports/journal.ts';
 
 export interface FakeJournal extends JournalStore {
   /** All entries, oldest first. */

@@ -1,6 +1,6 @@
 import type { KernelMessage } from '../../src/domain/cards/kernel-message.ts';
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import type { KernelLog } from '../../src/ports.ts';
+import type { KernelLog } from '../../src/ports/kernel.ts';
 
 export interface FakeKernelLog {
   readonly kernelLog: KernelLog;

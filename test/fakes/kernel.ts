@@ -2,7 +2,7 @@ import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { Incarnation } from '../../src/domain/instances/instance.ts';
 import type { MemoryCounters } from '../../src/domain/instances/memory-group.ts';
 import { toTime } from '../../src/domain/observed.ts';
-import type { Kernel } from '../../src/ports.ts';
+import type { Kernel } from '../../src/ports/kernel.ts';
 
 interface FakeProcess {
   readonly pid: number;

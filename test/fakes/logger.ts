@@ -1,4 +1,4 @@
-import type { Logger } from '../../src/ports.ts';
+import type { Logger } from '../../src/ports/logs.ts';
 
 export interface FakeLogger extends Logger {
   /** "warn: message", children included. */

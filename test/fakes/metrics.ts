@@ -1,4 +1,4 @@
-import type { Metrics } from '../../src/ports.ts';
+import type { Metrics } from '../../src/ports/metrics.ts';
 
 /** One line for each sample: `name{label="value"} 1`. */
 export const fakeMetrics: Metrics = {

@@ -1,7 +1,7 @@
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import type { Pm2Entry, ProcessEvent, ProcessState } from '../../src/domain/instances/instance.ts';
 import { digestOf } from '../../src/domain/text/digest.ts';
-import type { Processes } from '../../src/ports.ts';
+import type { Processes } from '../../src/ports/pm2.ts';
 
 export interface FakePm2Options {
   readonly now?: () => number;

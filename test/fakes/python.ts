@@ -12,7 +12,7 @@ import {
 } from '../../src/domain/installation/requirements.ts';
 import { localSource } from '../../src/domain/local-source.ts';
 import { compareVersions } from '../../src/plan/installation/flags.ts';
-import type { PythonEnvironments, ResolveRequest } from '../../src/ports.ts';
+import type { PythonEnvironments, ResolveRequest } from '../../src/ports/python.ts';
 
 export interface FakePythonOptions {
   /** Interpreter -> version. */

@@ -1,5 +1,5 @@
 import { AgentError } from '../../src/domain/errors/errors.ts';
-import type { CommandOptions, CommandResult, Shell } from '../../src/ports.ts';
+import type { CommandOptions, CommandResult, Shell } from '../../src/ports/shell.ts';
 
 export interface FakeCommand {
   readonly file: string;

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import { redactUrl } from '../../src/domain/installation/git-url.ts';
 import type { RegistryVersion } from '../../src/domain/installation/registry.ts';
-import type { Files, Sources } from '../../src/ports.ts';
+import type { Files } from '../../src/ports/files.ts';
+import type { Sources } from '../../src/ports/sources.ts';
 
 type Tree = Readonly<Record<string, string>>;
 

@@ -1,7 +1,7 @@
 import { toPm2Entry } from '../../ecosystem.template.js';
 import { AgentError } from '../../src/domain/errors/errors.ts';
 import { Pm2Entry } from '../../src/domain/instances/instance.ts';
-import type { EntryTemplate } from '../../src/ports.ts';
+import type { EntryTemplate } from '../../src/ports/pm2.ts';
 
 export interface FakeTemplate extends EntryTemplate {
   /** The next entry is not valid. */

@@ -1,4 +1,5 @@
-import type { FoundFile, LogBounds, LogGrowth, MemoryRoom, Space, Upkeep } from '../../src/domain/upkeep/upkeep.ts';
+import type { FoundFile, LogBounds, LogGrowth, MemoryRoom, Space } from '../../src/domain/upkeep/upkeep.ts';
+import type { Upkeep } from '../../src/ports/upkeep.ts';
 
 export interface FakeUpkeep {
   readonly upkeep: Upkeep;

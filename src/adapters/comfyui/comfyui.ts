@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Comfy, ComfyHistoryEntry } from '../../ports.ts';
+import type { Comfy, ComfyHistoryEntry } from '../../ports/comfyui.ts';
 import { type ComfyRequest, createSend, expectSuccess, fault, nameOf, sendForJson } from './request.ts';
 import { askProtocol, holdWebSocket } from './websocket.ts';
 

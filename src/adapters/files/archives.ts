@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, link, open, rm, stat } from 'node:fs/promises';
 import { AgentError, asAgentError, isAgentError } from '../../domain/errors/errors.ts';
 import { readTarHeader, TAR_BLOCK, type TarHeader, tarHeader, tarPadding } from '../../domain/files/tar.ts';
-import type { Archives } from '../../ports.ts';
+import type { Archives } from '../../ports/archives.ts';
 
 const CHUNK = 1024 * 1024;
 

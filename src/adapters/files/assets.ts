@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { getAssetKeys, getRawAsset, isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { AgentError } from '../../domain/errors/errors.ts';
-import type { Assets } from '../../ports.ts';
+import type { Assets } from '../../ports/files.ts';
 import { writeFault } from './errors.ts';
 
 /** Places of a file in the repository, by the first part of its name, when the program runs from source. */

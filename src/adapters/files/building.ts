@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 
 /**
  * Where trees are made before they are put in place. With another user who may write at that place it is a directory that only

@@ -4,7 +4,7 @@ import * as fs from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type Border, type ForeignUser, INPUT_LIMITS } from '../../domain/files/foreign.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import { errorCode, isAbsent, readFault, writeFault } from './errors.ts';
 import { openPlain, readBounded } from './foreign/plain-file.ts';
 import { readForeign, readInstruction } from './foreign/read.ts';

@@ -4,7 +4,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { AgentError } from '../../domain/errors/errors.ts';
-import type { FileLock } from '../../ports.ts';
+import type { FileLock } from '../../ports/files.ts';
 
 const ANSWER_LIMIT_MS = 1_000;
 const ANSWER_BYTES = 1_000;

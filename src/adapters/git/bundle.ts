@@ -1,7 +1,7 @@
 /** Git bundles: the history of locked commits in one file, out of a mirror and into one. */
 import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
-import type { GitOptions } from '../../ports.ts';
+import type { GitOptions } from '../../ports/git.ts';
 import type { GitRunner } from './command.ts';
 import type { Mirrors } from './mirror.ts';
 

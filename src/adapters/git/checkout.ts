@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { both } from '../../domain/both.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
-import type { GitCheckout, GitOptions } from '../../ports.ts';
+import type { GitCheckout, GitOptions } from '../../ports/git.ts';
 import { type Building, beginTree, finishTree } from '../files/building.ts';
 import { fullReason } from '../files/disk-full.ts';
 import type { GitCall, GitRunner } from './command.ts';

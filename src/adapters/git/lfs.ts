@@ -3,7 +3,7 @@ import { lstat, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
-import type { GitOptions } from '../../ports.ts';
+import type { GitOptions } from '../../ports/git.ts';
 import type { GitCall, GitRunner } from './command.ts';
 
 /** A Git LFS pointer file is smaller than this (its specification). */

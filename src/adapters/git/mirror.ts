@@ -8,7 +8,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
-import type { GitOptions } from '../../ports.ts';
+import type { GitOptions } from '../../ports/git.ts';
 import type { GitRunner } from './command.ts';
 import { isFullCommit } from './refs.ts';
 

@@ -1,5 +1,5 @@
 /** Reads git's progress from its standard error. */
-import type { GitProgress } from '../../ports.ts';
+import type { GitProgress } from '../../ports/git.ts';
 
 const units: Readonly<Record<string, number>> = { bytes: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 

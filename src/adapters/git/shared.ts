@@ -6,7 +6,7 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
-import type { GitOptions } from '../../ports.ts';
+import type { GitOptions } from '../../ports/git.ts';
 import { readPlain } from '../files/foreign/plain-file.ts';
 import { closeFiles } from './closed-files.ts';
 import type { GitCall, GitRunner } from './command.ts';

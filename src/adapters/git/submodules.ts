@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
 import type { LockedSubmodule } from '../../domain/installation/lock.ts';
-import type { GitOptions } from '../../ports.ts';
+import type { GitOptions } from '../../ports/git.ts';
 import { cloneFromMirror, describeTree, exists, nameOrigin } from './checkout.ts';
 import type { GitCall, GitRunner } from './command.ts';
 import { fetchLfs } from './lfs.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Clock } from '../../ports.ts';
+import type { Clock } from '../../ports/clock.ts';
 
 /** Timers hold 31 bits of milliseconds; longer ones would fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;

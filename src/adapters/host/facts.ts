@@ -4,7 +4,7 @@ import { lstat, open, readFile, realpath, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { HostFacts, HostGroup, HostPath, HostPlace, HostQuestion, HostUnit, HostUser } from '../../domain/host/host.ts';
-import type { Shell } from '../../ports.ts';
+import type { Shell } from '../../ports/shell.ts';
 import { errorCode, isAbsent } from '../files/errors.ts';
 
 const HEAD_BYTES = 512;

@@ -5,7 +5,7 @@ import { AgentError } from '../../domain/errors/errors.ts';
 import { groupaddArguments, useraddArguments } from '../../domain/host/accounts.ts';
 import type { HostAction, HostRights } from '../../domain/host/host.ts';
 import type { HostSystem } from '../../ports/host.ts';
-import type { Shell } from '../../ports.ts';
+import type { Shell } from '../../ports/shell.ts';
 import { errorCode, writeFault } from '../files/errors.ts';
 import { createShell } from '../shell/shell.ts';
 import { hostFacts } from './facts.ts';

@@ -15,7 +15,7 @@ import {
   UpgradeProof,
 } from '../../domain/host/upgrade.ts';
 import { STATE_VERSION_FILE, StateVersion } from '../../domain/state/version.ts';
-import type { Shell } from '../../ports.ts';
+import type { Shell } from '../../ports/shell.ts';
 import { errorCode, isAbsent, writeFault } from '../files/errors.ts';
 import { readPlain } from '../files/foreign/plain-file.ts';
 import { openRootOwned, requireRootOwned, type Trust } from '../files/root-owned.ts';

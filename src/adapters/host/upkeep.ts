@@ -1,4 +1,4 @@
-import type { Upkeep } from '../../domain/upkeep/upkeep.ts';
+import type { Upkeep } from '../../ports/upkeep.ts';
 import { removeEmpty, removeFound, walkFiles } from '../files/sweep.ts';
 import { keepLogs } from '../logs/rotation.ts';
 import { localCpus, memoryRoom, type RoomOptions, spaceOf } from './machine-room.ts';

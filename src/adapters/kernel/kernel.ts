@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { Incarnation } from '../../domain/instances/instance.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Kernel } from '../../ports.ts';
+import type { Kernel } from '../../ports/kernel.ts';
 import { createMemoryOfKernel } from './memory.ts';
 import { createPortsOfKernel } from './ports.ts';
 import {

@@ -4,7 +4,8 @@ import { uptime } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { KernelMessage } from '../../domain/cards/kernel-message.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
-import type { KernelLog, Shell } from '../../ports.ts';
+import type { KernelLog } from '../../ports/kernel.ts';
+import type { Shell } from '../../ports/shell.ts';
 import { parseJournalLine, parseKmsgRecord } from './log-lines.ts';
 
 export interface KernelLogOptions {

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import type { MemoryCounters } from '../../domain/instances/memory-group.ts';
-import type { Kernel } from '../../ports.ts';
+import type { Kernel } from '../../ports/kernel.ts';
 import { errorCode } from '../files/errors.ts';
 import { readOptional } from './proc.ts';
 

@@ -1,4 +1,4 @@
-import type { Logger } from '../../ports.ts';
+import type { Logger } from '../../ports/logs.ts';
 import { openRotatingFile } from './file.ts';
 
 export interface LogOptions {

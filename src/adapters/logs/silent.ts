@@ -1,4 +1,4 @@
-import type { Logger } from '../../ports.ts';
+import type { Logger } from '../../ports/logs.ts';
 
 /** Verbs print what matters to their caller; there is no log of their own. */
 export const silentLog: Logger = {

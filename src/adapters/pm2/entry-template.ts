@@ -2,7 +2,7 @@ import { pathToFileURL } from 'node:url';
 import { toPm2Entry } from '../../../ecosystem.template.js';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { Pm2Entry } from '../../domain/instances/instance.ts';
-import type { EntryTemplate } from '../../ports.ts';
+import type { EntryTemplate } from '../../ports/pm2.ts';
 import { offerBundledModules } from './bundled-modules.ts';
 
 /** The built-in template is part of the program; a replacement is loaded from its file and held to the same schema. */

@@ -1,6 +1,7 @@
 import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 import type { Pm2Entry, ProcessEvent } from '../../domain/instances/instance.ts';
-import type { Logger, Processes } from '../../ports.ts';
+import type { Logger } from '../../ports/logs.ts';
+import type { Processes } from '../../ports/pm2.ts';
 import { type Bus, openBus } from './bus.ts';
 import { checkEntry, type Pm2Row, parseRows, prepareArgument } from './entry.ts';
 import { endDaemon } from './identity.ts';

@@ -1,4 +1,4 @@
-import type { MetricSample, Metrics } from '../../ports.ts';
+import type { MetricSample, Metrics } from '../../ports/metrics.ts';
 
 /** Prometheus text format through prom-client; a registry of its own for each scrape, because all values are snapshots. */
 export function createMetrics(): Metrics {

@@ -4,7 +4,8 @@ import { AgentError, isAgentError } from '../../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import type { LockedPackage } from '../../domain/installation/lock.ts';
 import { normaliseName, redactUrls } from '../../domain/installation/requirements.ts';
-import type { Files, Shell } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Shell } from '../../ports/shell.ts';
 import { fullReason } from '../files/disk-full.ts';
 import { pythonEnvironment } from './uv/environment.ts';
 

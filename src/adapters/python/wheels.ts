@@ -2,7 +2,9 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import { hashedLine, type LockedPackage } from '../../domain/installation/lock.ts';
 import { normaliseName, redactUrls } from '../../domain/installation/requirements.ts';
-import type { Files, PythonEnvironments, Shell } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { PythonEnvironments } from '../../ports/python.ts';
+import type { Shell } from '../../ports/shell.ts';
 import { pipEnvironment, pythonEnvironment } from './uv/environment.ts';
 
 const SHORT_MS = 30_000;

@@ -1,7 +1,8 @@
 import { AGENT_GROUP, accountsIn } from '../../domain/configuration/access.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { Border } from '../../domain/files/foreign.ts';
-import type { Files, Shell } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Shell } from '../../ports/shell.ts';
 
 /** Not looked up on a PATH: that of a Python environment names directories which packs can write to. */
 const SETPRIV = '/usr/bin/setpriv';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { access, constants, stat } from 'node:fs/promises';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
-import type { CommandOptions, CommandResult, RunningCommand, Shell } from '../../ports.ts';
+import type { CommandOptions, CommandResult, RunningCommand, Shell } from '../../ports/shell.ts';
 import { endMarked } from './marked-processes.ts';
 import { Head, LineSplitter, Tail } from './output.ts';
 

@@ -6,7 +6,7 @@ import type { Dispatcher } from 'undici';
 import { AgentError, asAgentError, isAgentError } from '../../domain/errors/errors.ts';
 import { redactUrl } from '../../domain/installation/git-url.ts';
 import { redactUrls } from '../../domain/installation/requirements.ts';
-import type { Logger } from '../../ports.ts';
+import type { Logger } from '../../ports/logs.ts';
 
 const MAX_REDIRECTS = 5;
 

@@ -4,7 +4,7 @@ import { tokenProblem } from '../../plan/configuration/access-token.ts';
 import { readConfiguration, toError } from '../../plan/configuration/configuration.ts';
 import { layoutOf } from '../../plan/configuration/layout.ts';
 import { type ConfigCandidate, configurationFile } from '../../plan/configuration/location.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import type { LoadedConfiguration } from '../knowledge.ts';
 
 /** Where this run of the program was told its configuration from. */

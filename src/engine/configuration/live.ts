@@ -1,4 +1,5 @@
-import type { Files, Logger } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Logger } from '../../ports/logs.ts';
 import type { Core } from '../core.ts';
 import type { ConfigurationSource } from './configuration.ts';
 

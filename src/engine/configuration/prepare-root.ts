@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import type { Config, Layout } from '../../domain/configuration/config.ts';
 import { asAgentError } from '../../domain/errors/errors.ts';
 import { isOfTheDisk } from '../../domain/errors/no-room.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 
 /** A root on vfat or some network filesystems would fail at the end of an installation. @throws AgentError ROOT_UNSUITABLE */
 async function requireLinks(files: Files, root: string): Promise<void> {

@@ -1,7 +1,8 @@
 import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
 import { ExitCode } from '../../domain/errors/registry.ts';
+import type { Clock } from '../../ports/clock.ts';
+import type { Files } from '../../ports/files.ts';
 import type { ServiceManager } from '../../ports/host.ts';
-import type { Clock, Files } from '../../ports.ts';
 import { openUpgrade } from '../host/upgrade-proof.ts';
 
 /** Edits come in batches: whoever writes one file may be about to write the next. */

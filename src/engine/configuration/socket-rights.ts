@@ -1,5 +1,5 @@
 import { AGENT_GROUP, accountsIn } from '../../domain/configuration/access.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 
 /** This process, as the kernel sees it. */
 export interface Self {

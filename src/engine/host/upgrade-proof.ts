@@ -9,7 +9,8 @@ import {
   UPGRADE_RECORDS,
   UpgradeProof,
 } from '../../domain/host/upgrade.ts';
-import type { Files, Ports } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Ports } from '../../ports.ts';
 import type { Journal } from '../journal.ts';
 import { parseJson } from '../state/files.ts';
 import type { VersionedState } from '../state/version.ts';

@@ -1,6 +1,6 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { Instruction } from '../../domain/files/foreign.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 
 /**
  * The only way to a file that is obeyed. What the user of ComfyUI could have written is not.

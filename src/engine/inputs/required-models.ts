@@ -1,6 +1,6 @@
 import type { DirectorySection } from '../../plan/inputs/directory-config.ts';
 import { modelsOfGraph } from '../../plan/inputs/workflow-models.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import type { LoadedConfiguration, RequiredModel } from '../knowledge.ts';
 import { readWorkflows } from './workflows.ts';
 

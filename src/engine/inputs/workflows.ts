@@ -1,6 +1,6 @@
 import { asAgentError } from '../../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import { parseJson } from '../state/files.ts';
 import { readTrusted } from './instructions.ts';
 

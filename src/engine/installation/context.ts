@@ -3,7 +3,8 @@ import type { Config, Layout, Secrets } from '../../domain/configuration/config.
 import type { Lock, Moves } from '../../domain/installation/lock.ts';
 import type { InstallationSpec, Release } from '../../domain/installation/release.ts';
 import type { Pins } from '../../plan/installation/lock.ts';
-import type { LocalWheels, Ports } from '../../ports.ts';
+import type { LocalWheels } from '../../ports/python.ts';
+import type { Ports } from '../../ports.ts';
 import type { RequiredModel } from '../knowledge.ts';
 import type { InstallTracker } from './progress.ts';
 

@@ -1,7 +1,7 @@
 import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
 import { inodesText } from '../../domain/upkeep/upkeep.ts';
 import { type DiskNeed, mebibytes } from '../../plan/upkeep/disk.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 
 const HELP = 'free space, move the root, lower releases.keep, or lower install.minFreeDiskMb';
 const INODES_HELP = 'delete small files (`df -i` shows which disk; old releases and caches hold many), or move the root';

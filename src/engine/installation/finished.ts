@@ -1,7 +1,7 @@
 import type { Layout } from '../../domain/configuration/config.ts';
 import type { Release } from '../../domain/installation/release.ts';
 import { failedPacks } from '../../plan/installation/installation.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import { listReleases, readWhole } from '../releases/releases.ts';
 
 export interface WantedRelease {

@@ -3,7 +3,8 @@ import type { InstallProgress, InstallStep, Release } from '../../domain/install
 import type { DesiredState, ObservedState } from '../../domain/state/state.ts';
 import { usableCards } from '../../plan/cards/usable.ts';
 import { NO_MOVES, pinsOf } from '../../plan/installation/lock.ts';
-import type { LocalWheels, Ports } from '../../ports.ts';
+import type { LocalWheels } from '../../ports/python.ts';
+import type { Ports } from '../../ports.ts';
 import type { Journal } from '../journal.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { OperationHandle } from '../operations.ts';

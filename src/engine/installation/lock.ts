@@ -2,7 +2,7 @@ import { redactUrl } from '../../domain/installation/git-url.ts';
 import type { Lock, LockedPackage, LockedSource } from '../../domain/installation/lock.ts';
 import { toTime } from '../../domain/observed.ts';
 import { coreRequestDigest, packRequestDigest, pythonRequestDigest } from '../../plan/installation/lock.ts';
-import type { GitCheckout } from '../../ports.ts';
+import type { GitCheckout } from '../../ports/git.ts';
 import type { InstallContext } from './context.ts';
 import { withPackages } from './environment/containment.ts';
 import type { PlannedEnvironment } from './environment/environment.ts';

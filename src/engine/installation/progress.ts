@@ -9,7 +9,7 @@ import {
   InstallStepName as StepNames,
 } from '../../domain/installation/release.ts';
 import { toTime } from '../../domain/observed.ts';
-import type { Clock } from '../../ports.ts';
+import type { Clock } from '../../ports/clock.ts';
 
 /** Share of each step in a typical installation, for the bar; measured on cold caches with a few packs. */
 const WEIGHTS: Readonly<Record<InstallStepName, number>> = {

@@ -7,7 +7,7 @@ import { judgeProof } from '../../plan/installation/proof.ts';
 import { lastWords } from '../../plan/instances/last-words.ts';
 import { instanceLaunch } from '../../plan/instances/launch.ts';
 import { createRedactor } from '../../plan/text/redact-text.ts';
-import type { RunningCommand } from '../../ports.ts';
+import type { RunningCommand } from '../../ports/shell.ts';
 import { runCanary } from '../../probes/canary.ts';
 import type { InstallContext } from './context.ts';
 import { proveCuda } from './cuda.ts';

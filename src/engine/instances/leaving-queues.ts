@@ -1,6 +1,6 @@
 import { type Leaving, ON_THE_WAY_MS } from '../../plan/instances/leaving.ts';
 import type { PlanInput } from '../../plan/plan.ts';
-import type { Clock } from '../../ports.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { Knowledge } from '../knowledge.ts';
 
 export interface LeavingQueuesOptions {

@@ -1,5 +1,7 @@
 import type { Layout } from '../../domain/configuration/config.ts';
-import type { Files, Logger, Ports } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Logger } from '../../ports/logs.ts';
+import type { Ports } from '../../ports.ts';
 import { endAll, withTheirTrees } from './ownership.ts';
 
 /** In the environment of everything that the owner of a root runs for itself: git, uv, scripts of packs, the trial start. */

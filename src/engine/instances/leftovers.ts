@@ -2,7 +2,8 @@ import type { Incarnation, PortHolder, ProcessState } from '../../domain/instanc
 import { INSTANCE_MARK, type Leftover } from '../../domain/instances/ownership.ts';
 import type { Observed } from '../../domain/observed.ts';
 import type { DesiredState } from '../../domain/state/state.ts';
-import type { Logger, Ports } from '../../ports.ts';
+import type { Logger } from '../../ports/logs.ts';
+import type { Ports } from '../../ports.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { Reading } from '../reading.ts';
 import { endAll, instanceClaim, requireEnded, rootNames, withTheirTrees } from './ownership.ts';

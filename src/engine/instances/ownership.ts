@@ -9,7 +9,8 @@ import {
   ROOT_MARK,
 } from '../../domain/instances/ownership.ts';
 import { known, unknown } from '../../domain/observed.ts';
-import type { Files, Ports } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Ports } from '../../ports.ts';
 
 type Outside = Pick<Ports, 'kernel' | 'clock'>;
 

@@ -1,5 +1,5 @@
 import { incarnationKey } from '../../domain/instances/instance.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import type { Knowledge } from '../knowledge.ts';
 
 /** A start is judged by progress: when the log of each starting instance last moved. */

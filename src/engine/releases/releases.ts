@@ -5,7 +5,7 @@ import { INPUT_LIMITS } from '../../domain/files/foreign.ts';
 import { LOCK_NAME, type Lock } from '../../domain/installation/lock.ts';
 import { Release, ReleaseFailure } from '../../domain/installation/release.ts';
 import { parseLock } from '../../plan/installation/lock.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import { parseJson } from '../state/files.ts';
 
 /** What `current` names, and why it cannot be used if it cannot. */

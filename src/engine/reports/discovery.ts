@@ -1,6 +1,7 @@
 import type { Layout } from '../../domain/configuration/config.ts';
 import type { DiscoveryDocument, PrometheusTargets } from '../../domain/instances/discovery.ts';
-import type { Files, Logger } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
+import type { Logger } from '../../ports/logs.ts';
 import { Broadcast, type Subscription } from '../broadcast.ts';
 
 /** Tells workers where to go: two files and a live stream, all from the one document, written only when it changed. */

@@ -1,6 +1,7 @@
 import type { StatusDocument } from '../../domain/agent.ts';
 import type { Layout } from '../../domain/configuration/config.ts';
-import type { Logger, Ports } from '../../ports.ts';
+import type { Logger } from '../../ports/logs.ts';
+import type { Ports } from '../../ports.ts';
 
 const PAUSE_MS = 1_000;
 

@@ -3,7 +3,7 @@ import type { Layout } from '../../domain/configuration/config.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { LogLine } from '../../domain/journal.ts';
 import { instanceLogFile } from '../../plan/instances/launch.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 
 /** Lines of one log or of all, as they are and then as they come. */
 export async function* readLogs(

@@ -1,6 +1,6 @@
 import { serviceStatus } from '../../plan/reports/service-status.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { ServiceManager } from '../../ports/host.ts';
-import type { Clock } from '../../ports.ts';
 import type { Documents } from '../health/documents.ts';
 
 /** Each telling is a process of its own, and progress moves many times a second. */

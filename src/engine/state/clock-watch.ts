@@ -1,4 +1,4 @@
-import type { Clock } from '../../ports.ts';
+import type { Clock } from '../../ports/clock.ts';
 
 /** More than a clock is slewed by in the time between two looks. */
 const JUMP_MS = 2_000;

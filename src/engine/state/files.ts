@@ -5,7 +5,7 @@ import { asAgentError } from '../../domain/errors/errors.ts';
 import { isOfTheDisk } from '../../domain/errors/no-room.ts';
 import { PortLease } from '../../domain/instances/instance.ts';
 import { Intents } from '../../domain/state/state.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import { DAMAGED } from './troubles.ts';
 
 const Leases = z.object({ schema: z.literal(1), leases: z.array(PortLease) });

@@ -2,7 +2,7 @@ import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
 import { isOfTheDisk } from '../../domain/errors/no-room.ts';
 import { STATE_VERSION_FILE, StateVersion } from '../../domain/state/version.ts';
 import { STATE_VERSION } from '../../domain/versions.ts';
-import type { Files } from '../../ports.ts';
+import type { Files } from '../../ports/files.ts';
 import { parseJson } from './files.ts';
 
 /** One step from version `to - 1` to `to`. */

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createComfy } from '../../../src/adapters/comfyui/comfyui.ts';
-import type { Comfy } from '../../../src/ports.ts';
+import type { Comfy } from '../../../src/ports/comfyui.ts';
 import { createFakeComfy } from '../../fakes/comfy.ts';
 import { freePort, type Simulator, type SimulatorOptions, startSimulator } from '../../support/comfyui/simulator.ts';
 import { eventually } from '../../support/eventually.ts';

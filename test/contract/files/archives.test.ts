@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createArchives } from '../../../src/adapters/files/archives.ts';
 import { createFiles } from '../../../src/adapters/files/files.ts';
 import { TAR_BLOCK, tarHeader, tarPadding } from '../../../src/domain/files/tar.ts';
-import type { Archives } from '../../../src/ports.ts';
+import type { Archives } from '../../../src/ports/archives.ts';
 import { createFakeArchives } from '../../fakes/archives.ts';
 
 const execute = promisify(execFile);

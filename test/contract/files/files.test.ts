@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFiles } from '../../../src/adapters/files/files.ts';
-import type { Files } from '../../../src/ports.ts';
+import type { Files } from '../../../src/ports/files.ts';
 import { createFakeFiles } from '../../fakes/files.ts';
 import { eventually } from '../../support/eventually.ts';
 import { tempRoot } from '../../support/temp-root.ts';

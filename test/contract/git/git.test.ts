@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { GitSource } from '../../../src/ports.ts';
+import type { GitSource } from '../../../src/ports/git.ts';
 import { fakeGitHarness, type GitHarness, realGitHarness } from '../../support/git/harness.ts';
 
 const lfsPointer =

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { GitSource } from '../../../src/ports.ts';
+import type { GitSource } from '../../../src/ports/git.ts';
 import { type GitHarness, realGit, realGitHarness } from '../../support/git/harness.ts';
 import { gitFor } from '../../support/git/origin.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GitAdapter } from '../../../src/adapters/git/git.ts';
 import type { SshOptions } from '../../../src/adapters/git/ssh.ts';
-import type { GitSource } from '../../../src/ports.ts';
+import type { GitSource } from '../../../src/ports/git.ts';
 import { type GitHarness, realGit, realGitHarness } from '../../support/git/harness.ts';
 import { closedPort } from '../../support/git/servers.ts';
 import { findSshd, makeSshKey, type Sshd, startSshd } from '../../support/host/sshd.ts';

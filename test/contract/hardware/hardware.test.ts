@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createHardware, type HardwareOptions } from '../../../src/adapters/hardware/hardware.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { Gpu, type GpuReading, MachineFacts } from '../../../src/domain/cards/gpu.ts';
-import type { Hardware } from '../../../src/ports.ts';
+import type { Hardware } from '../../../src/ports/hardware.ts';
 import { createFakeHardware } from '../../fakes/hardware.ts';
 import { eventually } from '../../support/eventually.ts';
 import { type FakeNvidiaSmi, installFakeNvidiaSmi } from '../../support/hardware/nvidia-smi.ts';

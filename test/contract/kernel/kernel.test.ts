@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Incarnation } from '../../../src/domain/instances/instance.ts';
-import type { Kernel } from '../../../src/ports.ts';
+import type { Kernel } from '../../../src/ports/kernel.ts';
 import { freePort } from '../../support/comfyui/simulator.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fakeKernelHarness, type KernelHarness, realKernelHarness } from '../../support/kernel/harness.ts';

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKernelLog } from '../../../src/adapters/kernel/log.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
 import type { KernelMessage } from '../../../src/domain/cards/kernel-message.ts';
-import type { KernelLog } from '../../../src/ports.ts';
+import type { KernelLog } from '../../../src/ports/kernel.ts';
 import { createFakeKernelLog } from '../../fakes/kernel-log.ts';
 import { eventually } from '../../support/eventually.ts';
 import { mayUseKmsg, sayToKernel } from '../../support/kernel/log.ts';

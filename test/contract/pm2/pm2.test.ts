@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createProcesses } from '../../../src/adapters/pm2/pm2.ts';
 import { callDaemon } from '../../../src/adapters/pm2/rpc.ts';
 import type { ProcessEvent } from '../../../src/domain/instances/instance.ts';
-import type { Logger, Processes } from '../../../src/ports.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
+import type { Processes } from '../../../src/ports/pm2.ts';
 import { eventually } from '../../support/eventually.ts';
 import { type RealHarness, realHarness } from '../../support/pm2/harness.ts';
 

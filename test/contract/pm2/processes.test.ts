@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ProcessEvent } from '../../../src/domain/instances/instance.ts';
-import type { Processes } from '../../../src/ports.ts';
+import type { Processes } from '../../../src/ports/pm2.ts';
 import { eventually } from '../../support/eventually.ts';
 import { fakeHarness, type ProcessesHarness, RESTART_DELAY_MS, realHarness } from '../../support/pm2/harness.ts';
 

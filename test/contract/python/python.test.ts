@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createFiles } from '../../../src/adapters/files/files.ts';
 import { createPythonEnvironments } from '../../../src/adapters/python/python.ts';
 import { type LockedPackage, requirementLine, toLockedPackage } from '../../../src/domain/installation/lock.ts';
-import type { PythonEnvironments, ResolveRequest } from '../../../src/ports.ts';
+import type { PythonEnvironments, ResolveRequest } from '../../../src/ports/python.ts';
 import { createFakePython } from '../../fakes/python.ts';
 import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, pushTo } from '../../support/python/lab.ts';
 import { makeWheel } from '../../support/python/wheel.ts';

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../../src/adapters/python/python.ts';
 import { UV_PROGRAM, UV_VERSION, UV_WHEELS } from '../../../src/adapters/python/uv/wheel.ts';
 import { requirementLine } from '../../../src/domain/installation/lock.ts';
-import type { PythonEnvironments } from '../../../src/ports.ts';
+import type { PythonEnvironments } from '../../../src/ports/python.ts';
 import { CLOSED_INDEX, createPythonLab, execute, PLAIN } from '../../support/python/lab.ts';
 import { makeWheel, zip } from '../../support/python/wheel.ts';
 

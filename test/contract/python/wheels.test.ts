@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPythonEnvironments } from '../../../src/adapters/python/python.ts';
 import type { LockedPackage } from '../../../src/domain/installation/lock.ts';
-import type { LocalWheels, PythonEnvironments } from '../../../src/ports.ts';
+import type { LocalWheels, PythonEnvironments } from '../../../src/ports/python.ts';
 import { CLOSED_INDEX, createPythonLab, makeRepository, PLAIN, type PythonLab } from '../../support/python/lab.ts';
 import { makeWheel } from '../../support/python/wheel.ts';
 

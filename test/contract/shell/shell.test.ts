@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
-import type { Shell } from '../../../src/ports.ts';
+import type { Shell } from '../../../src/ports/shell.ts';
 import { createFakeShell } from '../../fakes/shell.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createGate } from '../../support/gate.ts';

@@ -9,7 +9,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { createSources } from '../../../src/adapters/sources/sources.ts';
 import type { RegistryVersion } from '../../../src/domain/installation/registry.ts';
-import type { Logger, Sources } from '../../../src/ports.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
+import type { Sources } from '../../../src/ports/sources.ts';
 import { createFakeSources, type FakeSourcesOptions } from '../../fakes/sources.ts';
 import { LINK, type ZipPart, zipOf } from '../../support/zip.ts';
 

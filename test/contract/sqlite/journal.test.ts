@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createJournalStore } from '../../../src/adapters/sqlite/journal.ts';
 import { JournalEvent } from '../../../src/domain/journal.ts';
-import type { JournalStore } from '../../../src/ports.ts';
+import type { JournalStore } from '../../../src/ports/journal.ts';
 import { createFakeJournal } from '../../fakes/journal.ts';
 import { type TempRoot, tempRoot } from '../../support/temp-root.ts';
 

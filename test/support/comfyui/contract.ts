@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { resolve } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { prepareCanary } from '../../../src/domain/instances/canary.ts';
-import type { Comfy } from '../../../src/ports.ts';
+import type { Comfy } from '../../../src/ports/comfyui.ts';
 import { eventually } from '../eventually.ts';
 
 const TIMEOUT_MS = 5_000;

@@ -2,7 +2,8 @@ import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createGit, type GitAdapter, type GitAdapterOptions } from '../../../src/adapters/git/git.ts';
-import type { Git, Logger } from '../../../src/ports.ts';
+import type { Git } from '../../../src/ports/git.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
 import { createFakeGit, type FakeCommit, type FakeGitOptions, type FakeRepository, fakeCommitId } from '../../fakes/git.ts';
 import { createOrigin } from './origin.ts';
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { createKernel } from '../../../src/adapters/kernel/kernel.ts';
-import type { Kernel } from '../../../src/ports.ts';
+import type { Kernel } from '../../../src/ports/kernel.ts';
 import { createFakeKernel } from '../../fakes/kernel.ts';
 
 /** A process to be looked at: itself, and one child, each of which may listen on a port. */

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Api, type ApiOptions, createApi } from '../../../src/api/server.ts';
 import type { Agent } from '../../../src/domain/agent.ts';
-import type { Assets, Logger } from '../../../src/ports.ts';
+import type { Assets } from '../../../src/ports/files.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
 import { fakeAgent } from '../../fakes/agent.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');

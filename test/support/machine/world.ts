@@ -1,5 +1,6 @@
 import type { Gpu } from '../../../src/domain/cards/gpu.ts';
-import type { Files, Ports } from '../../../src/ports.ts';
+import type { Files } from '../../../src/ports/files.ts';
+import type { Ports } from '../../../src/ports.ts';
 import { createFakeArchives } from '../../fakes/archives.ts';
 import { createFakeAssets } from '../../fakes/assets.ts';
 import { createFakeClock, type FakeClock } from '../../fakes/clock.ts';

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { toPm2Entry } from '../../../ecosystem.template.js';
 import { createProcesses } from '../../../src/adapters/pm2/pm2.ts';
 import type { Pm2Entry } from '../../../src/domain/instances/instance.ts';
-import type { Logger, Processes } from '../../../src/ports.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
+import type { Processes } from '../../../src/ports/pm2.ts';
 import { createFakePm2 } from '../../fakes/processes.ts';
 import { eventually } from '../eventually.ts';
 

@@ -8,7 +8,7 @@ import { createFiles } from '../../../src/adapters/files/files.ts';
 import { createPythonEnvironments, type PythonEnvironmentsOptions } from '../../../src/adapters/python/python.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { asAgentError } from '../../../src/domain/errors/errors.ts';
-import type { Logger } from '../../../src/ports.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
 
 export const execute = promisify(execFile);
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };

@@ -5,7 +5,7 @@ import { createPythonEnvironments } from '../../../src/adapters/python/python.ts
 import { UV_VERSION } from '../../../src/adapters/python/uv/wheel.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { asAgentError } from '../../../src/domain/errors/errors.ts';
-import type { Logger } from '../../../src/ports.ts';
+import type { Logger } from '../../../src/ports/logs.ts';
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 

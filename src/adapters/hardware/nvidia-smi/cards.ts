@@ -1,6 +1,6 @@
 import type { GpuRemark, UnreachableGpu } from '../../../domain/cards/gpu.ts';
 import { AgentError, asAgentError } from '../../../domain/errors/errors.ts';
-import type { CommandResult } from '../../../ports.ts';
+import type { CommandResult } from '../../../ports/shell.ts';
 import type { CardName } from '../driver-files.ts';
 import { explainFault, isOfMachine, saysNoDevices } from './faults.ts';
 import {

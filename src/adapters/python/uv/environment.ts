@@ -1,5 +1,5 @@
 /** The whole environment of uv and pip: nothing is inherited that is not named here. */
-import type { LocalWheels, PythonIndexes } from '../../../ports.ts';
+import type { LocalWheels, PythonIndexes } from '../../../ports/python.ts';
 
 type Environment = Readonly<Record<string, string>>;
 

@@ -1,5 +1,5 @@
 /** Where uv gets packages, in the form of its configuration file: only there can be said how long answers are kept. */
-import type { PythonIndexes } from '../../../ports.ts';
+import type { PythonIndexes } from '../../../ports/python.ts';
 
 type Environment = Readonly<Record<string, string>>;
 

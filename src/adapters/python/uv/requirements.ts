@@ -8,7 +8,8 @@ import { pyprojectRequirements } from '../../../domain/installation/pyproject.ts
 import { type AskedLine, lineWithPlace } from '../../../domain/installation/requirement-conflict.ts';
 import { type LocatedRequirement, locateRequirements, redactUrls, requirementNames } from '../../../domain/installation/requirements.ts';
 import { localSource } from '../../../domain/local-source.ts';
-import type { Files, ResolveRequest } from '../../../ports.ts';
+import type { Files } from '../../../ports/files.ts';
+import type { ResolveRequest } from '../../../ports/python.ts';
 
 const DEEPEST_INCLUDE = 8;
 const MOST_FILES = 100;

@@ -4,7 +4,8 @@ import { textDigest } from '../../../domain/text/digest.ts';
 import { withNewline } from '../../../plan/host/configuration.ts';
 import { checkHosts, remoteError, sshArguments, sshError } from '../../../plan/host/deploy.ts';
 import { type ProviderProfile, providerProfile } from '../../../plan/host/provider-profiles.ts';
-import type { CommandOptions, Files, Shell } from '../../../ports.ts';
+import type { Files } from '../../../ports/files.ts';
+import type { CommandOptions, Shell } from '../../../ports/shell.ts';
 import { bringHost, type Payload } from './host.ts';
 
 export interface DeployOptions {

@@ -3,7 +3,7 @@ import { AgentError } from '../../../domain/errors/errors.ts';
 import type { DeployRequest, DeployStep } from '../../../domain/host/deploy.ts';
 import { KEEP_FILES, PROBE, PUT_BACK_FILES, type RemoteFacts, readProbe, remoteError } from '../../../plan/host/deploy.ts';
 import type { ProviderProfile } from '../../../plan/host/provider-profiles.ts';
-import type { CommandOptions } from '../../../ports.ts';
+import type { CommandOptions } from '../../../ports/shell.ts';
 import { lookAtVolume, mountVolume, type RunAsRoot } from './volume.ts';
 
 const PLACE = '/var/tmp/agent-deploy';

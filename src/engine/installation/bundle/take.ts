@@ -1,7 +1,8 @@
 import type { Lock } from '../../../domain/installation/lock.ts';
 import { digestOf } from '../../../domain/text/digest.ts';
 import { bundleNeed } from '../../../plan/upkeep/disk.ts';
-import type { LocalWheels, Ports } from '../../../ports.ts';
+import type { LocalWheels } from '../../../ports/python.ts';
+import type { Ports } from '../../../ports.ts';
 import type { Knowledge } from '../../knowledge.ts';
 import type { OperationHandle } from '../../operations.ts';
 import { requireRoom } from '../disk-room.ts';

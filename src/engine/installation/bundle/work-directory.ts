@@ -1,5 +1,5 @@
 import type { Layout } from '../../../domain/configuration/config.ts';
-import type { Files } from '../../../ports.ts';
+import type { Files } from '../../../ports/files.ts';
 
 const PREFIX = 'bundle-';
 

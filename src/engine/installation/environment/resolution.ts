@@ -4,7 +4,7 @@ import { askedIn, conflictTable, type RequirementConflict } from '../../../domai
 import { conflictsOf, conflictWords, type FixedLine } from '../../../plan/installation/conflicts.ts';
 import { movesNothing } from '../../../plan/installation/lock.ts';
 import { nextTrial, type RejectedPack, type Trial } from '../../../plan/installation/requirements.ts';
-import type { PythonEnvironments, ResolveRequest } from '../../../ports.ts';
+import type { PythonEnvironments, ResolveRequest } from '../../../ports/python.ts';
 import type { InstallContext } from '../context.ts';
 import { CORE, type RequirementFile } from './requirement-files.ts';
 

@@ -3,7 +3,7 @@ import { redactUrl } from '../../../domain/installation/git-url.ts';
 import type { LockedSource } from '../../../domain/installation/lock.ts';
 import type { PackSource, PackSpec } from '../../../domain/installation/release.ts';
 import { type Advisory, registryAdvisory, waiverFor } from '../../../plan/installation/advisories.ts';
-import type { GitOptions, GitSource } from '../../../ports.ts';
+import type { GitOptions, GitSource } from '../../../ports/git.ts';
 import { type InstallContext, packDirectory } from '../context.ts';
 import { isCommit, type Locked, lockedGit } from '../lock.ts';
 

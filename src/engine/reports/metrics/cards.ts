@@ -1,6 +1,6 @@
 import type { Gpu } from '../../../domain/cards/gpu.ts';
 import { isThere } from '../../../plan/cards/missing.ts';
-import type { MetricSample } from '../../../ports.ts';
+import type { MetricSample } from '../../../ports/metrics.ts';
 import type { Knowledge } from '../../knowledge.ts';
 
 const bit = (value: boolean | null): number | null => (value === null ? null : value ? 1 : 0);

@@ -1,4 +1,4 @@
-import type { MetricSample } from '../../../ports.ts';
+import type { MetricSample } from '../../../ports/metrics.ts';
 import type { Knowledge } from '../../knowledge.ts';
 
 /** Memory and log of each instance, disks, memory of the machine, and what was cleaned. */

@@ -1,4 +1,4 @@
-import type { MetricSample } from '../../../ports.ts';
+import type { MetricSample } from '../../../ports/metrics.ts';
 import type { Documents } from '../../health/documents.ts';
 import type { Knowledge } from '../../knowledge.ts';
 

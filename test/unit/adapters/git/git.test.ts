@@ -9,7 +9,7 @@ import { parseGitProgress, progressReader } from '../../../../src/adapters/git/p
 import { isRefName, nearestNames, parseRemoteRefs } from '../../../../src/adapters/git/refs.ts';
 import { sshConfig } from '../../../../src/adapters/git/ssh.ts';
 import { parseGitUrl } from '../../../../src/domain/installation/git-url.ts';
-import type { GitProgress } from '../../../../src/ports.ts';
+import type { GitProgress } from '../../../../src/ports/git.ts';
 
 const failure = (stderr: string, url: string | null = 'https://host.org/o/r') =>
   gitError({ stderr, exitCode: 128, doing: 'fetching', url });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKernel } from '../../../../src/adapters/kernel/kernel.ts';
 import { parseListeners } from '../../../../src/adapters/kernel/ports.ts';
 import { parseStat } from '../../../../src/adapters/kernel/proc.ts';
-import type { Kernel } from '../../../../src/ports.ts';
+import type { Kernel } from '../../../../src/ports/kernel.ts';
 
 const statLine = (pid: number, name: string, state: string, parent: number, startTicks: number): string =>
   `${pid} (${name}) ${state} ${parent} ${pid} ${pid} 0 -1 4194304 100 0 0 0 5 3 0 0 20 0 1 0 ${startTicks} 10000 500 18446744073709551615 1 1 0 0 0 0 0\n`;
