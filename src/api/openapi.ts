@@ -6,7 +6,6 @@ import { DoctorDocument } from '../domain/doctor/doctor.ts';
 import { ErrorDocument } from '../domain/errors/document.ts';
 import {
   HealthDocument,
-  Hold,
   InstallationDocument,
   InstancesDocument,
   LivenessDocument,
@@ -14,6 +13,7 @@ import {
   ModelsDocument,
   ReadyDocument,
 } from '../domain/health/health.ts';
+import { Hold } from '../domain/hold.ts';
 import { DriftDocument } from '../domain/installation/drift.ts';
 import { InstallProgress, PackStatus, Release } from '../domain/installation/release.ts';
 import { DiscoveredInstance, DiscoveryDocument, PrometheusTargets } from '../domain/instances/discovery.ts';

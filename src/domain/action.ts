@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { FaultKind } from './faults/verdict.ts';
-import { Hold } from './health/health.ts';
+import { Hold } from './hold.ts';
 
 /**
  * Everything the agent can do, as plain data. The planner returns actions, `engine/execute.ts` carries them out; each is

@@ -1,5 +1,6 @@
 import type { Agent, VersionDocument } from '../domain/agent.ts';
 import { SIMULATOR_REPOSITORY } from '../domain/configuration/config.ts';
+import type { Documents } from '../domain/health/documents.ts';
 import { INHERITED_NAMES } from '../plan/instances/launch.ts';
 import type { Logger } from '../ports/logs.ts';
 import type { Ports } from '../ports.ts';
@@ -7,7 +8,6 @@ import { Broadcast } from './broadcast.ts';
 import { CardSlots } from './cards/slots.ts';
 import type { Execution } from './execute.ts';
 import { createFacade, statusOf } from './facade.ts';
-import type { Documents } from './health/documents.ts';
 import { recallProofs } from './health/proofs.ts';
 import { recordTransitions } from './health/transitions.ts';
 import { setUpShared } from './inputs/shared-setup.ts';

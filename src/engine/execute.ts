@@ -1,5 +1,6 @@
 import type { Action, ActionKind } from '../domain/action.ts';
 import { AgentError } from '../domain/errors/errors.ts';
+import { probeHost } from '../domain/instances/instance.ts';
 import { toTime } from '../domain/observed.ts';
 import type { InstanceIntent } from '../domain/state/state.ts';
 import { intentOf, withInstance } from '../plan/instances/intents.ts';
@@ -8,7 +9,6 @@ import { nextQuarantine } from '../plan/instances/quarantine.ts';
 import type { Ports } from '../ports.ts';
 import { checkedEntry } from './instances/entries.ts';
 import { endLeftovers, jobsOf } from './instances/leftovers.ts';
-import { probeHost } from './instances/probe-targets.ts';
 import type { Knowledge } from './knowledge.ts';
 import { forgiveExits } from './records.ts';
 import { endRollout, type RolloutContext, resumeSwitch, takeBack } from './releases/rollout.ts';

@@ -4,11 +4,13 @@ import type { RosterCard } from '../domain/cards/roster.ts';
 import type { XidEvent } from '../domain/cards/xid.ts';
 import type { Config, Layout, Provenance, Secrets } from '../domain/configuration/config.ts';
 import type { ErrorCode } from '../domain/errors/registry.ts';
-import type { Hold, ModelStatus } from '../domain/health/health.ts';
+import type { ModelStatus } from '../domain/health/health.ts';
+import type { Hold } from '../domain/hold.ts';
 import type { Lock } from '../domain/installation/lock.ts';
 import type { InstallProgress, PackSpec } from '../domain/installation/release.ts';
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instances/instance.ts';
+import type { MemoryWatch } from '../domain/instances/memory-group.ts';
 import type { Leftover, Pm2State } from '../domain/instances/ownership.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state/state.ts';
@@ -21,7 +23,6 @@ import type { Leaving } from '../plan/instances/leaving.ts';
 import type { Exit } from '../plan/instances/restart-policy.ts';
 import type { Unwanted } from '../plan/instances/unwanted.ts';
 import type { RolloutStep, Watch } from '../plan/releases/rollout.ts';
-import type { MemoryWatch } from './instances/exit-evidence.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */
 export interface LoadedConfiguration {

@@ -1,4 +1,5 @@
 import type { Incarnation, PortHolder, ProcessState, QueueReading } from '../domain/instances/instance.ts';
+import { probeHost } from '../domain/instances/instance.ts';
 import type { Leftover } from '../domain/instances/ownership.ts';
 import { known, type Observed } from '../domain/observed.ts';
 import type { DesiredState, ObservedState } from '../domain/state/state.ts';
@@ -9,7 +10,6 @@ import { ask } from './ask.ts';
 import { hostedIncarnations, unhostedIncarnations } from './instances/incarnations.ts';
 import { findLeftovers, jobsAt } from './instances/leftovers.ts';
 import { askPm2 } from './instances/pm2-state.ts';
-import { probeHost } from './instances/probe-targets.ts';
 import type { Knowledge } from './knowledge.ts';
 import type { Reading } from './reading.ts';
 import { readCurrent } from './releases/releases.ts';

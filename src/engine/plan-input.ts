@@ -1,10 +1,10 @@
+import type { Documents } from '../domain/health/documents.ts';
 import type { InstanceDocument, QueueReading } from '../domain/instances/instance.ts';
 import type { DesiredState, ObservedState, Unsaved } from '../domain/state/state.ts';
 import { instanceVerdicts } from '../plan/faults/verdicts.ts';
 import type { ProbeRecord } from '../plan/health/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { driverGoneOf, verdictFacts } from './faults/facts.ts';
-import type { Documents } from './health/documents.ts';
 import type { Knowledge } from './knowledge.ts';
 
 /** What is known, as the planner takes it. Verdicts are made from this look, not from the documents before it. */

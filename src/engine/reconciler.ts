@@ -1,5 +1,6 @@
 import { type Action, actionTarget } from '../domain/action.ts';
 import { asAgentError } from '../domain/errors/errors.ts';
+import type { Documents } from '../domain/health/documents.ts';
 import type { ProbeResult } from '../domain/health/health.ts';
 import { incarnationKey, type ProcessEvent } from '../domain/instances/instance.ts';
 import { known, toTime } from '../domain/observed.ts';
@@ -13,7 +14,7 @@ import type { Ports } from '../ports.ts';
 import type { ProbeTarget } from '../probes/probe.ts';
 import { ProbeScheduler } from '../probes/scheduler.ts';
 import { type Execution, execute } from './execute.ts';
-import { buildDocuments, type Documents } from './health/documents.ts';
+import { buildDocuments } from './health/documents.ts';
 import { recordProof } from './health/proofs.ts';
 import { launchProblems } from './instances/entries.ts';
 import { gatherExit, watchMemory } from './instances/exit-evidence.ts';

@@ -1,5 +1,5 @@
 import type { FaultKind } from '../domain/faults/verdict.ts';
-import type { Hold } from '../domain/health/health.ts';
+import type { Hold } from '../domain/hold.ts';
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../domain/instances/instance.ts';
 import { type Exit, exitReason } from '../plan/instances/restart-policy.ts';

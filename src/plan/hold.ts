@@ -1,4 +1,4 @@
-import type { Hold } from '../domain/health/health.ts';
+import type { Hold } from '../domain/hold.ts';
 
 /** A hold before it is known since when it stands: the engine keeps the time of its first appearance. */
 export type NewHold = Omit<Hold, 'since'>;

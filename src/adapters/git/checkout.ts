@@ -11,8 +11,8 @@ import type { GitCheckout, GitOptions } from '../../ports/git.ts';
 import { type Building, beginTree, finishTree } from '../files/building.ts';
 import { fullReason } from '../files/disk-full.ts';
 import type { GitCall, GitRunner } from './command.ts';
+import type { SubmoduleFacts } from './facts.ts';
 import { fetchLfs, findLfsPointers, mayUseLfs } from './lfs.ts';
-import type { SubmoduleFacts } from './submodules.ts';
 
 export interface CheckoutRequest {
   readonly remote: GitUrl;

@@ -1,8 +1,3 @@
-/**
- * Submodules of a work tree, of all depths. Each one's objects come from the mirror of its own URL, so that a second
- * release fetches nothing; the work tree holds a plain clone of it, whose HEAD is the commit that the superproject names.
- * git's own `submodule` command is not used: it would fetch by itself, without mirrors, and run what .gitmodules says.
- */
 import { lstat, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../../domain/errors/errors.ts';
@@ -11,10 +6,17 @@ import type { LockedSubmodule } from '../../domain/installation/lock.ts';
 import type { GitOptions } from '../../ports/git.ts';
 import { cloneFromMirror, describeTree, exists, nameOrigin } from './checkout.ts';
 import type { GitCall, GitRunner } from './command.ts';
+import type { SubmoduleFacts } from './facts.ts';
 import { fetchLfs } from './lfs.ts';
 import type { Mirrors } from './mirror.ts';
 import { checkModule, parseModules, refusedSubmodule, submoduleUrl } from './modules.ts';
 import { parseTree } from './tree.ts';
+
+/**
+ * Submodules of a work tree, of all depths. Each one's objects come from the mirror of its own URL, so that a second
+ * release fetches nothing; the work tree holds a plain clone of it, whose HEAD is the commit that the superproject names.
+ * git's own `submodule` command is not used: it would fetch by itself, without mirrors, and run what .gitmodules says.
+ */
 
 /** Fetched side by side within one work tree. */
 const atOnce = 4;
@@ -27,13 +29,6 @@ export interface SubmoduleTools {
   readonly mirrors: Mirrors;
   /** Tries once more with a new mirror when local objects turned out to be broken. */
   readonly repaired: <T>(remote: GitUrl, work: () => Promise<T>) => Promise<T>;
-}
-
-/** What the submodules add to the facts of a work tree; paths are relative to the outermost one. */
-export interface SubmoduleFacts {
-  readonly submodules: readonly LockedSubmodule[];
-  readonly lfsPointers: readonly string[];
-  readonly warnings: readonly string[];
 }
 
 interface Level {

@@ -10,10 +10,11 @@ import type { Logger } from '../../ports/logs.ts';
 import type { LocalWheels, PythonEnvironments, PythonIndexes } from '../../ports/python.ts';
 import type { CommandResult, Shell } from '../../ports/shell.ts';
 import { createDownloader } from '../sources/download.ts';
+import type { UvCall } from './uv/call.ts';
 import { sourceArguments } from './uv/environment.ts';
 import { type UvFailure, uvError } from './uv/errors.ts';
 import { filesForUv, keptCommits, preferencesText, readSources, withRequestedUrl } from './uv/requirements.ts';
-import { createUv, type UvCall } from './uv/uv.ts';
+import { createUv } from './uv/uv.ts';
 import {
   createPlainEnvironment,
   type Interpreter,

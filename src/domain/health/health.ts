@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Verdict } from '../faults/verdict.ts';
+import { Hold } from '../hold.ts';
 import { InstallProgress, PackStatus } from '../installation/release.ts';
 import { InstanceDocument, LayerHealth, type LayerName } from '../instances/instance.ts';
 import { Time } from '../observed.ts';
@@ -19,17 +20,6 @@ export interface ProbeResult {
 
 export const HealthStatus = z.enum(['disabled', 'healthy', 'degraded', 'unhealthy', 'unknown']);
 export type HealthStatus = z.infer<typeof HealthStatus>;
-
-/** "What is not done, and why": part of every plan and of status. */
-export const Hold = z.object({
-  /** What is held: "installation", "instance 0", "machine". */
-  target: z.string(),
-  code: z.string(),
-  reason: z.string(),
-  help: z.string(),
-  since: Time,
-});
-export type Hold = z.infer<typeof Hold>;
 
 export const ConfigurationHealth = z.object({
   ok: z.boolean(),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Hold } from '../health/health.ts';
+import { Hold } from '../hold.ts';
 import { PackSpec, SourceSpec } from './release.ts';
 
 /** `agent install --dry-run`: what an installation would be made of, without doing anything. */

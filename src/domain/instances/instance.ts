@@ -210,3 +210,11 @@ export const InstancePatch = z
   })
   .refine((patch) => Object.keys(patch).length > 0, 'name at least one of desired, drain, cordoned, quarantined');
 export type InstancePatch = z.infer<typeof InstancePatch>;
+
+/** Loopback when the instance listens everywhere. */
+export function probeHost(listen: string): string {
+  const first = listen.split(',')[0]?.trim() ?? '127.0.0.1';
+  if (first === '0.0.0.0' || first === '') return '127.0.0.1';
+  if (first === '::') return '[::1]';
+  return first.includes(':') ? `[${first}]` : first;
+}

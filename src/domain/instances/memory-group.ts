@@ -9,3 +9,9 @@ export interface MemoryCounters {
   /** null: no limit. */
   readonly limitBytes: number | null;
 }
+
+/** Counters of the memory cgroup of an instance, as they were at some looks. */
+export interface MemoryWatch {
+  readonly group: string;
+  readonly samples: readonly { readonly at: number; readonly counters: MemoryCounters }[];
+}

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Gpu, type GpuReading, MachineFacts } from '../cards/gpu.ts';
-import { Hold, type ModelStatus } from '../health/health.ts';
+import type { ModelStatus } from '../health/health.ts';
+import { Hold } from '../hold.ts';
 import { Moves } from '../installation/lock.ts';
 import { InstallationSpec, Release } from '../installation/release.ts';
 import {

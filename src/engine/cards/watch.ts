@@ -3,13 +3,12 @@ import { type GpuReading, unreachableWords } from '../../domain/cards/gpu.ts';
 import type { KernelMessage } from '../../domain/cards/kernel-message.ts';
 import { parseXid, XID_WORDS, type XidEvent } from '../../domain/cards/xid.ts';
 import { asAgentError } from '../../domain/errors/errors.ts';
-import { type DesiredInstance, type Incarnation, incarnationKey } from '../../domain/instances/instance.ts';
+import { type DesiredInstance, type Incarnation, incarnationKey, probeHost } from '../../domain/instances/instance.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../../domain/observed.ts';
 import { datedConditions } from '../../plan/cards/conditions.ts';
 import { launchDigest } from '../../plan/instances/launch.ts';
 import type { Ports } from '../../ports.ts';
 import { ask } from '../ask.ts';
-import { probeHost } from '../instances/probe-targets.ts';
 import type { Knowledge } from '../knowledge.ts';
 
 const XIDS_KEPT = 50;

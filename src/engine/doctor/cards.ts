@@ -1,7 +1,7 @@
 import { Roster, type RosterCard } from '../../domain/cards/roster.ts';
 import { parseXid, XID_WORDS, type XidEvent } from '../../domain/cards/xid.ts';
 import type { Layout } from '../../domain/configuration/config.ts';
-import type { InstanceCard } from '../../plan/doctor/doctor.ts';
+import type { InstanceCard } from '../../plan/doctor/facts.ts';
 import type { Ports } from '../../ports.ts';
 import { rosterFileOf } from '../state/files.ts';
 

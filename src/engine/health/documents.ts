@@ -1,11 +1,5 @@
-import type {
-  ConfigurationHealth,
-  HealthDocument,
-  InstallationDocument,
-  InstancesDocument,
-  ModelsDocument,
-  ReadyDocument,
-} from '../../domain/health/health.ts';
+import type { Documents } from '../../domain/health/documents.ts';
+import type { ConfigurationHealth, InstancesDocument } from '../../domain/health/health.ts';
 import type { Release } from '../../domain/installation/release.ts';
 import type { DiscoveryDocument } from '../../domain/instances/discovery.ts';
 import type { InstanceDocument } from '../../domain/instances/instance.ts';
@@ -18,19 +12,6 @@ import { portInUse } from '../../plan/instances/leases.ts';
 import { judgeRestarts, restartPolicy } from '../../plan/instances/restart-policy.ts';
 import { machineVerdictFacts, verdictFacts } from '../faults/facts.ts';
 import type { Knowledge } from '../knowledge.ts';
-
-/** Immutable answers, made when something changed and served as they are: a health request never waits. */
-export interface Documents {
-  readonly installation: InstallationDocument;
-  readonly models: ModelsDocument;
-  readonly instances: InstancesDocument;
-  readonly health: HealthDocument;
-  readonly ready: ReadyDocument;
-  readonly discovery: DiscoveryDocument;
-  readonly configuration: ConfigurationHealth;
-  /** The jumps of the clock until then, all together. */
-  readonly clockShiftMs: number;
-}
 
 export interface DocumentContext {
   readonly now: number;

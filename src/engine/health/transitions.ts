@@ -1,7 +1,7 @@
 import type { Verdict } from '../../domain/faults/verdict.ts';
+import type { Documents } from '../../domain/health/documents.ts';
 import { instanceReason } from '../../plan/health/summary.ts';
 import type { Journal } from '../journal.ts';
-import type { Documents } from './documents.ts';
 
 /** States that nobody asked for. */
 const TROUBLE: ReadonlySet<string> = new Set(['unhealthy', 'unknown', 'quarantined']);

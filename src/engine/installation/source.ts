@@ -6,7 +6,7 @@ import type { Release, SourceSpec } from '../../domain/installation/release.ts';
 import { supportedFlags } from '../../plan/installation/flags.ts';
 import { fallbackSource } from '../../plan/installation/source.ts';
 import { checkoutOf, type InstallContext } from './context.ts';
-import { isCommit, lockedGit } from './lock.ts';
+import { isCommit, lockedGit } from './locked-source.ts';
 
 export interface FetchedSource {
   readonly source: Release['source'];

@@ -1,6 +1,5 @@
 import type { ExitEvidence } from '../../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../../domain/instances/instance.ts';
-import type { MemoryCounters } from '../../domain/instances/memory-group.ts';
 import { judgeExit } from '../../plan/instances/exit-evidence.ts';
 import { instanceLogFile } from '../../plan/instances/launch.ts';
 import { createRedactor } from '../../plan/text/redact-text.ts';
@@ -9,12 +8,6 @@ import type { Knowledge } from '../knowledge.ts';
 
 type ExitEvent = Extract<ProcessEvent, { kind: 'exit' }>;
 type Outside = Pick<Ports, 'kernel' | 'files' | 'clock'>;
-
-/** Counters of the memory cgroup of an instance, as they were at some looks. */
-export interface MemoryWatch {
-  readonly group: string;
-  readonly samples: readonly { readonly at: number; readonly counters: MemoryCounters }[];
-}
 
 const KEPT_SAMPLES = 3;
 /** A sample of the very moment of the end may have counted it already. */

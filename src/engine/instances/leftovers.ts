@@ -1,4 +1,5 @@
 import type { Incarnation, PortHolder, ProcessState } from '../../domain/instances/instance.ts';
+import { probeHost } from '../../domain/instances/instance.ts';
 import { INSTANCE_MARK, type Leftover } from '../../domain/instances/ownership.ts';
 import type { Observed } from '../../domain/observed.ts';
 import type { DesiredState } from '../../domain/state/state.ts';
@@ -7,7 +8,6 @@ import type { Ports } from '../../ports.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { Reading } from '../reading.ts';
 import { endAll, instanceClaim, requireEnded, rootNames, withTheirTrees } from './ownership.ts';
-import { probeHost } from './probe-targets.ts';
 import { findUnhosted } from './unhosted.ts';
 
 type Outside = Pick<Ports, 'kernel' | 'clock' | 'comfy' | 'files' | 'hardware'>;

@@ -1,10 +1,10 @@
 import { AgentError } from '../../domain/errors/errors.ts';
+import type { Documents } from '../../domain/health/documents.ts';
 import type { InstanceDocument, InstancePatch } from '../../domain/instances/instance.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../../domain/operation.ts';
 import type { InstanceIntent } from '../../domain/state/state.ts';
 import { intentOf, withInstance } from '../../plan/instances/intents.ts';
 import type { Execution } from '../execute.ts';
-import type { Documents } from '../health/documents.ts';
 import type { Journal } from '../journal.ts';
 import type { OperationHandle, Operations } from '../operations.ts';
 import { forgiveExits } from '../records.ts';

@@ -1,5 +1,5 @@
 import type { ProbeResult } from '../../domain/health/health.ts';
-import { incarnationKey } from '../../domain/instances/instance.ts';
+import { incarnationKey, probeHost } from '../../domain/instances/instance.ts';
 import { instanceLogFile } from '../../plan/instances/launch.ts';
 import { portInUse } from '../../plan/instances/leases.ts';
 import type { ProbeTarget } from '../../probes/probe.ts';
@@ -40,12 +40,4 @@ export function probeTargets(knowledge: Knowledge, canary: object): readonly Pro
 function proofOf(knowledge: Knowledge, name: string, incarnation: string): ProbeResult | null {
   const latest = knowledge.probes.get(name)?.get('canary')?.latest;
   return latest?.incarnation === incarnation && latest.outcome === 'pass' ? latest : null;
-}
-
-/** Loopback when the instance listens everywhere. */
-export function probeHost(listen: string): string {
-  const first = listen.split(',')[0]?.trim() ?? '127.0.0.1';
-  if (first === '0.0.0.0' || first === '') return '127.0.0.1';
-  if (first === '::') return '[::1]';
-  return first.includes(':') ? `[${first}]` : first;
 }

@@ -1,4 +1,5 @@
 import { AgentError } from '../../domain/errors/errors.ts';
+import type { Documents } from '../../domain/health/documents.ts';
 import type { Release, ReleaseFailure } from '../../domain/installation/release.ts';
 import type { InstanceDocument } from '../../domain/instances/instance.ts';
 import { toTime } from '../../domain/observed.ts';
@@ -6,7 +7,6 @@ import type { Intents, PinnedRelease, Rollout } from '../../domain/state/state.t
 import { lockText } from '../../plan/installation/lock.ts';
 import { intentOf, withInstance, withoutQuarantine } from '../../plan/instances/intents.ts';
 import type { Ports } from '../../ports.ts';
-import type { Documents } from '../health/documents.ts';
 import type { Journal } from '../journal.ts';
 import type { Knowledge } from '../knowledge.ts';
 import { forgiveExits } from '../records.ts';

@@ -1,7 +1,7 @@
+import type { Documents } from '../../domain/health/documents.ts';
 import type { Incarnation } from '../../domain/instances/instance.ts';
 import type { ObservedState } from '../../domain/state/state.ts';
 import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../../plan/releases/rollout.ts';
-import type { Documents } from '../health/documents.ts';
 import type { Knowledge } from '../knowledge.ts';
 
 /**

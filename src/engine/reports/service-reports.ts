@@ -1,7 +1,7 @@
+import type { Documents } from '../../domain/health/documents.ts';
 import { serviceStatus } from '../../plan/reports/service-status.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { ServiceManager } from '../../ports/host.ts';
-import type { Documents } from '../health/documents.ts';
 
 /** Each telling is a process of its own, and progress moves many times a second. */
 const STATUS_PERIOD_MS = 1_000;

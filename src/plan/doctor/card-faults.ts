@@ -6,7 +6,7 @@ import { cardConditions } from '../cards/conditions.ts';
 import { ACCEPT_HELP, missingWords } from '../cards/missing.ts';
 import { cardFaults, cardTroubles } from '../faults/card/card.ts';
 import { chooseCards, visibleDevices } from '../resolve.ts';
-import type { DoctorFacts } from './doctor.ts';
+import type { DoctorFacts } from './facts.ts';
 import { cannotTell, fail, ok, warn } from './finding.ts';
 
 /** Faults of cards that one look finds, with or without an agent: the same judgement as the agent's own. */

@@ -4,7 +4,7 @@ import { foreignProcesses, foreignReason } from '../cards/guard.ts';
 import { cardRemarks } from '../cards/remarks.ts';
 import { chooseTorch } from '../installation/python.ts';
 import { chooseCards } from '../resolve.ts';
-import type { DoctorFacts } from './doctor.ts';
+import type { DoctorFacts } from './facts.ts';
 import { cannotTell, fail, ok, warn } from './finding.ts';
 
 /** Cards, the torch that fits them, and the ports of their instances. */

@@ -1,7 +1,7 @@
 import type { Finding } from '../../domain/doctor/doctor.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
 import { parseGitUrl, redactUrl } from '../../domain/installation/git-url.ts';
-import type { DoctorFacts } from './doctor.ts';
+import type { DoctorFacts } from './facts.ts';
 import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 
 /** What the operator wrote, and the repositories it names. */

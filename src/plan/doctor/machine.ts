@@ -2,7 +2,7 @@ import { SIMULATOR_REPOSITORY } from '../../domain/configuration/config.ts';
 import type { Finding } from '../../domain/doctor/doctor.ts';
 import { inodesText } from '../../domain/upkeep/upkeep.ts';
 import { compareVersions } from '../installation/flags.ts';
-import type { DoctorFacts } from './doctor.ts';
+import type { DoctorFacts } from './facts.ts';
 import { cannotTell, fail, lacks, ok, warn } from './finding.ts';
 
 /** The machine and its programs, without cards. */

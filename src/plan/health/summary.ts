@@ -4,13 +4,13 @@ import type {
   ConfigurationHealth,
   HealthDocument,
   HealthStatus,
-  Hold,
   InstallationDocument,
   InstancesDocument,
   ModelStatus,
   ModelsDocument,
   ReadyDocument,
 } from '../../domain/health/health.ts';
+import type { Hold } from '../../domain/hold.ts';
 import type { InstallProgress, PackStatus, Release } from '../../domain/installation/release.ts';
 import type { InstanceDocument, LayerHealth, LayerName } from '../../domain/instances/instance.ts';
 import { type Observed, toTime } from '../../domain/observed.ts';

@@ -1,12 +1,12 @@
 import type {
   HealthDocument,
-  Hold,
   InstallationDocument,
   InstancesDocument,
   LivenessDocument,
   ModelsDocument,
   ReadyDocument,
 } from '../../../src/domain/health/health.ts';
+import type { Hold } from '../../../src/domain/hold.ts';
 import { type InstallProgress, InstallStepName, type PackStatus } from '../../../src/domain/installation/release.ts';
 import type { InstanceDocument, LayerHealth } from '../../../src/domain/instances/instance.ts';
 import type { JournalEvent } from '../../../src/domain/journal.ts';

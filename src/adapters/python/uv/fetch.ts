@@ -1,8 +1,8 @@
 /** Where the pinned uv comes from: a folder of wheels, pip, else the index. */
 import { AgentError, asAgentError, isAgentError } from '../../../domain/errors/errors.ts';
 import { redactUrls } from '../../../domain/installation/requirements.ts';
+import type { UvCall, UvOptions } from './call.ts';
 import { bootstrapIndexes, pipEnvironment } from './environment.ts';
-import type { UvCall, UvOptions } from './uv.ts';
 import { indexPageLinks, type PinnedWheel, UV_VERSION, UV_WHEELS } from './wheel.ts';
 
 const FETCH_MS = 300_000;

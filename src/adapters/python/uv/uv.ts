@@ -1,44 +1,23 @@
-/** uv: the one on this machine, else the pinned wheel, kept in the cache. */
 import { randomUUID } from 'node:crypto';
 import { copyFile } from 'node:fs/promises';
 import { AgentError, asAgentError } from '../../../domain/errors/errors.ts';
 import { redactUrls } from '../../../domain/installation/requirements.ts';
 import { digestOf } from '../../../domain/text/digest.ts';
-import type { Files } from '../../../ports/files.ts';
-import type { Logger } from '../../../ports/logs.ts';
 import type { PythonIndexes } from '../../../ports/python.ts';
-import type { CommandResult, Shell } from '../../../ports/shell.ts';
-import type { Downloader } from '../../sources/download.ts';
+import type { CommandResult } from '../../../ports/shell.ts';
+import type { UvCall, UvOptions } from './call.ts';
 import { pythonEnvironment, uvEnvironment } from './environment.ts';
 import { fetchUv, unavailable } from './fetch.ts';
 import { uvIndexes } from './indexes.ts';
 import { extractZipEntry, UV_PROGRAM, UV_VERSION, UV_WHEELS } from './wheel.ts';
+
+/** uv: the one on this machine, else the pinned wheel, kept in the cache. */
 
 /** First version whose --torch-backend knows cu130; an older one on PATH is passed over. */
 const OLDEST_UV = [0, 9, 0] as const;
 const SHORT_MS = 30_000;
 /** uv's name for the part of its cache that holds pages of projects. */
 const ANSWERS = /^simple-v\d+$/;
-
-export interface UvOptions {
-  readonly shell: Shell;
-  readonly files: Files;
-  readonly downloader: Downloader;
-  readonly cacheDirectory: string;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly log: Logger;
-}
-
-export interface UvCall {
-  readonly indexes: PythonIndexes;
-  /** Used to run pip when uv must be fetched. */
-  readonly interpreter: string;
-  readonly cwd: string;
-  readonly timeoutMs: number;
-  readonly allowPythonDownloads?: boolean;
-  readonly signal?: AbortSignal;
-  readonly onLine?: (line: string) => void;
-}
 
 export interface Uv {
   /** Runs uv; a failure of uv itself is a value. @throws AgentError UV_UNAVAILABLE, INTERRUPTED */

@@ -5,7 +5,7 @@ import type { PackSource, PackSpec } from '../../../domain/installation/release.
 import { type Advisory, registryAdvisory, waiverFor } from '../../../plan/installation/advisories.ts';
 import type { GitOptions, GitSource } from '../../../ports/git.ts';
 import { type InstallContext, packDirectory } from '../context.ts';
-import { isCommit, type Locked, lockedGit } from '../lock.ts';
+import { isCommit, type Locked, lockedGit } from '../locked-source.ts';
 
 /**
  * Brings the tree of one pack into the release, from wherever it comes.

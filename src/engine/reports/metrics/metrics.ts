@@ -1,5 +1,5 @@
+import type { Documents } from '../../../domain/health/documents.ts';
 import type { MetricSample } from '../../../ports/metrics.ts';
-import type { Documents } from '../../health/documents.ts';
 import type { Knowledge } from '../../knowledge.ts';
 import { cardSamples } from './cards.ts';
 import { resourceSamples } from './resources.ts';

@@ -1,5 +1,5 @@
+import type { Documents } from '../../../domain/health/documents.ts';
 import type { MetricSample } from '../../../ports/metrics.ts';
-import type { Documents } from '../../health/documents.ts';
 import type { Knowledge } from '../../knowledge.ts';
 
 /** Why instances were ended, what probes say and how long they take, what is wrong now. */

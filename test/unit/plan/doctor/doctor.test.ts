@@ -4,7 +4,8 @@ import type { XidEvent } from '../../../../src/domain/cards/xid.ts';
 import { Finding } from '../../../../src/domain/doctor/doctor.ts';
 import type { ErrorCode } from '../../../../src/domain/errors/registry.ts';
 import { known, unknown } from '../../../../src/domain/observed.ts';
-import { type DoctorFacts, diagnose, type InstanceCard, summarize } from '../../../../src/plan/doctor/doctor.ts';
+import { diagnose, summarize } from '../../../../src/plan/doctor/doctor.ts';
+import type { DoctorFacts, InstanceCard } from '../../../../src/plan/doctor/facts.ts';
 import { isKnown, sshHost } from '../../../../src/plan/doctor/inputs.ts';
 import { aConfig, aGpu, aReading, NOW } from '../../../support/machine/builders.ts';
 
