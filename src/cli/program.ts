@@ -31,7 +31,7 @@ export async function runProgram(argv: readonly string[], host: CliHost): Promis
       host.stdout.write(await topicOfVerb(parsed.verb.name, host, context.selection));
       return ExitCode.done;
     }
-    const command = await parsed.verb.load();
+    const command = await parsed.verb.load(VERBS);
     return await command(context, parsed.args, parsed.options);
   } catch (thrown) {
     return await reportError(context, asAgentError(thrown));
@@ -53,7 +53,7 @@ function parse(argv: readonly string[], host: CliHost): Parsed | null {
   const first = VERBS.find(({ name }) => name === argv[0]);
   const program = createGrammar({
     version: host.version.agent,
-    ...(first === undefined ? {} : { verbs: [first] }),
+    verbs: first === undefined ? VERBS : [first],
     columns: host.stdout.columns || 100,
     write: (text) => host.stdout.write(text),
     onVerb: (verb, command) => chosen.push({ verb, command }),

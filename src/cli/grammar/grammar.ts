@@ -1,14 +1,13 @@
 import { Argument, Command as Commander, InvalidArgumentError, Option } from 'commander';
 import { ExitCode, exitCodeMeanings } from '../../domain/errors/registry.ts';
 import { parseDuration } from '../render/duration.ts';
-import { VERBS } from '../verbs/verbs.ts';
 import { GLOBAL_OPTIONS, HELP_OPTION, PROGRAM_ABOUT, VERSION_OPTION } from './global.ts';
 import type { OptionKind, Verb, VerbOption } from './verb.ts';
 
 export interface GrammarOptions {
   readonly version: string;
-  /** All of them when left out; a command line that begins with one needs no other, and making them takes time. */
-  readonly verbs?: readonly Verb[];
+  /** A command line that begins with one needs no other, and making them takes time. */
+  readonly verbs: readonly Verb[];
   /** Width for help. */
   readonly columns: number;
   readonly write: (text: string) => void;
@@ -19,7 +18,7 @@ export interface GrammarOptions {
 }
 
 /** The command line as commander knows it, made of the verbs; it neither prints errors nor ends the program. */
-export function createGrammar({ version, verbs = VERBS, columns, write, onVerb, onHelp }: GrammarOptions): Commander {
+export function createGrammar({ version, verbs, columns, write, onVerb, onHelp }: GrammarOptions): Commander {
   const program = new Commander('agent');
   const output = {
     writeOut: write,

@@ -38,5 +38,6 @@ export interface Verb {
   readonly examples?: readonly string[];
   /** For programs only: in no help, no manual and no completion. */
   readonly hidden?: true;
-  readonly load: () => Promise<Command>;
+  /** @param verbs all there are: some verbs tell of the others */
+  readonly load: (verbs: readonly Verb[]) => Promise<Command>;
 }

@@ -1,7 +1,6 @@
 import { Option } from 'commander';
 import { GLOBAL_OPTIONS, HELP_OPTION, PROGRAM_ABOUT, VERSION_OPTION } from '../grammar/global.ts';
 import type { Verb, VerbOption } from '../grammar/verb.ts';
-import { VERBS } from '../verbs/verbs.ts';
 import { flow, type Topic } from './topic.ts';
 import { defaultFacts, TOPICS } from './topics.ts';
 
@@ -9,9 +8,9 @@ import { defaultFacts, TOPICS } from './topics.ts';
 const COLUMNS = 72;
 
 /** The manual page agent(1) in roff, from the same verbs, options and topics as `--help` and `agent help`; with the default paths. */
-export function manPage(): string {
+export function manPage(all: readonly Verb[]): string {
   const facts = defaultFacts(COLUMNS);
-  const verbs = VERBS.filter(({ hidden }) => hidden !== true);
+  const verbs = all.filter(({ hidden }) => hidden !== true);
   const groups = [...new Set(verbs.map(({ group }) => group))];
   return `${[
     '.\\" Made from the same source as `agent --help`; do not edit. In the repository: node scripts/generate-man.ts',

@@ -1,8 +1,8 @@
 import { Config } from '../../domain/configuration/config.ts';
 import { layoutOf } from '../../plan/configuration/layout.ts';
 import { configurationFile } from '../../plan/configuration/location.ts';
+import type { Verb } from '../grammar/verb.ts';
 import type { CliHost, Selection } from '../host.ts';
-import { VERBS } from '../verbs/verbs.ts';
 import { flow, type Topic, type TopicFacts } from './topic.ts';
 import { exitCodes } from './topic-exit-codes.ts';
 import { configuration, environment, files } from './topics-machine.ts';
@@ -15,8 +15,8 @@ export const TOPICS: readonly Topic[] = [exitCodes, environment, configuration, 
 const WIDTH = 100;
 
 /** What `agent help` takes besides error codes. */
-export const topicNames = (): readonly string[] => [
-  ...new Set([...TOPICS.map(({ name }) => name), ...VERBS.filter(({ hidden }) => hidden !== true).map(({ name }) => name)]),
+export const topicNames = (verbs: readonly Verb[]): readonly string[] => [
+  ...new Set([...TOPICS.map(({ name }) => name), ...verbs.filter(({ hidden }) => hidden !== true).map(({ name }) => name)]),
 ];
 
 /** What would be true where nothing is configured. */

@@ -111,7 +111,7 @@ export const AGENT_VERBS: readonly Verb[] = [
     arguments: [{ name: '[name]', about: 'a verb, a topic, or an error code such as PORT_HELD', completes: 'topic' }],
     options: [{ flags: '--man', about: 'the manual page (roff): `agent help --man | man -l -`' }],
     examples: ['agent help exit-codes', 'agent help PORT_HELD', 'agent help --man > agent.1'],
-    load: async () => (await import('../commands/help/help.ts')).help,
+    load: async (verbs) => (await import('../commands/help/help.ts')).help(verbs),
   },
   {
     name: 'completion',
@@ -124,7 +124,7 @@ export const AGENT_VERBS: readonly Verb[] = [
       'agent completion zsh > ~/.zfunc/_agent',
       'agent completion fish > ~/.config/fish/completions/agent.fish',
     ],
-    load: async () => (await import('../commands/help/completion.ts')).completion,
+    load: async (verbs) => (await import('../commands/help/completion.ts')).completion(verbs),
   },
   {
     name: '__complete',

@@ -1,11 +1,21 @@
 import type { Files } from '../../ports/files.ts';
 import type { Logger } from '../../ports/logs.ts';
-import type { Core } from '../core.ts';
+import type { Journal } from '../journal.ts';
+import type { Knowledge } from '../knowledge.ts';
 import type { ConfigurationSource } from './configuration.ts';
+
+/** What an edit changes. */
+interface Engine {
+  readonly knowledge: Knowledge;
+  readonly journal: Journal;
+  readonly reconciler: { trigger(): Promise<void> };
+  readonly refreshInputs: () => Promise<void>;
+  readonly beforeInstallation: (read: () => Promise<void>) => void;
+}
 
 export interface LiveConfigurationOptions {
   readonly source: ConfigurationSource;
-  readonly core: Pick<Core, 'knowledge' | 'journal' | 'refreshInputs' | 'reconciler' | 'beforeInstallation'>;
+  readonly core: Engine;
   readonly files: Pick<Files, 'watch'>;
   readonly log: Logger;
 }

@@ -4,15 +4,16 @@ import type { InstanceDocument, InstancePatch } from '../../domain/instances/ins
 import type { OperationDocument, OperationKind, OperationRequest } from '../../domain/operation.ts';
 import type { InstanceIntent } from '../../domain/state/state.ts';
 import { intentOf, withInstance } from '../../plan/instances/intents.ts';
-import type { Execution } from '../execute.ts';
 import type { Journal } from '../journal.ts';
+import type { Knowledge } from '../knowledge.ts';
 import type { OperationHandle, Operations } from '../operations.ts';
 import { forgiveExits } from '../records.ts';
+import type { StateStore } from '../state/store.ts';
 
 type InstanceVerb = Exclude<OperationKind, 'install' | 'reinstall' | 'update' | 'rollback' | 'bundle' | 'cleanup'>;
 
 export interface InstanceOperations {
-  readonly execution: Pick<Execution, 'knowledge' | 'state'>;
+  readonly execution: { readonly knowledge: Knowledge; readonly state: StateStore };
   readonly journal: Journal;
   readonly operations: Operations;
   readonly now: () => number;

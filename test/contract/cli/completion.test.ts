@@ -12,7 +12,7 @@ import { VERBS } from '../../../src/cli/verbs/verbs.ts';
 
 /** The scripts in the shells that they are for. */
 
-const model = completionModel(VERBS, topicNames());
+const model = completionModel(VERBS, topicNames(VERBS));
 const visible = VERBS.filter(({ hidden }) => hidden !== true).map(({ name }) => name);
 let directory = '';
 beforeAll(async () => {

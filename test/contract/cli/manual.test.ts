@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { manPage } from '../../../src/cli/help/man.ts';
+import { VERBS } from '../../../src/cli/verbs/verbs.ts';
 
 /** docs/agent.1 in the programs that read it. */
 
@@ -12,7 +13,7 @@ const man = whereIs('man');
 const mandoc = whereIs('mandoc');
 
 describe('the manual page', () => {
-  it('is what the program prints', () => expect(readFileSync(page, 'utf8')).toBe(manPage()));
+  it('is what the program prints', () => expect(readFileSync(page, 'utf8')).toBe(manPage(VERBS)));
 
   it.skipIf(man === '' || whereIs('groff') === '')('is formatted by man without a warning (skipped without man and groff)', () => {
     const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C.UTF-8', MANWIDTH: '80' };

@@ -2,16 +2,18 @@ import { ExitCode } from '../../../domain/errors/registry.ts';
 import { findAgent } from '../../client/connect.ts';
 import { completionModel } from '../../completion/model.ts';
 import type { Command } from '../../context.ts';
+import type { Verb } from '../../grammar/verb.ts';
 import { pause } from '../../interrupt.ts';
-import { VERBS } from '../../verbs/verbs.ts';
 
 /** `agent completion bash|zsh|fish`: a script on stdout. */
-export const completion: Command = async (context, [shell]) => {
-  const { topicNames } = await import('../../help/topics.ts');
-  const model = completionModel(VERBS, topicNames());
-  context.print(await scripts[shell === 'zsh' || shell === 'fish' ? shell : 'bash'](model));
-  return ExitCode.done;
-};
+export const completion =
+  (verbs: readonly Verb[]): Command =>
+  async (context, [shell]) => {
+    const { topicNames } = await import('../../help/topics.ts');
+    const model = completionModel(verbs, topicNames(verbs));
+    context.print(await scripts[shell === 'zsh' || shell === 'fish' ? shell : 'bash'](model));
+    return ExitCode.done;
+  };
 
 const scripts = {
   bash: async (model: ReturnType<typeof completionModel>) => (await import('../../completion/bash.ts')).bashCompletion(model),
