@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { dirname, resolve as resolvePath } from 'node:path';
 import { AgentError } from '../../src/domain/errors/errors.ts';
+import { localSource } from '../../src/domain/installation/local-source.ts';
 import { type LockedPackage, requirementLine } from '../../src/domain/installation/lock.ts';
 import { pyprojectRequirements } from '../../src/domain/installation/pyproject.ts';
 import {
@@ -10,7 +11,6 @@ import {
   parseRequirement,
   type Requirement,
 } from '../../src/domain/installation/requirements.ts';
-import { localSource } from '../../src/domain/local-source.ts';
 import { compareVersions } from '../../src/plan/installation/flags.ts';
 import type { PythonEnvironments, ResolveRequest } from '../../src/ports/python.ts';
 

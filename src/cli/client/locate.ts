@@ -4,7 +4,7 @@ import { SYSTEM_FILE, SYSTEM_RUN } from '../../domain/configuration/access.ts';
 import { socketOf } from '../../plan/configuration/layout.ts';
 import { DEFAULT_ROOT, type Location, quickLocation } from '../../plan/configuration/quick-location.ts';
 import type { CliHost, Selection } from '../host.ts';
-import { plainText } from '../plain-text.ts';
+import { plainText } from './plain-text.ts';
 
 /**
  * Where the agent of this command line would be. Most of the time the answer needs neither the schema nor a YAML parser;

@@ -3,11 +3,11 @@ import { basename, dirname, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AgentError } from '../../../domain/errors/errors.ts';
 import { INPUT_LIMITS } from '../../../domain/files/foreign.ts';
+import { localSource } from '../../../domain/installation/local-source.ts';
 import { hashedLine, type LockedPackage, requirementLine } from '../../../domain/installation/lock.ts';
 import { pyprojectRequirements } from '../../../domain/installation/pyproject.ts';
 import { type AskedLine, lineWithPlace } from '../../../domain/installation/requirement-conflict.ts';
 import { type LocatedRequirement, locateRequirements, redactUrls, requirementNames } from '../../../domain/installation/requirements.ts';
-import { localSource } from '../../../domain/local-source.ts';
 import type { Files } from '../../../ports/files.ts';
 import type { ResolveRequest } from '../../../ports/python.ts';
 

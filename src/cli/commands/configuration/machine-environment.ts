@@ -2,8 +2,8 @@ import { SYSTEM_SECRETS } from '../../../domain/configuration/access.ts';
 import { namesOf, variableOf } from '../../../plan/configuration/environment-names.ts';
 import { readEnvironmentFile, serviceEnvironment } from '../../../plan/configuration/service-environment.ts';
 import { AGENT_UNIT, unitFileOf } from '../../../plan/host/layout.ts';
+import { plainText } from '../../client/plain-text.ts';
 import type { Context } from '../../context.ts';
-import { plainText } from '../../plain-text.ts';
 
 /** Variables that choose an agent. */
 const OWN = ['AGENT_CONFIG', ...['root', 'stateDir', 'runDir'].flatMap((key) => namesOf(key))];

@@ -4,8 +4,8 @@ import { ExitCode } from '../../../domain/errors/registry.ts';
 import { INPUT_LIMITS } from '../../../domain/files/foreign.ts';
 import { notRunning, remoteAgent } from '../../client/connect.ts';
 import { locate } from '../../client/locate.ts';
+import { plainText } from '../../client/plain-text.ts';
 import type { Command, Context } from '../../context.ts';
-import { plainText } from '../../plain-text.ts';
 import { statusLines } from '../../render/status.ts';
 import { healthVerdict } from './verdict.ts';
 

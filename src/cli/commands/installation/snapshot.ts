@@ -7,8 +7,8 @@ import { Release } from '../../../domain/installation/release.ts';
 import { type SnapshotExport, SnapshotFormat, type SnapshotImport } from '../../../domain/installation/snapshot.ts';
 import { exportRelease } from '../../../plan/installation/snapshot-export.ts';
 import { readSnapshot, snapshotError } from '../../../plan/installation/snapshot-import.ts';
+import { plainText } from '../../client/plain-text.ts';
 import { type Command, type Context, isSet, textOf } from '../../context.ts';
-import { plainText } from '../../plain-text.ts';
 import { clean } from '../../render/text.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;

@@ -1,8 +1,8 @@
 import type { PackSpec } from '../../../domain/installation/release.ts';
 import { branchFault } from '../../configuration/checks.ts';
-import { ownerOfName } from '../../reserved-names.ts';
 import { nearestName } from '../../text/edit-distance.ts';
 import { type ProblemList, shown } from '../../text/problem.ts';
+import { ownerOfName } from '../reserved-names.ts';
 import { readPackSource, type Say } from './source.ts';
 
 /** One entry of `custom_nodes`, with where it stands. */

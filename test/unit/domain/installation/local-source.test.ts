@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: ${NAME} is the syntax of the files under test
 import { describe, expect, it } from 'vitest';
-import { localSource } from '../../../src/domain/local-source.ts';
+import { localSource } from '../../../../src/domain/installation/local-source.ts';
 
 describe('what of this machine a requirement names', () => {
   it.each([

@@ -1,4 +1,4 @@
-import { SECRET_NAMES } from './configuration/environment-names.ts';
+import { SECRET_NAMES } from '../configuration/environment-names.ts';
 
 /** Beginnings of names by which programs are told what to load, whom to ask and what to run. */
 const FAMILIES: readonly (readonly [prefix: string, whose: string])[] = [

@@ -1,7 +1,7 @@
 // Not node:fs/promises: what it loads takes 5 of the 60 ms that `agent status` may take, and nothing runs beside this.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { AgentError } from '../domain/errors/errors.ts';
-import { INPUT_LIMITS, tooLarge } from '../domain/files/foreign.ts';
+import { AgentError } from '../../domain/errors/errors.ts';
+import { INPUT_LIMITS, tooLarge } from '../../domain/files/foreign.ts';
 
 const CHUNK_BYTES = 64 * 1024;
 
