@@ -18,7 +18,7 @@ export default defineConfig({
   test: {
     passWithNoTests: false,
     projects: [
-      project('unit', ['test/unit/**/*.test.ts', 'test/architecture.test.ts'], 10_000),
+      project('unit', ['test/unit/**/*.test.ts', 'test/architecture/**/*.test.ts'], 10_000),
       project('engine', ['test/engine/**/*.test.ts'], 20_000),
       project('contract', ['test/contract/**/*.test.ts'], 120_000, { maxWorkers: 2 }),
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000, { maxWorkers: 2 }),

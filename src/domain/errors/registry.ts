@@ -1,6 +1,6 @@
 /**
  * Every error a user can meet has a registered code. The registry is the single source for the exit code, the HTTP
- * status, whether a retry can help, and the standard remedy; `test/architecture.test.ts` proves that each code raised in
+ * status, whether a retry can help, and the standard remedy; `test/architecture` proves that each code raised in
  * the program is registered and each registered code is raised.
  */
 
