@@ -12,7 +12,7 @@ import { tailFile } from './file-tail.ts';
 import { copyTree, syncDirectory, treeStamp, treeUsage } from './file-tree.ts';
 import { watchFiles } from './file-watch.ts';
 import { openPlain, readBounded } from './foreign/plain-file.ts';
-import { readForeign, readInstruction } from './foreign/read.ts';
+import { digestForeign, readForeign, readInstruction } from './foreign/read.ts';
 import { type LinkTrust, removeTree, wayTo, within } from './trusted-path.ts';
 
 const NO_USAGE = { bytes: 0, ownBytes: 0 };
@@ -67,6 +67,7 @@ export function createFiles({ foreign = null, border = null, trust = null }: Fil
   return {
     readText: (path) => reading(path, () => withPlain(path, (handle) => readBounded(handle, INPUT_LIMITS.record)), null),
     readForeign: (path, options) => readForeign(path, options, foreign),
+    digestForeign: (path, options) => digestForeign(path, options, foreign),
     readInstruction: (path, options) => readInstruction(path, options, border),
     writeText: (path, content, mode) => writing(path, () => at(path, (place) => replaceFile(place, content, mode))),
     exists: async (path) => (await stat(path)) !== null,

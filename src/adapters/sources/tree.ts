@@ -148,7 +148,9 @@ async function recordOf(path: string): Promise<string> {
   if (facts.isSymbolicLink()) return linkRecord(await readlink(path));
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    if (!(await file.stat()).isFile()) return 'no plain file';
+    const opened = await file.stat();
+    // Nothing larger was ever brought.
+    if (!opened.isFile() || opened.size > MAX_GIB * 1024 ** 3) return 'no plain file';
     const hash = createHash('sha256');
     await pipeline(file.createReadStream({ autoClose: false }), hash);
     return plainRecord((facts.mode & 0o100) !== 0, hash.digest('hex'));
