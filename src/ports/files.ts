@@ -14,6 +14,8 @@ export interface Files {
    * and only what the user of ComfyUI may read. @throws AgentError INPUT_REFUSED with path and reason; FILE_UNREADABLE
    */
   readForeign(path: string, options: { readonly within: string; readonly maxBytes: number }): Promise<string | null>;
+  /** sha256 in hex of such a file; null: there is none. Same errors */
+  digestForeign(path: string, options: { readonly within: string; readonly maxBytes: number }): Promise<string | null>;
   /** What an operator wrote, and why it may be somebody else's. Links are followed; as plain and as bounded. Same errors. */
   readInstruction(path: string, options: { readonly maxBytes: number }): Promise<Instruction | null>;
   writeText(path: string, content: string, mode?: number): Promise<void>;

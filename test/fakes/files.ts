@@ -172,6 +172,10 @@ export function createFakeFiles(now: () => number = Date.now): FakeFiles {
         if (!resolve(path).startsWith(`${resolve(within)}/`)) throw refusedInput(path, `it leads out of ${within}`);
         return contentOf(path, node, maxBytes);
       }),
+    digestForeign: async (path, options) => {
+      const text = await files.readForeign(path, options);
+      return text === null ? null : createHash('sha256').update(text).digest('hex');
+    },
     readInstruction: (path, { maxBytes }) =>
       reading(path, async () => {
         await begin('read', path);

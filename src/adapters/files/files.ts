@@ -7,7 +7,7 @@ import { type Border, type ForeignUser, INPUT_LIMITS } from '../../domain/files/
 import type { Files } from '../../ports/files.ts';
 import { errorCode, isAbsent, readFault, writeFault } from './errors.ts';
 import { openPlain, readBounded } from './foreign/plain-file.ts';
-import { readForeign, readInstruction } from './foreign/read.ts';
+import { digestForeign, readForeign, readInstruction } from './foreign/read.ts';
 import { takeLock } from './lock.ts';
 import { moveTree } from './move.ts';
 import { tailFile } from './tail.ts';
@@ -67,6 +67,7 @@ export function createFiles({ foreign = null, border = null, trust = null }: Fil
   return {
     readText: (path) => reading(path, () => withPlain(path, (handle) => readBounded(handle, INPUT_LIMITS.record)), null),
     readForeign: (path, options) => readForeign(path, options, foreign),
+    digestForeign: (path, options) => digestForeign(path, options, foreign),
     readInstruction: (path, options) => readInstruction(path, options, border),
     writeText: (path, content, mode) => writing(path, () => at(path, (place) => replaceFile(place, content, mode))),
     exists: async (path) => (await stat(path)) !== null,

@@ -151,6 +151,8 @@ async function recordOf(path: string): Promise<string> {
   });
   if (file === null) return 'no plain file';
   try {
+    // Nothing larger was ever brought.
+    if ((await file.stat()).size > MAX_GIB * 1024 ** 3) return 'no plain file';
     const hash = createHash('sha256');
     await pipeline(file.createReadStream({ autoClose: false }), hash);
     return plainRecord((facts.mode & 0o100) !== 0, hash.digest('hex'));

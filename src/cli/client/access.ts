@@ -59,3 +59,20 @@ export async function requireOwner(root: string): Promise<void> {
     },
   );
 }
+
+/**
+ * A look into a release runs git and Python there, and both run programs that its files name. Whoever asks lends them rights.
+ * @throws AgentError AGENT_NOT_RUNNING when anybody else may write into releases of that root
+ */
+export async function requireSoleHand(root: string): Promise<void> {
+  const facts = await stat(`${root}/releases`).catch(() => null);
+  if (facts === null) return;
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  const ofGroup = (facts.mode & 0o020) !== 0 && facts.gid !== gid;
+  if (facts.uid === uid && !ofGroup && (facts.mode & 0o002) === 0) return;
+  throw new AgentError(
+    'AGENT_NOT_RUNNING',
+    `no agent is running on ${root}, and others than ${await nameOf(uid)} may write into its releases: a look into them would run their programs as ${await nameOf(uid)}`,
+    { help: 'start the agent (`systemctl start comfy-agent`), which looks with the rights of who runs ComfyUI', details: { root } },
+  );
+}

@@ -48,20 +48,24 @@ export const notRunning = (context: Context, root: string): AgentError =>
     help: `start it with \`${context.commandLine('run')}\` or \`systemctl start comfy-agent\`; another root is chosen with --root or AGENT_ROOT`,
   });
 
+/** What a verb does where no agent runs: `examine` only reads too, but by programs that work in a release. */
+export type Purpose = 'read' | 'examine' | 'change';
+
 /** The running agent; without one, the same facade in this program. */
-export async function agentOrLocal(context: Context, purpose: 'read' | 'change'): Promise<Connection> {
+export async function agentOrLocal(context: Context, purpose: Purpose): Promise<Connection> {
   const found = await findAgent(context);
   if (found !== null) return found;
-  if (purpose === 'change') {
+  if (purpose !== 'read') {
     const { root } = await locate(context.host, context.selection);
-    await (await import('./access.ts')).requireOwner(root);
+    const { requireOwner, requireSoleHand } = await import('./access.ts');
+    await (purpose === 'change' ? requireOwner(root) : requireSoleHand(root));
   }
-  const { agent, close } = await context.host.startInProcess({ ...context.selection, purpose });
+  const { agent, close } = await context.host.startInProcess({ ...context.selection, purpose: purpose === 'change' ? 'change' : 'read' });
   return { agent, isLocal: true, close };
 }
 
 /** Runs `work` with the agent or in process, and closes whatever happens. */
-export async function withAgent<T>(context: Context, purpose: 'read' | 'change', work: (connection: Connection) => Promise<T>): Promise<T> {
+export async function withAgent<T>(context: Context, purpose: Purpose, work: (connection: Connection) => Promise<T>): Promise<T> {
   const connection = await agentOrLocal(context, purpose);
   try {
     return await work(connection);

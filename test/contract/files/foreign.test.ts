@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { chmod, chown, lchown, link, mkdir, rename, symlink, truncate, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -16,6 +17,7 @@ const files = createFiles();
 let root: TempRoot;
 let within: string;
 const foreign = (name: string, reader = files) => reader.readForeign(`${within}/${name}`, { within, maxBytes: MAX });
+const digest = (name: string, reader = files) => reader.digestForeign(`${within}/${name}`, { within, maxBytes: MAX });
 
 beforeEach(async () => {
   root = await tempRoot();
@@ -47,6 +49,17 @@ describe('what packs can write', () => {
       message: expect.stringMatching(said),
     });
     await expect(foreign('requirements.txt')).rejects.not.toThrow(/very-secret/);
+    await expect(digest('requirements.txt')).rejects.toMatchObject({ code: 'INPUT_REFUSED', message: expect.stringMatching(said) });
+  });
+
+  it('a digest is that of the very bytes, and only of what may be read', async () => {
+    const bytes = Buffer.from([0xff, 0x00, 0xfe]);
+    await writeFile(`${within}/bytes`, bytes);
+    expect(await digest('bytes')).toBe(createHash('sha256').update(bytes).digest('hex'));
+    expect(await digest('none')).toBeNull();
+    if (!isRoot) return;
+    await chmod(`${within}/bytes`, 0o600);
+    await expect(digest('bytes', createFiles({ foreign: NOBODY }))).rejects.toMatchObject({ code: 'INPUT_REFUSED' });
   });
 
   it('a plain file is read, and so is one that a link inside leads to', async () => {

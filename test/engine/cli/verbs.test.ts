@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { ftruncateSync, mkdirSync, openSync, symlinkSync } from 'node:fs';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -240,6 +240,22 @@ describe('without an agent', () => {
       expect((await runOn(host, ...argv.split(' '))).code).toBe(0);
       expect(host.calls.map(({ call }) => call)).toEqual(['startInProcess', 'close']);
       expect(host.calls[0]?.argument).toMatchObject({ purpose: 'read' });
+    },
+  );
+
+  it.each(['install --dry-run', 'install --verify', 'reinstall --dry-run'])(
+    'agent %s does not look into a release that others may write to',
+    async (argv) => {
+      const host = testHost({ root: lab.root, local: fakeAgent() });
+      await mkdir(`${lab.root}/releases`);
+      await chmod(`${lab.root}/releases`, 0o777);
+      const { code, stderr } = await runOn(host, ...argv.split(' '));
+      expect(code).toBe(4);
+      expect(stderr).toContain('would run their programs');
+      expect(host.calls.map(({ call }) => call)).not.toContain('startInProcess');
+      await chmod(`${lab.root}/releases`, 0o755);
+      await runOn(host, ...argv.split(' '));
+      expect(host.calls.map(({ call }) => call)).toContain('startInProcess');
     },
   );
 

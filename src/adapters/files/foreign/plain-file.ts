@@ -1,4 +1,5 @@
 /** The one way a file is opened for reading: only plain files, and without ever waiting for somebody at the other end. */
+import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tooLarge } from '../../../domain/files/foreign.ts';
@@ -62,4 +63,12 @@ export async function bytesOf(handle: FileHandle, maxBytes: number): Promise<Buf
     if (length > maxBytes) throw new NotPlain(tooLarge(maxBytes));
     parts.push(buffer.subarray(0, bytesRead));
   }
+}
+
+/** sha256 in hex. @throws NotPlain when it is longer than the limit, in bytes */
+export async function digestBounded(handle: FileHandle, maxBytes: number): Promise<string> {
+  if ((await handle.stat()).size > maxBytes) throw new NotPlain(tooLarge(maxBytes));
+  const hash = createHash('sha256');
+  for await (const chunk of handle.createReadStream({ autoClose: false, end: maxBytes })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
 }

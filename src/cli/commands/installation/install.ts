@@ -19,7 +19,7 @@ const LOOK_MS = 100;
 const verb =
   (kind: Extract<OperationKind, 'install' | 'reinstall'>): Command =>
   (context, _args, options) =>
-    withAgent(context, isSet(options, 'dryRun') || isSet(options, 'verify') ? 'read' : 'change', async (connection) => {
+    withAgent(context, isSet(options, 'dryRun') || isSet(options, 'verify') ? 'examine' : 'change', async (connection) => {
       const file = textOf(options, 'bundle');
       if (file !== null && (isSet(options, 'verify') || isSet(options, 'dryRun')))
         throw new AgentError('USAGE', '--bundle installs; it does not go with --verify or --dry-run');

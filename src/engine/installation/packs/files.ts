@@ -1,6 +1,10 @@
+import { isAgentError } from '../../../domain/errors/errors.ts';
 import type { PackStatus } from '../../../domain/installation/release.ts';
 import { isInnerPath } from '../../../plan/text/inner-path.ts';
 import type { Ports } from '../../../ports.ts';
+
+/** Far beyond what the source of a pack brings; a file full of holes says more than any disk has. */
+const MOST_BYTES = 8 * 1024 ** 3;
 
 /** Which source brought a pack's folder. What is not noted of it stays unknown: git is asked about what came by git alone. */
 export interface Brought {
@@ -25,7 +29,7 @@ export async function alteredFiles(
 ): Promise<PackStatus['altered']> {
   const changed = byGit ? (await git.inspect(directory))?.changed : await sources.changed(directory);
   const inner = (changed ?? []).filter(isInnerPath);
-  return Promise.all(inner.map(async (path) => ({ path, sha256: await digestOrNull(files, `${directory}/${path}`) })));
+  return Promise.all(inner.map(async (path) => ({ path, sha256: await digestOrNull(files, directory, path) })));
 }
 
 /** What was altered by hand since: everything but what is still as the installation left it. */
@@ -37,10 +41,14 @@ export async function alteredSince(
 ): Promise<readonly string[]> {
   const left = new Map(altered.map(({ path, sha256 }) => [path, sha256]));
   const differs = await Promise.all(
-    changed.map(async (path) => !left.has(path) || (await digestOrNull(files, `${directory}/${path}`)) !== left.get(path)),
+    changed.map(async (path) => !left.has(path) || (await digestOrNull(files, directory, path)) !== left.get(path)),
   );
   return changed.filter((_, index) => differs[index]);
 }
 
-const digestOrNull = async (files: Ports['files'], path: string): Promise<string | null> =>
-  (await files.exists(path)) && !(await files.isDirectory(path)) ? files.digest(path) : null;
+/** Scripts put what they like in the place of a file: of what is no file of the pack, nothing is told. */
+const digestOrNull = (files: Pick<Ports['files'], 'digestForeign'>, directory: string, path: string): Promise<string | null> =>
+  files.digestForeign(`${directory}/${path}`, { within: directory, maxBytes: MOST_BYTES }).catch((error: unknown) => {
+    if (isAgentError(error) && (error.code === 'INPUT_REFUSED' || error.code === 'FILE_UNREADABLE')) return null;
+    throw error;
+  });
