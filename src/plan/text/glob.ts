@@ -15,8 +15,23 @@ function toPattern(glob: string): string {
     if (part === '**') return '.*';
     if (part === '*') return '[^/]*';
     if (part === '?') return '[^/]';
-    if (part.startsWith('[') && part.length > 1)
-      return `[${part.startsWith('[!') ? '^' : ''}${part.slice(part.startsWith('[!') ? 2 : 1, -1).replace(/[\\^\]]/g, '\\$&')}]`;
+    if (part.startsWith('[') && part.length > 1) {
+      const isNegated = part.startsWith('[!') && part.length > 3;
+      return `[${isNegated ? '^' : ''}${toClass(part.slice(isNegated ? 2 : 1, -1))}]`;
+    }
     return `\\${part}`;
   });
+}
+
+/** A range whose ends are the wrong way round names nothing, as in a shell: its three signs name themselves. */
+function toClass(signs: string): string {
+  return signs.replace(/(.)-(.)|[^]/gs, (sign, first?: string, last?: string) =>
+    first !== undefined && last !== undefined && first <= last
+      ? `${escaped(first)}-${escaped(last)}`
+      : Array.from({ length: sign.length }, (_, at) => escaped(sign.charAt(at))).join(''),
+  );
+}
+
+function escaped(sign: string): string {
+  return /[\\^\]-]/.test(sign) ? `\\${sign}` : sign;
 }

@@ -38,10 +38,24 @@ describe('globs', () => {
     ['a.png', 'abpng', false],
     ['/x/*.png', 'x/a.png', true],
     ['[', '[', true],
+    ['[!]', '!', true],
+    ['[a-c].png', 'b.png', true],
+    ['[a-c].png', '-.png', false],
+    ['["- ]', '-', true],
+    ['[z-a]', 'b', false],
+    ['[z-a]', 'a', true],
+    ['[a-]', '-', true],
+    ['[^a]', '^', true],
+    ['[\\]', '\\', true],
   ])('%s, %s: %s', (glob, path, expected) => expect(matchesGlob(glob, path)).toBe(expected));
 
   it('any text is a glob, and a path without signs names itself', () => {
     fc.assert(fc.property(fc.string(), fc.string(), (glob, path) => typeof matchesGlob(glob, path) === 'boolean'));
+    const signs = fc.string({ unit: fc.constantFrom('[', ']', '!', '^', '-', '\\', 'a', 'z', '"', ' ', '*', '/'), maxLength: 8 });
+    fc.assert(
+      fc.property(signs, signs, (glob, path) => typeof matchesGlob(glob, path) === 'boolean'),
+      { numRuns: 2_000 },
+    );
     fc.assert(
       fc.property(fc.array(fc.stringMatching(/^[a-z0-9 _.+$^-]{1,8}$/), { minLength: 1, maxLength: 4 }), (parts) =>
         matchesGlob(`/${parts.join('/')}`, parts.join('/')),
