@@ -43,7 +43,7 @@ function drawVerdict(health, installation) {
   $('symbol').textContent = symbolOf(tone);
   $('word').textContent = word;
   $('capacity').textContent = health.capacity;
-  headline = `${symbolOf(tone)} ${health.capacity} ${machine ?? 'comfy-agent'}`;
+  headline = `${symbolOf(tone)} ${health.capacity} ${machine ?? 'comfylet'}`;
   document.title = headline;
   $('icon').href =
     `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${ICON_COLOURS[tone]}"/></svg>`)}`;
@@ -120,7 +120,7 @@ async function slowFacts() {
   machine = discovery.machine;
   $('machine').textContent = machine;
   drawModels(models);
-  $('footer').textContent = `comfy-agent ${agent.version}, running for ${duration(agent.uptimeMs)}`;
+  $('footer').textContent = `comfylet ${agent.version}, running for ${duration(agent.uptimeMs)}`;
 }
 
 async function poll(round, offer) {
@@ -149,7 +149,7 @@ function tick() {
     document.body.dataset.tone = 'unknown';
     $('symbol').textContent = symbolOf('unknown');
     $('word').textContent = 'no answer';
-    document.title = `? ${machine ?? 'comfy-agent'}`;
+    document.title = `? ${machine ?? 'comfylet'}`;
   }
   for (const element of document.querySelectorAll('[data-since]'))
     element.textContent = duration(Date.now() - Date.parse(element.dataset.since));

@@ -25,7 +25,7 @@ const BUSY = `SIM_STARTUP_MS=${STARTUP_MS}\nSIM_JOB_HANG_SECONDS=0.2`;
 const LOST = 'agent upgrade under load: prompts lost';
 const RESTARTED = 'agent upgrade under load: instances restarted';
 const AWAY = 'agent upgrade under load: control API away';
-const START = 'systemctl start comfy-agent to GET /health 200';
+const START = 'systemctl start comfylet to GET /health 200';
 const BOOT = `boot to all ${GPUS} instances healthy, minus own start`;
 
 const rows: string[] = [];
@@ -91,11 +91,11 @@ const isHealthy = ({ machine }: UpgradeMachine): Promise<boolean> =>
   );
 
 /** What the journal tells of a start, in order. */
-const STAGES = [/ Starting comfy-agent/, / agent \S+ starts on /, / serving /, / -> healthy /];
+const STAGES = [/ Starting comfylet/, / agent \S+ starts on /, / serving /, / -> healthy /];
 
 /** Seconds from each stage of the last start to the next one. */
 async function stagesOf({ machine }: UpgradeMachine): Promise<readonly number[]> {
-  const lines = (await machine.must('journalctl', '--no-pager', '-o', 'short-monotonic', '-u', 'comfy-agent', '-n', '60')).split('\n');
+  const lines = (await machine.must('journalctl', '--no-pager', '-o', 'short-monotonic', '-u', 'comfylet', '-n', '60')).split('\n');
   const at = STAGES.map((stage) => Number(/^\[\s*([\d.]+)\]/.exec(lines.findLast((line) => stage.test(line)) ?? '')?.[1]));
   return at.slice(1).map((each, index) => each - (at[index] ?? Number.NaN));
 }
@@ -105,10 +105,10 @@ async function starts(lab: UpgradeMachine): Promise<void> {
   const stages: (readonly number[])[] = [];
   for (let run = 0; run < RUNS * 2; run++) {
     await lab.pids();
-    await lab.machine.must('systemctl', 'stop', 'comfy-agent');
+    await lab.machine.must('systemctl', 'stop', 'comfylet');
     await pause(500);
     const began = performance.now();
-    const started = lab.machine.must('systemctl', 'start', 'comfy-agent');
+    const started = lab.machine.must('systemctl', 'start', 'comfylet');
     await eventually('health is served', () => isHealthy(lab), LIMIT_MS);
     times.push((performance.now() - began) / 1_000);
     await started;
@@ -142,7 +142,7 @@ child.kill()
 
 async function boots(lab: UpgradeMachine): Promise<void> {
   const { machine } = lab;
-  const environment = '/etc/comfy-agent/agent.env';
+  const environment = '/etc/comfylet/agent.env';
   await machine.write(environment, (await machine.must('cat', environment)).replace(/SIM_JOB.*\n/, ''));
   await machine.write('/root/own-start.py', OWN_START);
   const owns: number[] = [];
@@ -164,7 +164,7 @@ async function boots(lab: UpgradeMachine): Promise<void> {
     );
     times.push((performance.now() - began) / 1_000 - own);
     // Both clocks are the kernel's since its start.
-    const unit = Number(await machine.property('comfy-agent', 'InactiveExitTimestampMonotonic'));
+    const unit = Number(await machine.property('comfylet', 'InactiveExitTimestampMonotonic'));
     before.push(unit / 1e6 - Number(beganNs) / 1e9);
   }
   console.log(`own start ${own.toFixed(2)} s; systemd until it starts the agent: ${before.map((each) => each.toFixed(2)).join(', ')} s`);

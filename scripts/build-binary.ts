@@ -41,7 +41,7 @@ const arch = values.arch;
 const machine = MACHINES[arch];
 if (machine === undefined) throw new Error(`--arch is x64 or arm64, not ${arch}`);
 const target = resolve(values.out ?? join(dist, arch === 'x64' ? 'agent' : `agent-linux-${arch}`));
-const work = join(tmpdir(), `comfy-agent-binary-${process.pid}`);
+const work = join(tmpdir(), `comfylet-binary-${process.pid}`);
 
 /** The Node.js that becomes the program. */
 function baseNode(): Buffer {

@@ -156,7 +156,7 @@ const WARM_LIMIT_MS = 30_000;
  * compiled beside each part. Without it the program only starts slower.
  */
 async function warm(): Promise<void> {
-  const place = await mkdtemp(join(tmpdir(), 'comfy-agent-build-'));
+  const place = await mkdtemp(join(tmpdir(), 'comfylet-build-'));
   const command = (flags: readonly string[], mode: string, verb: string): ChildProcess =>
     spawn(process.execPath, [...flags, join(root, 'scripts/compile.cjs'), out, mode, verb, '--root', place], {
       env: { PATH: process.env['PATH'] },

@@ -10,7 +10,7 @@ import { allowedValues, type ConfigSection, configTree } from '../src/plan/confi
 
 const schema = {
   $id: 'agent.schema.json',
-  title: 'comfy-agent configuration',
+  title: 'comfylet configuration',
   ...z.toJSONSchema(Config, { io: 'input', unrepresentable: 'any' }),
 };
 

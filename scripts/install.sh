@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes this machine run comfy-agent. Usage: install.sh [--binary FILE] [--no-systemd] [options of `agent setup`]
+# Makes this machine run comfylet. Usage: install.sh [--binary FILE] [--no-systemd] [options of `agent setup`]
 #        install.sh uninstall [options of `agent setup --uninstall`]
 # The binary is the file `agent` beside this script unless --binary names another.
 set -eu

@@ -20,7 +20,7 @@ const SMALLEST = ['--max-semi-space-size=1', '--v8-pool-size=1', '--lite-mode', 
 // flag above holds until this line does.
 for (const signal of ['SIGUSR1', 'SIGUSR2']) process.on(signal, () => undefined);
 
-if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) process.stdout.write(`comfy-agent ${__AGENT_VERSION__}\n`);
+if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) process.stdout.write(`comfylet ${__AGENT_VERSION__}\n`);
 else start();
 
 /** The version is told before anything is loaded. */
@@ -55,7 +55,7 @@ function read(name) {
 function isWatched() {
   try {
     const fs = require('node:fs');
-    const { by } = JSON.parse(fs.readFileSync('/var/lib/comfy-agent-upgrade/upgrade.json', 'utf8'));
+    const { by } = JSON.parse(fs.readFileSync('/var/lib/comfylet-upgrade/upgrade.json', 'utf8'));
     const stat = fs.readFileSync(`/proc/${by.pid}/stat`, 'utf8');
     // The name before may hold anything; its start is the 22nd field.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === by.startTicks;

@@ -43,7 +43,7 @@ export function sbomOf(root: string, dist: string, arch: string): string {
   delete bom.serialNumber;
   delete bom.metadata.timestamp;
   bom.metadata.component['type'] = 'application';
-  bom.metadata.component['name'] = 'comfy-agent';
+  bom.metadata.component['name'] = 'comfylet';
   const runtime = {
     'bom-ref': `node@${node.version}`,
     type: 'platform',

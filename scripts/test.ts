@@ -14,7 +14,7 @@ const node = process.execPath;
 const totals = { passed: 0, failed: 0, skipped: 0 };
 /** What failed, by name, told once more at the end: the output before is long. */
 const failures: string[] = [];
-const reports = mkdtempSync(join(tmpdir(), 'comfy-agent-reports-'));
+const reports = mkdtempSync(join(tmpdir(), 'comfylet-reports-'));
 
 function check(name: string, file: string, args: readonly string[]): void {
   const started = performance.now();

@@ -40,7 +40,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   const { status, answer } = toAnswer(error, request.id);
   if (answer.code === 'INTERNAL')
     log.error({ err: error, requestId: request.id, method: request.method, route: request.routeOptions.url }, 'request failed');
-  if (status === 401) reply.header('www-authenticate', 'Bearer realm="comfy-agent"');
+  if (status === 401) reply.header('www-authenticate', 'Bearer realm="comfylet"');
   if (status === 503 && answer.retryable) reply.header('retry-after', RETRY_AFTER_S);
   void reply.code(status).send(errorDocument(answer));
 }

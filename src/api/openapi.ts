@@ -94,7 +94,7 @@ export async function describeApi(build: (beforeRoutes: (app: App) => Promise<vo
       openapi: {
         openapi: '3.1.0',
         info: {
-          title: 'comfy-agent',
+          title: 'comfylet',
           version: API_VERSION,
           description:
             'One agent for each GPU machine: installs ComfyUI, runs one instance for each GPU, and tells the truth about their health. Every path is also on the unix socket, where no token is needed.',

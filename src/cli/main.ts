@@ -8,7 +8,7 @@ import type { CliHost } from './host.ts';
 export async function runCli(argv: readonly string[], host: CliHost): Promise<ExitCode> {
   const [first] = argv;
   if (argv.length === 1 && (first === '--version' || first === '-V')) {
-    host.stdout.write(`comfy-agent ${host.version.agent}\n`);
+    host.stdout.write(`comfylet ${host.version.agent}\n`);
     return ExitCode.done;
   }
   if (argv.length === 1 && first === 'version') {

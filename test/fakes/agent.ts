@@ -124,7 +124,7 @@ export function fakeAgent(options: FakeAgentOptions = {}): FakeAgent {
     config: constant(aConfigDocument()),
     drift: constant(aDriftDocument()),
     doctor: constant(aDoctorDocument()),
-    metrics: constant('# TYPE comfy_agent_up gauge\ncomfy_agent_up 1\n'),
+    metrics: constant('# TYPE comfylet_up gauge\ncomfylet_up 1\n'),
     operations: async () => [...operations.values()],
     async operation(id) {
       const found = operations.get(id);

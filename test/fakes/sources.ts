@@ -17,7 +17,7 @@ export interface FakeSourcesOptions {
   readonly archiveDirectory?: string;
 }
 
-const RECORD = '.comfy-agent-files.json';
+const RECORD = '.comfylet-files.json';
 const digest = (tree: Tree): string =>
   createHash('sha256')
     .update(JSON.stringify(Object.entries(tree).sort()))

@@ -64,8 +64,8 @@ describe('a card that vanishes', () => {
     expect((await findings(agent)).join('\n')).toMatch(/fail: slot 0: its card GPU-2e9c4d1a-\S+ \(NVIDIA L40S at 0000:3b:00\) is missing/);
     expect((await agent.cli('gpus')).stdout).toMatch(/0 .*missing/);
     const metrics = String((await agent.get('/metrics')).body);
-    expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="0",[^}]*\} 0/);
-    expect(metrics).toMatch(/comfy_agent_gpu_up\{gpu="1",[^}]*\} 1/);
+    expect(metrics).toMatch(/comfylet_gpu_up\{gpu="0",[^}]*\} 0/);
+    expect(metrics).toMatch(/comfylet_gpu_up\{gpu="1",[^}]*\} 1/);
     await smi.control({});
     await eventually('the fault is gone', async () => (await findings(agent)).length === 0, SOON_MS);
     // A canary that passes sets it free.
@@ -108,7 +108,7 @@ describe.skipIf(noKmsg !== '')(`real lines in the kernel log${noKmsg}`, () => {
     await untilQuarantined(agent, 0, /Xid 79 \(the GPU has fallen off the bus\) on GPU 0/);
     await expectUntouched(agent, 1, pids);
     expect(await findings(agent)).toMatchObject([expect.stringContaining('fail: Xid 79')]);
-    expect(String((await agent.get('/metrics')).body)).toMatch(/comfy_agent_gpu_xid_total\{gpu="0",[^}]*xid="79"\} 1/);
+    expect(String((await agent.get('/metrics')).body)).toMatch(/comfylet_gpu_xid_total\{gpu="0",[^}]*xid="79"\} 1/);
   });
 
   it('an Xid of the process restarts that instance once, and no other', async () => {

@@ -69,7 +69,7 @@ describe('a log that is flooded', () => {
     });
     expect(flooded.verdicts.find((verdict) => verdict.fault === 'log-flood')?.reason).toMatch(/^it writes [\d.]+ MB\/s into its log/);
     // It was a flood that needed cutting, or this proves nothing.
-    expect((await agent.get('/metrics')).body).toMatch(/^comfy_agent_instance_log_cut_bytes_total\{gpu="0"[^}]*\} [1-9]/m);
+    expect((await agent.get('/metrics')).body).toMatch(/^comfylet_instance_log_cut_bytes_total\{gpu="0"[^}]*\} [1-9]/m);
     expect(largest).toBeGreaterThan(50 * MEBIBYTE);
     expect(largest).toBeLessThan(2 * 100 * MEBIBYTE);
     waits.sort((a, b) => a - b);
@@ -122,7 +122,7 @@ describe('agent cleanup', () => {
       expect(existsSync(path)).toBe(true);
     const [entry] = await events(agent, 'cleanup.done');
     expect(entry?.data['freedBytes']).toBe(looked.freedBytes);
-    expect((await agent.get('/metrics')).body).toMatch(/^comfy_agent_cleanup_freed_bytes_total\{area="temp"\} [1-9]/m);
+    expect((await agent.get('/metrics')).body).toMatch(/^comfylet_cleanup_freed_bytes_total\{area="temp"\} [1-9]/m);
 
     await agent.stop();
     await pause(3_500);
@@ -198,7 +198,7 @@ describe('memory beyond its budget', () => {
       'its memory is known to have grown',
       async () => {
         const text = String((await agent.get('/metrics')).body);
-        return Number(/^comfy_agent_instance_resident_bytes\{gpu="0"[^}]*\} (\d+)/m.exec(text)?.[1] ?? 0) > 200 * MEBIBYTE;
+        return Number(/^comfylet_instance_resident_bytes\{gpu="0"[^}]*\} (\d+)/m.exec(text)?.[1] ?? 0) > 200 * MEBIBYTE;
       },
       20_000,
     );

@@ -39,7 +39,7 @@ describe('the single executable', () => {
   });
 
   it('says what it is, and takes no flags for Node.js from the environment', () => {
-    expect(run(['--version'], { NODE_OPTIONS: '--require=/nonexistent.cjs' })).toMatch(/^comfy-agent \d+\.\d+\.\d+\n$/);
+    expect(run(['--version'], { NODE_OPTIONS: '--require=/nonexistent.cjs' })).toMatch(/^comfylet \d+\.\d+\.\d+\n$/);
     expect(JSON.parse(run(['version', '--json']))).toMatchObject({
       singleFile: true,
       arch: process.arch,

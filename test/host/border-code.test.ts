@@ -20,29 +20,29 @@ const PACKS = [
   { name: 'copied', directory: '/opt/border', custom_script: 'python3 -c "import border; border.attack(\'custom_script\')"' },
   { name: 'fetched', registry: 'intruder' },
 ];
-const ENVIRONMENT = 'COMFYUI_REPO=simulator:\nMOCK_GPU=1\nNUM_GPUS=2\nSIM_STARTUP_MS=200\nAGENT_TOKEN_FILE=/etc/comfy-agent/token\n';
+const ENVIRONMENT = 'COMFYUI_REPO=simulator:\nMOCK_GPU=1\nNUM_GPUS=2\nSIM_STARTUP_MS=200\nAGENT_TOKEN_FILE=/etc/comfylet/token\n';
 const OUT = '/workspace/shared/outputs';
-const STATE = '/var/lib/comfy-agent';
+const STATE = '/var/lib/comfylet';
 const WAYS = ['install.py', 'comfyui-trial', 'comfyui-gpu0', 'comfyui-gpu1'];
 const LIMIT_MS = 60_000;
 
 let machine: SystemdMachine;
 const must = (...command: string[]) => machine.must(...command);
 const sh = (script: string) => must('sh', '-c', script);
-const agent = (...args: string[]) => machine.run(['env', 'AGENT_RUN_DIR=/run/comfy-agent', 'agent', ...args], { limitMs: 120_000 });
+const agent = (...args: string[]) => machine.run(['env', 'AGENT_RUN_DIR=/run/comfylet', 'agent', ...args], { limitMs: 120_000 });
 
 describe.skipIf(why !== null)('the border between packs and agent', { timeout: 180_000 }, () => {
   beforeAll(async () => {
     machine = await aSystemdMachine({
       files: {
-        '/etc/comfy-agent/agent.env': ENVIRONMENT,
-        '/etc/comfy-agent/agent.yaml': `packs: { registryUrl: "${REGISTRY}" }\n`,
-        '/etc/comfy-agent/token': 'very-secret-token\n',
+        '/etc/comfylet/agent.env': ENVIRONMENT,
+        '/etc/comfylet/agent.yaml': `packs: { registryUrl: "${REGISTRY}" }\n`,
+        '/etc/comfylet/token': 'very-secret-token\n',
         '/workspace/shared/config_nodes.json': JSON.stringify({ custom_nodes: PACKS }),
         '/srv/registry/nodes/intruder/versions': JSON.stringify([VERSION]),
         ...Object.fromEntries(Object.entries(SOURCES).map(([name, text]) => [`/opt/border/${name}`, text])),
       },
-      owners: { '/etc/comfy-agent/token': ['comfy-agent', 0o600], '/workspace/shared': ['comfy-agent', 0o2775] },
+      owners: { '/etc/comfylet/token': ['comfylet', 0o600], '/workspace/shared': ['comfylet', 0o2775] },
     });
     const parts = Object.entries(SOURCES).map(([name, data]) => ({ name, data }));
     writeFileSync(machine.at('/srv/registry/pack.zip'), zipOf(parts));
@@ -95,10 +95,10 @@ describe.skipIf(why !== null)('the border between packs and agent', { timeout: 1
     const places = { target: '/root/victim', previous: '/root/victim.previous' };
     const record = { schema: 1, startedAt: new Date().toISOString(), ...places, from: facts, to: facts, by, starts: 3 };
     await machine.write(`${STATE}/upgrade.json`, JSON.stringify(record));
-    await must('chown', 'comfy-agent', `${STATE}/upgrade.json`);
-    const before = await machine.mainPid('comfy-agent');
-    await must('systemctl', 'restart', 'comfy-agent');
-    await eventually('another agent runs', async () => (await machine.mainPid('comfy-agent')) !== before, LIMIT_MS);
+    await must('chown', 'comfylet', `${STATE}/upgrade.json`);
+    const before = await machine.mainPid('comfylet');
+    await must('systemctl', 'restart', 'comfylet');
+    await eventually('another agent runs', async () => (await machine.mainPid('comfylet')) !== before, LIMIT_MS);
     expect((await machine.run(['/usr/local/bin/agent.previous', '__upgrade-guard', STATE])).code).toBe(1);
     expect(await must('cat', '/root/victim')).toBe('good\n');
   });

@@ -79,7 +79,7 @@ let machine: SystemdMachine;
 let root: TempRoot;
 const must = (...command: string[]) => machine.must(...command);
 const sh = (script: string) => must('sh', '-c', script);
-const agent = ['env', 'AGENT_RUN_DIR=/run/comfy-agent', 'agent'];
+const agent = ['env', 'AGENT_RUN_DIR=/run/comfylet', 'agent'];
 
 describe.skipIf(why !== null)('packs and what the agent reads', { timeout: 240_000 }, () => {
   beforeAll(async () => {
@@ -88,8 +88,8 @@ describe.skipIf(why !== null)('packs and what the agent reads', { timeout: 240_0
     if ('skipped' in uv) throw new Error(uv.skipped);
     machine = await aSystemdMachine({
       files: {
-        '/etc/comfy-agent/agent.env': 'COMFYUI_REPO=simulator:\nMOCK_GPU=1\nNUM_GPUS=1\nSIM_STARTUP_MS=200\nHIDDEN=for-nobody\n',
-        '/etc/comfy-agent/agent.yaml': 'packs: { registryUrl: "http://127.0.0.1:8999" }\n',
+        '/etc/comfylet/agent.env': 'COMFYUI_REPO=simulator:\nMOCK_GPU=1\nNUM_GPUS=1\nSIM_STARTUP_MS=200\nHIDDEN=for-nobody\n',
+        '/etc/comfylet/agent.yaml': 'packs: { registryUrl: "http://127.0.0.1:8999" }\n',
         '/closed/agent.env': `${SECRET}\n`,
         '/closed/__init__.py': 'NODE_CLASS_MAPPINGS = {}\n',
         '/opt/registry.py': REGISTRY,
@@ -107,7 +107,7 @@ describe.skipIf(why !== null)('packs and what the agent reads', { timeout: 240_0
         ...Object.fromEntries(Object.keys(PLACES).map((name) => [`${directoryOf(name)}/__init__.py`, 'NODE_CLASS_MAPPINGS = {}\n'])),
         '/workspace/shared/config_nodes.json': JSON.stringify({ custom_nodes: PACKS }),
       },
-      owners: { '/workspace/shared': ['comfy-agent', 0o2775], '/closed': ['root', 0o700], '/closed/agent.env': ['root', 0o600] },
+      owners: { '/workspace/shared': ['comfylet', 0o2775], '/closed': ['root', 0o700], '/closed/agent.env': ['root', 0o600] },
     });
     copyFileSync(realpathSync(join(uv.path, 'uv')), machine.at('/usr/local/bin/uv'));
     writeFileSync(machine.at('/opt/a.zip'), archive);
@@ -189,7 +189,7 @@ describe.skipIf(why !== null)('packs and what the agent reads', { timeout: 240_0
       'cd /workspace/current && mv release.json old.json && echo "{}" >release.json && mv agent.lock.json old.lock && echo "{}" >agent.lock.json';
     expect(await machine.run(['sh', '-c', forged], { user: 'comfyui' })).toMatchObject({ code: 0, stderr: '' });
     expect((await machine.run(['ls', '/workspace/agent-only'], { user: 'comfyui' })).code).not.toBe(0);
-    await must('systemctl', 'restart', 'comfy-agent');
+    await must('systemctl', 'restart', 'comfylet');
     await machine.untilReady(1);
     const { body: after } = await machine.get('/health/comfyui/installation');
     expect((after as { readonly release: unknown }).release).toEqual((before as { readonly release: unknown }).release);
@@ -205,9 +205,9 @@ describe.skipIf(why !== null)('packs and what the agent reads', { timeout: 240_0
       async () => (await must(...agent, 'status', '--verbose', '--json')).includes('a named pipe, not a file'),
       30_000,
     );
-    await must('systemctl', 'restart', 'comfy-agent');
-    expect(await machine.property('comfy-agent', 'NRestarts')).toBe('0');
+    await must('systemctl', 'restart', 'comfylet');
+    expect(await machine.property('comfylet', 'NRestarts')).toBe('0');
     await machine.untilReady(1);
-    expect(await must('journalctl', '-u', 'comfy-agent', '-o', 'cat')).not.toMatch(/State 'stop-sigterm' timed out|Killing process/);
+    expect(await must('journalctl', '-u', 'comfylet', '-o', 'cat')).not.toMatch(/State 'stop-sigterm' timed out|Killing process/);
   });
 });

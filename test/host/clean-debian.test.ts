@@ -49,12 +49,12 @@ describe.skipIf(why !== null)('a clean Debian', { timeout: 300_000 }, () => {
     packages = /^help: .*apt-get install --no-install-recommends ([a-z0-9. +-]+)\)/m.exec(stderr)?.[1]?.split(' ') ?? [];
     expect(packages).toEqual(PACKAGES);
     expect((await machine.run(['getent', 'passwd', 'comfyui'])).code).toBe(2);
-    expect((await machine.run(['ls', '/usr/local/bin/agent', '/workspace', '/etc/comfy-agent'])).stdout).toBe('');
+    expect((await machine.run(['ls', '/usr/local/bin/agent', '/workspace', '/etc/comfylet'])).stdout).toBe('');
   });
 
   it('with these packages and no others it sets the machine up, and both instances become healthy', async () => {
     await timed('packages', () => machine.addPackages(packages));
-    await machine.write('/etc/comfy-agent/agent.env', SECRETS, 0o600);
+    await machine.write('/etc/comfylet/agent.env', SECRETS, 0o600);
     await timed('install.sh to ready', async () => {
       const { code, stderr } = await machine.install([], SIMULATOR);
       expect({ code, stderr }).toMatchObject({ code: 0 });
@@ -65,7 +65,7 @@ describe.skipIf(why !== null)('a clean Debian', { timeout: 300_000 }, () => {
     expect(programs).toContain('/usr/local/bin/agent\n');
     expect(programs).not.toMatch(/node$/m);
     // The unit spares the agent to start itself a second time for its flags.
-    const pid = await machine.mainPid('comfy-agent');
+    const pid = await machine.mainPid('comfylet');
     expect(await machine.must('cat', `/proc/${pid}/cmdline`)).toBe('/usr/local/bin/agent\0run\0');
   });
 
@@ -80,15 +80,15 @@ describe.skipIf(why !== null)('a clean Debian', { timeout: 300_000 }, () => {
   it('a killed agent and a restarted one come back to the same instances', async () => {
     for (const end of [
       async (pid: number) => machine.must('kill', '-KILL', String(pid)),
-      async () => machine.must('systemctl', 'restart', 'comfy-agent'),
+      async () => machine.must('systemctl', 'restart', 'comfylet'),
     ]) {
-      const before = await machine.mainPid('comfy-agent');
+      const before = await machine.mainPid('comfylet');
       await end(before);
       await eventually(
         'another agent serves',
         async () => {
-          const state = await machine.property('comfy-agent', 'ActiveState');
-          return state === 'active' && (await machine.mainPid('comfy-agent')) !== before;
+          const state = await machine.property('comfylet', 'ActiveState');
+          return state === 'active' && (await machine.mainPid('comfylet')) !== before;
         },
         LIMIT_MS,
       );
@@ -110,8 +110,8 @@ describe.skipIf(why !== null)('a clean Debian', { timeout: 300_000 }, () => {
   it('install.sh uninstall takes it away, and leaves what was made', async () => {
     await machine.write('/workspace/shared/models/checkpoints/one.safetensors', 'a model');
     expect(await machine.install(['uninstall'])).toMatchObject({ code: 0, stdout: expect.stringContaining('/workspace/shared/models') });
-    for (const user of ['comfyui', 'comfy-agent']) expect((await machine.run(['getent', 'passwd', user])).code).toBe(2);
-    expect((await machine.run(['ls', '/usr/local/bin/agent', '/etc/systemd/system/comfy-agent.service'])).stdout).toBe('');
+    for (const user of ['comfyui', 'comfylet']) expect((await machine.run(['getent', 'passwd', user])).code).toBe(2);
+    expect((await machine.run(['ls', '/usr/local/bin/agent', '/etc/systemd/system/comfylet.service'])).stdout).toBe('');
     expect((await machine.run(['pgrep', '-f', 'main.py|__pm2-daemon'])).stdout).toBe('');
     expect(readFileSync(machine.at('/workspace/shared/models/checkpoints/one.safetensors'), 'utf8')).toBe('a model');
   });

@@ -96,11 +96,11 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
   ];
   const pids = async (): Promise<readonly (readonly (number | null)[])[]> =>
     Promise.all(machines.map(async (machine) => (await machine.untilReady(2)).map(({ pid }) => pid)));
-  const agents = (): Promise<readonly number[]> => Promise.all(machines.map((machine) => machine.mainPid('comfy-agent')));
+  const agents = (): Promise<readonly number[]> => Promise.all(machines.map((machine) => machine.mainPid('comfylet')));
 
   /** Of a deploy: what is configured, and nothing of the way there. */
   const left = (machine: FreshMachine): Promise<string> =>
-    machine.must('sh', '-c', 'ls -A /etc/comfy-agent; find /var/tmp -name "agent-deploy*"');
+    machine.must('sh', '-c', 'ls -A /etc/comfylet; find /var/tmp -name "agent-deploy*"');
 
   it('makes two fresh machines that serve, side by side, from a closed home', async () => {
     const { code, stdout, stderr } = await run('one', 'two');
@@ -111,9 +111,9 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
     expect(stdout + stderr).not.toContain('hunter2');
     await pids();
     for (const machine of machines) {
-      expect(
-        await machine.must('stat', '-c', '%a %U:%G', '/etc/comfy-agent/agent.env', '/etc/comfy-agent/agent.yaml', '/home/ubuntu'),
-      ).toMatch(/^600 root:root\n640 root:comfy-agent\n750 /);
+      expect(await machine.must('stat', '-c', '%a %U:%G', '/etc/comfylet/agent.env', '/etc/comfylet/agent.yaml', '/home/ubuntu')).toMatch(
+        /^600 root:root\n640 root:comfylet\n750 /,
+      );
       expect(await left(machine)).toBe('agent.env\nagent.yaml\n');
       expect(await machine.must('ls', '-A', `${ROOT}/releases`)).not.toBe('');
       expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
@@ -132,7 +132,7 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
     expect(outcome(await deploy('one', 'two'))).toEqual(DONE);
     expect(await pids()).toEqual(before[1]);
     for (const [index, machine] of machines.entries()) {
-      const pid = await machine.mainPid('comfy-agent');
+      const pid = await machine.mainPid('comfylet');
       expect(pid).not.toBe(before[0][index]);
       expect(await machine.must('cat', `/proc/${pid}/environ`)).toContain('AGENT_TOKEN=hunter2-hunter3');
       expect(await machine.must('agent', 'config', 'show')).toMatch(/health\.minReady +1 /);
@@ -166,7 +166,7 @@ describe.skipIf(why !== null)('agent deploy to real machines', { timeout: 240_00
       step: 'failed',
       error: { code: 'CONFIG_INVALID', message: expect.stringMatching(/agent\.yaml:2: gpu\.pin: .*sideways/) },
     });
-    expect(readFileSync(machines[0]?.at('/etc/comfy-agent/agent.yaml') ?? '', 'utf8').startsWith(good)).toBe(true);
+    expect(readFileSync(machines[0]?.at('/etc/comfylet/agent.yaml') ?? '', 'utf8').startsWith(good)).toBe(true);
     expect([await agents(), await pids()]).toEqual(before);
   });
 });

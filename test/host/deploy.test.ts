@@ -21,8 +21,8 @@ let directory = '';
 const standIn = (wait = 'true'): string => `#!/bin/sh
 echo "$*" >> /srv/calls
 case $1 in
-  --version) echo comfy-agent 9.9.9 ;;
-  setup) cat /proc/[0-9]*/cmdline | tr '\\0' ' ' >> /srv/seen; stat -c '%a %U' /etc/comfy-agent/agent.env >> /srv/modes 2>&1
+  --version) echo comfylet 9.9.9 ;;
+  setup) cat /proc/[0-9]*/cmdline | tr '\\0' ' ' >> /srv/seen; stat -c '%a %U' /etc/comfylet/agent.env >> /srv/modes 2>&1
     install -m 0755 "$0" /usr/local/bin/agent.new && mv -f /usr/local/bin/agent.new /usr/local/bin/agent; echo 'unit started' ;;
   wait) ${wait} ;;
 esac
@@ -71,7 +71,7 @@ describe.skipIf(skipped !== null)('agent deploy', () => {
     await writeFile(join(directory, 'agent'), standIn());
     await chmod(join(directory, 'agent'), 0o755);
     for (const host of [one, two])
-      await host.inside('rm -rf /srv/calls /srv/seen /srv/modes /etc/comfy-agent; echo old > /usr/local/bin/agent');
+      await host.inside('rm -rf /srv/calls /srv/seen /srv/modes /etc/comfylet; echo old > /usr/local/bin/agent');
   });
   afterAll(async () => {
     await Promise.all([one?.close(), two?.close()]);
@@ -96,9 +96,9 @@ describe.skipIf(skipped !== null)('agent deploy', () => {
     for (const host of [one, two]) {
       expect(await calls(host)).toEqual(['--version', 'setup --yes --root /home/ubuntu/comfyui', 'wait healthy --timeout 1800s']);
       const { stdout: there } = await host.inside(
-        'cat /etc/comfy-agent/agent.yaml /etc/comfy-agent/agent.env; ls -A /etc/comfy-agent /var/tmp; stat -c %a /etc/comfy-agent; cat /srv/modes',
+        'cat /etc/comfylet/agent.yaml /etc/comfylet/agent.env; ls -A /etc/comfylet /var/tmp; stat -c %a /etc/comfylet; cat /srv/modes',
       );
-      expect(there).toBe(`root: /srv/workspace\n${SECRET}\n/etc/comfy-agent:\nagent.env\nagent.yaml\n\n/var/tmp:\n750\n600 root\n`);
+      expect(there).toBe(`root: /srv/workspace\n${SECRET}\n/etc/comfylet:\nagent.env\nagent.yaml\n\n/var/tmp:\n750\n600 root\n`);
       expect((await host.inside('cat /srv/seen')).stdout).not.toContain('hunter2');
     }
     expect(`${stdout}${stderr}`).not.toContain('hunter2');
@@ -114,8 +114,8 @@ describe.skipIf(skipped !== null)('agent deploy', () => {
   it('--dry-run looks, and changes nothing', async () => {
     const { code, stdout } = await run('one', '--dry-run', '--secrets', join(directory, 'agent.env'));
     expect(code).toBe(0);
-    expect(stdout).toContain('  copy the program to /usr/local/bin/agent\n  write /etc/comfy-agent/agent.env\n  agent setup --yes\n');
-    expect((await one.inside('cat /usr/local/bin/agent; ls -d /etc/comfy-agent /srv/calls; ls -A /var/tmp')).stdout).toBe('old\n');
+    expect(stdout).toContain('  copy the program to /usr/local/bin/agent\n  write /etc/comfylet/agent.env\n  agent setup --yes\n');
+    expect((await one.inside('cat /usr/local/bin/agent; ls -d /etc/comfylet /srv/calls; ls -A /var/tmp')).stdout).toBe('old\n');
   });
 
   it('one host that fails stops no other, and says why', async () => {
@@ -152,7 +152,7 @@ describe.skipIf(skipped !== null)('agent deploy', () => {
     await writeFile(join(directory, 'agent'), 'truncated');
     const broken = DeployDocument.parse(JSON.parse((await run('one', '--json')).stdout)).hosts[0];
     expect(broken).toMatchObject({ step: 'failed', error: { code: 'COMMAND_FAILED' } });
-    expect((await one.inside('cat /usr/local/bin/agent; ls -A /var/tmp; ls /etc/comfy-agent 2>/dev/null')).stdout).toBe('old\n');
+    expect((await one.inside('cat /usr/local/bin/agent; ls -A /var/tmp; ls /etc/comfylet 2>/dev/null')).stdout).toBe('old\n');
   });
 
   it('refuses what is no host, no provider and no file', async () => {

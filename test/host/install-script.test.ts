@@ -54,19 +54,19 @@ describe.skipIf(refusal !== null)(`install.sh${refusal === null ? '' : ` (${refu
     const changed = room.changes();
     expect(changed).toEqual(
       expect.arrayContaining([
-        '/etc/comfy-agent/agent.env',
-        '/etc/comfy-agent/agent.yaml',
+        '/etc/comfylet/agent.env',
+        '/etc/comfylet/agent.yaml',
         '/etc/init.d/comfyui',
-        '/etc/systemd/system/comfy-agent.service',
-        '/etc/systemd/system/multi-user.target.wants/comfy-agent.service',
+        '/etc/systemd/system/comfylet.service',
+        '/etc/systemd/system/multi-user.target.wants/comfylet.service',
         '/usr/local/bin/agent',
         '/usr/local/bin/mgpu',
       ]),
     );
-    expect((await script('stat -c "%a %U:%G" /etc/comfy-agent/agent.env /workspace')).stdout).toMatch(
+    expect((await script('stat -c "%a %U:%G" /etc/comfylet/agent.env /workspace')).stdout).toMatch(
       /^600 root:root\n2755 comfy[\w-]*:comfyui\n$/,
     );
-    expect((await script('grep -c "^AGENT_TOKEN=.\\{40\\}" /etc/comfy-agent/agent.env')).stdout).toBe('1\n');
+    expect((await script('grep -c "^AGENT_TOKEN=.\\{40\\}" /etc/comfylet/agent.env')).stdout).toBe('1\n');
     expect((await install('--no-start', '--legacy')).stdout).toBe('nothing is to be done: this machine is set up\n');
     expect(room.changes()).toEqual(changed);
     await script('mkdir -p /workspace/shared/models && echo model >/workspace/shared/models/one');
@@ -76,7 +76,7 @@ describe.skipIf(refusal !== null)(`install.sh${refusal === null ? '' : ` (${refu
     ).toBe('model\n');
     expect(room.changes().filter((path) => /systemd|bin\/|init\.d/.test(path))).toEqual([]);
     expect(await install('uninstall', '--purge', '--yes')).toMatchObject({ code: 0 });
-    expect((await script('ls -d /workspace /etc/comfy-agent /var/lib/comfy*')).stdout).toBe('');
+    expect((await script('ls -d /workspace /etc/comfylet /var/lib/comfy*')).stdout).toBe('');
   });
 
   it('says how to run in a container, and fails unless that is asked for', async () => {
@@ -111,7 +111,7 @@ describe.skipIf(refusal !== null)(`install.sh${refusal === null ? '' : ` (${refu
     });
     expect(room.changes()).toEqual([]);
     expect((await install('--no-start', '--prefix', '/opt/comfy')).code).toBe(0);
-    expect((await script('cat /etc/systemd/system/comfy-agent.service')).stdout).toContain('ExecStart=/opt/comfy/bin/agent run');
+    expect((await script('cat /etc/systemd/system/comfylet.service')).stdout).toContain('ExecStart=/opt/comfy/bin/agent run');
   });
 
   it('refuses a root that takes no links', async () => {

@@ -19,18 +19,18 @@ let lab: UpgradeMachine;
 let machine: SystemdMachine;
 
 const systemctl = (...words: readonly string[]): Promise<string> => machine.must('systemctl', ...words);
-const sigterm = () => systemctl('restart', 'comfy-agent');
+const sigterm = () => systemctl('restart', 'comfylet');
 async function sigkill(): Promise<void> {
-  const before = await machine.mainPid('comfy-agent');
-  await systemctl('kill', '--kill-whom=main', '-s', 'SIGKILL', 'comfy-agent');
-  await eventually('systemd starts another', async () => ![0, before].includes(await machine.mainPid('comfy-agent')), LIMIT_MS);
+  const before = await machine.mainPid('comfylet');
+  await systemctl('kill', '--kill-whom=main', '-s', 'SIGKILL', 'comfylet');
+  await eventually('systemd starts another', async () => ![0, before].includes(await machine.mainPid('comfylet')), LIMIT_MS);
 }
 const upgrade = async () => machine.must(...lab.upgradeTo((await lab.inPlace()) === '0.1.0' ? '0.2.0' : '0.1.0'));
 /** Of the agent alone: nothing of its run directory is left, as after a boot. */
 async function reboot(): Promise<void> {
-  await systemctl('stop', 'comfy-agent');
-  expect(await machine.property('comfy-agent', 'ActiveState')).toBe('inactive');
-  await systemctl('start', 'comfy-agent');
+  await systemctl('stop', 'comfylet');
+  expect(await machine.property('comfylet', 'ActiveState')).toBe('inactive');
+  await systemctl('start', 'comfylet');
 }
 /** Upgrades take longest: there and back. */
 const ROUNDS: readonly (readonly (() => Promise<unknown>)[])[] = [
@@ -45,7 +45,7 @@ const RESTARTS = ROUNDS.flat().length;
 
 /** What was done to processes of instances, by the agent's journal of all its lives. */
 const deeds = async (): Promise<readonly string[]> =>
-  (await machine.must('journalctl', '--no-pager', '-o', 'cat', '-u', 'comfy-agent'))
+  (await machine.must('journalctl', '--no-pager', '-o', 'cat', '-u', 'comfylet'))
     .split('\n')
     .filter((line) => /type=(action\.(remove-process|(stop|restart|quarantine)-instance)|instance\.exit) /.test(line));
 
@@ -62,7 +62,7 @@ describe.skipIf(why !== null)('the agent under systemd, with four cards and prom
 
   it(`is restarted ${RESTARTS} times by SIGTERM, SIGKILL, upgrade and reboot: no instance ends and no prompt is lost`, async () => {
     const pids = await lab.pids();
-    const host = await machine.mainPid('comfy-pm2');
+    const host = await machine.mainPid('comfylet-pm2');
     const agents = new Set<number>();
     const { done, lost } = await lab.underLoad(
       async () => {
@@ -72,7 +72,7 @@ describe.skipIf(why !== null)('the agent under systemd, with four cards and prom
           for (const restart of round) {
             await restart();
             expect(await lab.pids()).toEqual(pids);
-            agents.add(await machine.mainPid('comfy-agent'));
+            agents.add(await machine.mainPid('comfylet'));
           }
         }
       },
@@ -84,6 +84,6 @@ describe.skipIf(why !== null)('the agent under systemd, with four cards and prom
     expect(agents.size).toBe(RESTARTS);
     expect(await deeds()).toEqual([]);
     expect(await lab.pids()).toEqual(pids);
-    expect(await machine.mainPid('comfy-pm2')).toBe(host);
+    expect(await machine.mainPid('comfylet-pm2')).toBe(host);
   });
 });

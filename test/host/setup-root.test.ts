@@ -15,7 +15,7 @@ describe.skipIf(why !== null)('agent setup of a root', { timeout: 180_000 }, () 
   let machine: FreshMachine;
   beforeAll(async () => {
     machine = await aFreshMachine();
-    await machine.write('/etc/comfy-agent/agent.env', SECRETS, 0o600);
+    await machine.write('/etc/comfylet/agent.env', SECRETS, 0o600);
   });
   afterAll(() => machine?.close());
 
@@ -30,7 +30,7 @@ describe.skipIf(why !== null)('agent setup of a root', { timeout: 180_000 }, () 
   const rights = (path: string): Promise<string> => machine.must('stat', '-c', '%a %u', path);
   const leave = async (): Promise<void> => {
     await machine.must('agent', 'setup', '--uninstall');
-    await machine.must('rm', '/etc/comfy-agent/agent.yaml');
+    await machine.must('rm', '/etc/comfylet/agent.yaml');
   };
 
   it.each([
@@ -43,7 +43,7 @@ describe.skipIf(why !== null)('agent setup of a root', { timeout: 180_000 }, () 
     await setup('--root', root);
     await machine.untilReady(1);
     expect(await rights(closed)).toBe('750 1000\n');
-    for (const unit of ['comfy-agent', 'comfy-pm2'])
+    for (const unit of ['comfylet', 'comfylet-pm2'])
       expect(await seenBy(unit, closed)).toBe(`${root.slice(closed.length + 1).split('/')[0]}\n`);
     expect((await setup('--root', root)).stdout).toBe('nothing is to be done: this machine is set up\n');
     const [before] = await machine.instances();
@@ -63,8 +63,8 @@ describe.skipIf(why !== null)('agent setup of a root', { timeout: 180_000 }, () 
     await machine.must('systemctl', 'start', 'mnt-comfyui.mount');
     await setup('--root', '/mnt/comfyui/workspace');
     await machine.untilReady(1);
-    await machine.must('systemctl', 'add-wants', 'agent-test.target', 'comfy-agent', 'comfy-pm2');
-    for (const unit of ['comfy-agent', 'comfy-pm2']) {
+    await machine.must('systemctl', 'add-wants', 'agent-test.target', 'comfylet', 'comfylet-pm2');
+    for (const unit of ['comfylet', 'comfylet-pm2']) {
       expect(await machine.property(unit, 'Requires')).toContain('mnt-comfyui.mount');
       expect(await machine.property(unit, 'After')).toContain('mnt-comfyui.mount');
     }
@@ -72,12 +72,12 @@ describe.skipIf(why !== null)('agent setup of a root', { timeout: 180_000 }, () 
     writeFileSync(machine.at('/etc/fstab'), away);
     await machine.boot();
     await eventually('the volume is given up', async () => (await machine.must('systemctl', 'list-jobs')).includes('No jobs'));
-    for (const unit of ['comfy-agent', 'comfy-pm2']) expect(await machine.property(unit, 'ActiveState')).toBe('inactive');
+    for (const unit of ['comfylet', 'comfylet-pm2']) expect(await machine.property(unit, 'ActiveState')).toBe('inactive');
     expect(readdirSync(machine.at('/mnt/comfyui'))).toEqual([]);
     // It is attached late.
     writeFileSync(machine.at('/etc/fstab'), present);
     await machine.must('systemctl', 'daemon-reload');
-    await machine.must('systemctl', 'start', 'comfy-agent');
+    await machine.must('systemctl', 'start', 'comfylet');
     await machine.untilReady(1);
   });
 });

@@ -19,7 +19,7 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
   beforeAll(async () => {
     machine = await aFreshMachine();
     // Run without a Python the agent could do nothing.
-    await machine.write('/etc/comfy-agent/agent.env', `${SECRETS}PYTHON=/nonexistent/python3\nexport NUM_GPUS=3\n`, 0o600);
+    await machine.write('/etc/comfylet/agent.env', `${SECRETS}PYTHON=/nonexistent/python3\nexport NUM_GPUS=3\n`, 0o600);
   });
   afterAll(() => machine?.close());
 
@@ -30,8 +30,8 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     const { code, stderr } = await setup();
     expect({ code, stderr }).toEqual({ code: 5, stderr: expect.stringMatching(/\/nonexistent\/python3[\s\S]*error\[HELD\].*: python\n/) });
     expect(stderr).not.toContain('simulator:');
-    expect(existsSync(machine.at('/etc/systemd/system/comfy-agent.service'))).toBe(false);
-    await machine.write('/etc/comfy-agent/agent.env', SECRETS, 0o600);
+    expect(existsSync(machine.at('/etc/systemd/system/comfylet.service'))).toBe(false);
+    await machine.write('/etc/comfylet/agent.env', SECRETS, 0o600);
   });
 
   it('reads that file as systemd does', async () => {
@@ -53,15 +53,15 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     expect({ code, stderr }).toMatchObject({ code: 0 });
     expect(stdout).toMatch(/^set up[;,]/);
     await machine.untilReady(2);
-    expect(await machine.must('systemctl', 'is-enabled', 'comfy-pm2', 'comfy-agent')).toBe('enabled\nenabled\n');
-    expect(await rightsOf('/etc/comfy-agent/agent.env')).toBe('600 root:root');
-    expect(await rightsOf('/etc/comfy-agent/agent.yaml')).toMatch(/^640 root:/);
-    expect(await rightsOf('/etc/comfy-agent')).toMatch(/^750 root:/);
-    expect(await rightsOf('/var/lib/comfy-agent')).toMatch(/^7[05]0 comfy/);
+    expect(await machine.must('systemctl', 'is-enabled', 'comfylet-pm2', 'comfylet')).toBe('enabled\nenabled\n');
+    expect(await rightsOf('/etc/comfylet/agent.env')).toBe('600 root:root');
+    expect(await rightsOf('/etc/comfylet/agent.yaml')).toMatch(/^640 root:/);
+    expect(await rightsOf('/etc/comfylet')).toMatch(/^750 root:/);
+    expect(await rightsOf('/var/lib/comfylet')).toMatch(/^7[05]0 comfy/);
     expect(await rightsOf('/workspace')).toMatch(/^2755 comfy[\w-]+:comfyui$/);
     expect(await rightsOf('/usr/local/bin/agent')).toBe('755 root:root');
-    expect(readFileSync(machine.at('/etc/comfy-agent/agent.env'), 'utf8')).toBe(SECRETS);
-    expect(readFileSync(machine.at('/etc/comfy-agent/agent.yaml'), 'utf8')).toContain('root: /workspace\n');
+    expect(readFileSync(machine.at('/etc/comfylet/agent.env'), 'utf8')).toBe(SECRETS);
+    expect(readFileSync(machine.at('/etc/comfylet/agent.yaml'), 'utf8')).toContain('root: /workspace\n');
     expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
   });
 
@@ -77,10 +77,10 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
   });
 
   it('takes a configuration that refers to variables of the units', async () => {
-    const file = '/etc/comfy-agent/agent.yaml';
+    const file = '/etc/comfylet/agent.yaml';
     const before = readFileSync(machine.at(file), 'utf8');
-    await machine.write('/etc/comfy-agent/agent.env', `${SECRETS}WHEELS=/srv/wheels\n`, 0o600);
-    await machine.must('systemctl', 'restart', 'comfy-agent');
+    await machine.write('/etc/comfylet/agent.env', `${SECRETS}WHEELS=/srv/wheels\n`, 0o600);
+    await machine.must('systemctl', 'restart', 'comfylet');
     await machine.must('sh', '-c', `echo 'python: { findLinks: ["\${WHEELS}"] }' >>${file}`);
     expect(await setup()).toMatchObject({ code: 0, stdout: 'nothing is to be done: this machine is set up\n' });
     await machine.untilReady(2);
@@ -90,13 +90,13 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
 
   it('mends what was changed, and ComfyUI does not notice', async () => {
     const pids = (await machine.instances()).map(({ pid }) => pid);
-    const before = await machine.mainPid('comfy-agent');
-    await machine.must('sh', '-c', 'chmod 644 /etc/comfy-agent/agent.env; echo "# edited" >>/etc/systemd/system/comfy-agent.service');
+    const before = await machine.mainPid('comfylet');
+    await machine.must('sh', '-c', 'chmod 644 /etc/comfylet/agent.env; echo "# edited" >>/etc/systemd/system/comfylet.service');
     const { code, stderr } = await setup();
     expect(code).toBe(0);
-    expect(stderr).toMatch(/rights of \/etc\/comfy-agent\/agent\.env[\s\S]*file .*comfy-agent\.service[\s\S]*restart comfy-agent\.service/);
-    expect(await rightsOf('/etc/comfy-agent/agent.env')).toBe('600 root:root');
-    expect(await machine.mainPid('comfy-agent')).not.toBe(before);
+    expect(stderr).toMatch(/rights of \/etc\/comfylet\/agent\.env[\s\S]*file .*comfylet\.service[\s\S]*restart comfylet\.service/);
+    expect(await rightsOf('/etc/comfylet/agent.env')).toBe('600 root:root');
+    expect(await machine.mainPid('comfylet')).not.toBe(before);
     await machine.untilReady(2);
     expect((await machine.instances()).map(({ pid }) => pid)).toEqual(pids);
   });
@@ -122,10 +122,10 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     expect(await comfyui('dance')).toBe(2);
     expect(await comfyui()).toBe(2);
     expect((await mgpu('dance')).code).toBe(2);
-    await machine.must('systemctl', 'stop', 'comfy-agent');
+    await machine.must('systemctl', 'stop', 'comfylet');
     expect(await comfyui('status')).toBe(3);
     expect(await comfyui('restart')).toBe(7);
-    await machine.must('systemctl', 'start', 'comfy-agent');
+    await machine.must('systemctl', 'start', 'comfylet');
     await machine.untilReady(2);
   });
 
@@ -135,14 +135,14 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     const { code, stdout } = await machine.run(['agent', 'setup', '--uninstall'], { limitMs: 150_000 });
     expect(code).toBe(0);
     expect(stdout).toContain('  /workspace/shared/models (models)\n  /workspace/shared/outputs (outputs)\n');
-    for (const path of ['/usr/local/bin/agent', '/usr/local/bin/mgpu', '/etc/init.d/comfyui', '/etc/systemd/system/comfy-agent.service'])
+    for (const path of ['/usr/local/bin/agent', '/usr/local/bin/mgpu', '/etc/init.d/comfyui', '/etc/systemd/system/comfylet.service'])
       expect(existsSync(machine.at(path)), path).toBe(false);
-    for (const user of ['comfyui', 'comfy-agent']) expect((await machine.run(['getent', 'passwd', user])).code).toBe(2);
+    for (const user of ['comfyui', 'comfylet']) expect((await machine.run(['getent', 'passwd', user])).code).toBe(2);
     expect((await machine.run(['pgrep', '-f', 'main.py'])).stdout).toBe('');
     expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
     expect(readFileSync(machine.at('/workspace/shared/models/checkpoints/one.safetensors'), 'utf8')).toBe('a model');
     expect(readFileSync(machine.at('/workspace/shared/outputs/gpu0/picture.png'), 'utf8')).toBe('a picture');
-    expect(existsSync(machine.at('/etc/comfy-agent/agent.env'))).toBe(true);
+    expect(existsSync(machine.at('/etc/comfylet/agent.env'))).toBe(true);
   });
 
   it('comes back on what was left, though somebody else has its numbers now', async () => {
@@ -151,8 +151,8 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     const { code, stderr } = await setup();
     expect({ code, stderr }).toMatchObject({ code: 0 });
     await machine.untilReady(2);
-    expect(await machine.must('find', '/workspace', '/var/lib/comfy-agent', '/var/lib/comfyui', '-user', 'someone-else')).toBe('');
-    expect((await machine.must('find', '/workspace', '/var/lib/comfy-agent', '-nouser')).trim()).toBe('');
+    expect(await machine.must('find', '/workspace', '/var/lib/comfylet', '/var/lib/comfyui', '-user', 'someone-else')).toBe('');
+    expect((await machine.must('find', '/workspace', '/var/lib/comfylet', '-nouser')).trim()).toBe('');
     expect((await machine.must('stat', '-c', '%U', '/workspace/releases')).trim()).toMatch(/^comfy/);
   });
 
@@ -164,7 +164,7 @@ describe.skipIf(why !== null)('agent setup under systemd', { timeout: 180_000 },
     const { code, stderr } = await machine.run(['agent', 'setup', '--uninstall', '--purge', '--yes'], { limitMs: 150_000 });
     expect({ code, stderr }).toMatchObject({ code: 0 });
     expect(await machine.must('ls', '-A', '/workspace')).toBe('thesis.txt\n');
-    for (const path of ['/etc/comfy-agent', '/var/lib/comfy-agent', '/var/lib/comfyui'])
+    for (const path of ['/etc/comfylet', '/var/lib/comfylet', '/var/lib/comfyui'])
       await eventually(`${path} is gone`, () => !existsSync(machine.at(path)));
   });
 });

@@ -18,9 +18,9 @@ let host: SshHost;
 let agent: Running;
 
 const asAgent = (command: string): string =>
-  `exec setpriv --reuid comfy-agent --regid comfy-agent --init-groups env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/var/lib/comfy-agent LANG=C.UTF-8 SIM_STARTUP_MS=4000 ${command}`;
+  `exec setpriv --reuid comfylet --regid comfylet --init-groups env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/var/lib/comfylet LANG=C.UTF-8 SIM_STARTUP_MS=4000 ${command}`;
 /** As its unit starts it. */
-const SERVICE = 'AGENT_RUN_DIR=/run/comfy-agent AGENT_STATE_DIR=/var/lib/comfy-agent agent run';
+const SERVICE = 'AGENT_RUN_DIR=/run/comfylet AGENT_STATE_DIR=/var/lib/comfylet agent run';
 
 async function startAgent(): Promise<void> {
   agent = host.startInside(asAgent(SERVICE));
@@ -31,7 +31,7 @@ async function startAgent(): Promise<void> {
 }
 
 async function stopAgent(): Promise<void> {
-  const { stdout } = await host.inside('sed -n \'s/.*"pid":\\([0-9]*\\).*/\\1/p\' /run/comfy-agent/agent.json');
+  const { stdout } = await host.inside('sed -n \'s/.*"pid":\\([0-9]*\\).*/\\1/p\' /run/comfylet/agent.json');
   await host.inside(`kill -TERM ${stdout.trim()}`);
   await agent.finished;
 }
@@ -53,7 +53,7 @@ const healthy = () =>
 describe.skipIf(skipped !== null)('over ssh', () => {
   beforeAll(async () => {
     host = await startSshHost([
-      { name: 'comfy-agent', uid: 7001 },
+      { name: 'comfylet', uid: 7001 },
       { name: 'ada', uid: 7002, groups: [AGENT_GROUP] },
       { name: 'bob', uid: 7003 },
     ]);
@@ -67,11 +67,11 @@ describe.skipIf(skipped !== null)('over ssh', () => {
     const { code, stderr } = await host.inside(
       [
         'set -e',
-        'install -d -m 0750 -o root -g comfy-agent /etc/comfy-agent',
-        `echo '${JSON.stringify(configuration)}' > /etc/comfy-agent/agent.yaml`,
-        'chown root:comfy-agent /etc/comfy-agent/agent.yaml; chmod 0640 /etc/comfy-agent/agent.yaml',
-        `install -d -m 0775 -o comfy-agent -g comfy-agent ${ROOT}`,
-        'install -d -m 0750 -o comfy-agent -g comfy-agent /var/lib/comfy-agent /run/comfy-agent',
+        'install -d -m 0750 -o root -g comfylet /etc/comfylet',
+        `echo '${JSON.stringify(configuration)}' > /etc/comfylet/agent.yaml`,
+        'chown root:comfylet /etc/comfylet/agent.yaml; chmod 0640 /etc/comfylet/agent.yaml',
+        `install -d -m 0775 -o comfylet -g comfylet ${ROOT}`,
+        'install -d -m 0750 -o comfylet -g comfylet /var/lib/comfylet /run/comfylet',
       ].join('\n'),
     );
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -83,8 +83,8 @@ describe.skipIf(skipped !== null)('over ssh', () => {
   });
 
   it('the socket is for the group, in a directory for the group', async () => {
-    const { stdout } = await host.inside('stat -c "%a %U %G" /run/comfy-agent /run/comfy-agent/agent.sock /var/lib/comfy-agent');
-    expect(stdout).toBe('750 comfy-agent comfy-agent\n660 comfy-agent comfy-agent\n700 comfy-agent comfy-agent\n');
+    const { stdout } = await host.inside('stat -c "%a %U %G" /run/comfylet /run/comfylet/agent.sock /var/lib/comfylet');
+    expect(stdout).toBe('750 comfylet comfylet\n660 comfylet comfylet\n700 comfylet comfylet\n');
   });
 
   it('a plain account of the group uses the agent, without a variable and without a terminal', async () => {
@@ -107,11 +107,11 @@ describe.skipIf(skipped !== null)('over ssh', () => {
     for (const verb of ['status', 'restart 0', 'install', 'logs -f', 'status --root /srv/workspace']) {
       const { code, stdout, stderr } = await host.ssh('bob', `agent ${verb}`).finished;
       expect({ verb, code, stdout }).toEqual({ verb, code: 1, stdout: '' });
-      expect(stderr).toMatch(/^error\[FORBIDDEN\]: bob may not use the agent: no member of group comfy-agent$/m);
-      expect(stderr).toMatch(/^help: `sudo usermod -aG comfy-agent bob`, then log in again; or use sudo$/m);
+      expect(stderr).toMatch(/^error\[FORBIDDEN\]: bob may not use the agent: no member of group comfylet$/m);
+      expect(stderr).toMatch(/^help: `sudo usermod -aG comfylet bob`, then log in again; or use sudo$/m);
     }
     const { stdout } = await host.ssh('bob', 'agent status --json').finished;
-    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'FORBIDDEN', details: { group: 'comfy-agent', account: 'bob' } } });
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'FORBIDDEN', details: { group: 'comfylet', account: 'bob' } } });
   });
 
   it('Ctrl-C detaches and says so; the operation goes on, and the next call attaches to it', async () => {
@@ -173,7 +173,7 @@ describe.skipIf(skipped !== null)('over ssh', () => {
   });
 
   it('nothing of the agent belongs to anybody else', async () => {
-    const { stdout } = await host.inside(`find ${ROOT} /var/lib/comfy-agent /run/comfy-agent -not -user comfy-agent | head`);
+    const { stdout } = await host.inside(`find ${ROOT} /var/lib/comfylet /run/comfylet -not -user comfylet | head`);
     expect(stdout).toBe('');
   });
 
@@ -184,11 +184,11 @@ describe.skipIf(skipped !== null)('over ssh', () => {
     expect(stderr).toMatch(
       /^error\[AGENT_NOT_RUNNING\]: no agent is running on \/srv\/workspace, and what ada makes there without it would have the wrong owner$/m,
     );
-    expect(stderr).toMatch(/^help: .*systemctl start comfy-agent.*sudo -u comfy-agent/m);
+    expect(stderr).toMatch(/^help: .*systemctl start comfylet.*sudo -u comfylet/m);
     expect((await host.inside('agent reinstall')).stderr).toContain('what root makes there');
     expect((await host.ssh('ada', 'agent status').finished).code).toBe(4);
     expect((await host.ssh('ada', 'agent restart 0').finished).code).toBe(4);
-    expect((await host.inside(`find ${ROOT} /var/lib/comfy-agent -not -user comfy-agent | head`)).stdout).toBe('');
+    expect((await host.inside(`find ${ROOT} /var/lib/comfylet -not -user comfylet | head`)).stdout).toBe('');
     await startAgent();
     await healthy();
   });

@@ -16,12 +16,12 @@ const LIMIT_MS = 60_000;
 
 let machine: SystemdMachine;
 const pidsOf = async (): Promise<readonly (number | null)[]> => (await machine.instances()).map(({ pid }) => pid);
-const agentPid = () => machine.mainPid('comfy-agent');
+const agentPid = () => machine.mainPid('comfylet');
 /** The agent runs, is another process than before, and has seen its instances. */
 const isBack = (before: number) =>
   eventually(
     'another agent serves',
-    async () => (await machine.property('comfy-agent', 'ActiveState')) === 'active' && (await agentPid()) !== before,
+    async () => (await machine.property('comfylet', 'ActiveState')) === 'active' && (await agentPid()) !== before,
     LIMIT_MS,
   ).then(() => machine.untilReady(2));
 
@@ -29,7 +29,7 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
   beforeAll(async () => {
     machine = await aSystemdMachine({
       cards: { kind: 'fake driver', count: 2 },
-      files: { '/etc/comfy-agent/agent.env': ENVIRONMENT, '/etc/systemd/system/comfy-agent.service.d/test.conf': SHORT_WATCHDOG },
+      files: { '/etc/comfylet/agent.env': ENVIRONMENT, '/etc/systemd/system/comfylet.service.d/test.conf': SHORT_WATCHDOG },
     });
     await machine.boot();
   });
@@ -42,18 +42,18 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
 
   it('a boot brings both units up, and all instances', async () => {
     await machine.untilReady(2);
-    expect(await machine.property('comfy-pm2', 'SubState')).toBe('running');
-    expect(await machine.property('comfy-agent', 'SubState')).toBe('running');
-    await eventually('its status line', async () => (await machine.property('comfy-agent', 'StatusText')) === '2 of 2 instances ready');
+    expect(await machine.property('comfylet-pm2', 'SubState')).toBe('running');
+    expect(await machine.property('comfylet', 'SubState')).toBe('running');
+    await eventually('its status line', async () => (await machine.property('comfylet', 'StatusText')) === '2 of 2 instances ready');
     expect((await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).trim()).toBe('');
-    expect(await machine.property('comfy-agent', 'NRestarts')).toBe('0');
+    expect(await machine.property('comfylet', 'NRestarts')).toBe('0');
   });
 
   it('nothing but the units runs as their users, and nothing of them as root', async () => {
     const hosted = await machine.processesOf('comfyui');
     const commands = [...hosted.values()];
     expect(commands.filter((line) => line.includes('main.py'))).toHaveLength(2);
-    const owners = await machine.must('ps', '-o', 'user=', '-p', [await agentPid(), await machine.mainPid('comfy-pm2')].join(','));
+    const owners = await machine.must('ps', '-o', 'user=', '-p', [await agentPid(), await machine.mainPid('comfylet-pm2')].join(','));
     expect(owners).not.toContain('root');
   });
 
@@ -67,7 +67,7 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
 
   it('a restart of the agent leaves the instances alone', async () => {
     const before = await agentPid();
-    await machine.must('systemctl', 'restart', 'comfy-agent');
+    await machine.must('systemctl', 'restart', 'comfylet');
     await isBack(before);
     expect(await pidsOf()).toEqual(readyPids);
   });
@@ -84,7 +84,7 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
     await machine.must('kill', '-STOP', String(before));
     await isBack(before);
     expect(await pidsOf()).toEqual(readyPids);
-    expect(await machine.journal()).toMatch(/comfy-agent\.service: Watchdog timeout/);
+    expect(await machine.journal()).toMatch(/comfylet\.service: Watchdog timeout/);
   });
 
   it('an agent whose loop turns goes on for longer than the watchdog waits', async () => {
@@ -96,36 +96,36 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
 
   it('a reload reads the configuration again, in the same process', async () => {
     const before = await agentPid();
-    await machine.write('/etc/comfy-agent/agent.yaml', 'gpu: { pin: sideways }\n');
-    await machine.must('systemctl', 'reload', 'comfy-agent');
+    await machine.write('/etc/comfylet/agent.yaml', 'gpu: { pin: sideways }\n');
+    await machine.must('systemctl', 'reload', 'comfylet');
     await eventually('it is refused', async () =>
-      /configuration refused: .*gpu\.pin/.test(await machine.property('comfy-agent', 'StatusText')),
+      /configuration refused: .*gpu\.pin/.test(await machine.property('comfylet', 'StatusText')),
     );
-    await machine.write('/etc/comfy-agent/agent.yaml', 'health: { minReady: 2 }\n');
-    await machine.must('systemctl', 'reload', 'comfy-agent');
-    await eventually('it is taken', async () => (await machine.property('comfy-agent', 'StatusText')) === '2 of 2 instances ready');
-    await eventually('it is done', async () => (await machine.property('comfy-agent', 'ActiveState')) === 'active');
-    expect(await machine.journal()).toMatch(/Reloaded comfy-agent\.service/);
+    await machine.write('/etc/comfylet/agent.yaml', 'health: { minReady: 2 }\n');
+    await machine.must('systemctl', 'reload', 'comfylet');
+    await eventually('it is taken', async () => (await machine.property('comfylet', 'StatusText')) === '2 of 2 instances ready');
+    await eventually('it is done', async () => (await machine.property('comfylet', 'ActiveState')) === 'active');
+    expect(await machine.journal()).toMatch(/Reloaded comfylet\.service/);
     expect(await agentPid()).toBe(before);
     expect(await pidsOf()).toEqual(readyPids);
   });
 
-  const FILE = '/etc/comfy-agent/agent.yaml';
-  const SECRETS = '/etc/comfy-agent/agent.env';
+  const FILE = '/etc/comfylet/agent.yaml';
+  const SECRETS = '/etc/comfylet/agent.env';
   it.each([
     ['file', FILE, '# of the operator\ngpu:\n  pin: sideways\n', 'health: { minReady: 2 }\n', /agent\.yaml:3: gpu\.pin: .*sideways.*uuid/],
     ['environment', SECRETS, `${ENVIRONMENT}COMFYUI_PIN=sideways\n`, ENVIRONMENT, /COMFYUI_PIN: gpu\.pin: .*sideways.*uuid/],
   ])('an invalid %s keeps the agent down until it is mended, and the instances go on', async (_, path, bad, good, words) => {
     await machine.write(path, bad);
-    const refused = await machine.run(['systemctl', 'restart', 'comfy-agent']);
+    const refused = await machine.run(['systemctl', 'restart', 'comfylet']);
     const failedAt = performance.now();
     expect(refused.code).toBe(1);
-    expect(await machine.property('comfy-agent', 'ActiveState')).toBe('failed');
-    expect(await machine.property('comfy-agent', 'StatusText')).toMatch(words);
-    expect((await machine.run(['systemctl', 'status', 'comfy-agent'])).stdout).toMatch(words);
-    const lines = await machine.must('journalctl', '-u', 'comfy-agent', '-o', 'cat', '-n', '20');
+    expect(await machine.property('comfylet', 'ActiveState')).toBe('failed');
+    expect(await machine.property('comfylet', 'StatusText')).toMatch(words);
+    expect((await machine.run(['systemctl', 'status', 'comfylet'])).stdout).toMatch(words);
+    const lines = await machine.must('journalctl', '-u', 'comfylet', '-o', 'cat', '-n', '20');
     expect(lines).toMatch(new RegExp(`^error\\[CONFIG_INVALID\\]: .*${words.source}`, 'm'));
-    expect(await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).toMatch(/^comfy-agent\.service/);
+    expect(await machine.must('systemctl', 'list-units', '--failed', '--plain', '--no-legend')).toMatch(/^comfylet\.service/);
     // Whoever looks into it is told the same, from a shell that has none of the service's variables.
     const checked = await machine.run(['agent', 'config', 'check']);
     expect([checked.code, checked.stdout]).toEqual([2, expect.stringMatching(words)]);
@@ -135,28 +135,28 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
     // It was tried once: no start is counted after the one that failed.
     const starts = (text: string): number => text.split('error[CONFIG_INVALID]').length - 1;
     await eventually('systemd had time to start it again', () => performance.now() - failedAt > 3_000);
-    expect(starts(await machine.must('journalctl', '-u', 'comfy-agent', '-o', 'cat', '-n', '20'))).toBe(starts(lines));
+    expect(starts(await machine.must('journalctl', '-u', 'comfylet', '-o', 'cat', '-n', '20'))).toBe(starts(lines));
 
     await machine.write(`${path}.new`, good);
     await machine.must('mv', `${path}.new`, path);
-    await eventually('it is back', async () => (await machine.property('comfy-agent', 'ActiveState')) === 'active', LIMIT_MS);
+    await eventually('it is back', async () => (await machine.property('comfylet', 'ActiveState')) === 'active', LIMIT_MS);
     await machine.untilReady(2);
     expect(await pidsOf()).toEqual(readyPids);
   });
 
   it('an agent that was stopped by hand is not started by an edit', async () => {
-    await machine.must('systemctl', 'stop', 'comfy-agent');
-    expect(await machine.property('comfy-agent.path', 'ActiveState')).toBe('inactive');
+    await machine.must('systemctl', 'stop', 'comfylet');
+    expect(await machine.property('comfylet.path', 'ActiveState')).toBe('inactive');
     await machine.write(FILE, 'health: { minReady: 1 }\n');
-    expect(await machine.property('comfy-agent', 'ActiveState')).toBe('inactive');
-    await machine.must('systemctl', 'start', 'comfy-agent');
-    expect(await machine.property('comfy-agent.path', 'ActiveState')).toBe('active');
+    expect(await machine.property('comfylet', 'ActiveState')).toBe('inactive');
+    await machine.must('systemctl', 'start', 'comfylet');
+    expect(await machine.property('comfylet.path', 'ActiveState')).toBe('active');
     await machine.untilReady(2);
     expect(await pidsOf()).toEqual(readyPids);
   });
 
   it('a killed PM2 daemon leaves no orphan, and the instances come back', async () => {
-    const before = await machine.mainPid('comfy-pm2');
+    const before = await machine.mainPid('comfylet-pm2');
     const agentBefore = await agentPid();
     await machine.must('kill', '-KILL', String(before));
     await eventually(
@@ -170,16 +170,16 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
     const commands = await machine.processesOf('comfyui');
     const serving = [...commands].flatMap(([pid, line]) => (line.includes('main.py') ? [pid] : []));
     expect(new Set(serving)).toEqual(new Set(await pidsOf()));
-    expect(await machine.mainPid('comfy-pm2')).not.toBe(before);
+    expect(await machine.mainPid('comfylet-pm2')).not.toBe(before);
     expect(await agentPid()).toBe(agentBefore);
   });
 
   it('a stop of both leaves no process, and a start brings all back', async () => {
-    await machine.must('systemctl', 'stop', 'comfy-agent', 'comfy-pm2');
-    expect(await machine.property('comfy-agent', 'Result')).toBe('success');
-    expect(await machine.property('comfy-pm2', 'Result')).toBe('success');
-    for (const user of ['comfyui', 'comfy-agent']) expect([...(await machine.processesOf(user)).values()]).toEqual([]);
-    await machine.must('systemctl', 'start', 'comfy-agent');
+    await machine.must('systemctl', 'stop', 'comfylet', 'comfylet-pm2');
+    expect(await machine.property('comfylet', 'Result')).toBe('success');
+    expect(await machine.property('comfylet-pm2', 'Result')).toBe('success');
+    for (const user of ['comfyui', 'comfylet']) expect([...(await machine.processesOf(user)).values()]).toEqual([]);
+    await machine.must('systemctl', 'start', 'comfylet');
     await machine.untilReady(2);
   });
 

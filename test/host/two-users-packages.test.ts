@@ -43,13 +43,13 @@ describe.skipIf(why !== null)('two users and packages', { timeout: 180_000 }, ()
     const wheel = await makeWheel(root.at('wheels'), { name: 'tiny', version: '1.0' });
     machine = await aSystemdMachine({
       files: {
-        '/etc/comfy-agent/agent.env': ENVIRONMENT,
+        '/etc/comfylet/agent.env': ENVIRONMENT,
         '/workspace/shared/config_nodes.json': JSON.stringify({
           custom_nodes: [{ name: 'needy', url: 'file:///opt/origins/needy', requirements: true }],
         }),
         '/opt/index/tiny/index.html': `<!doctype html><a href="${basename(wheel)}">${basename(wheel)}</a>\n`,
       },
-      owners: { '/workspace/shared': ['comfy-agent', 0o2775] },
+      owners: { '/workspace/shared': ['comfylet', 0o2775] },
     });
     copyFileSync(wheel, machine.at(`/opt/index/tiny/${basename(wheel)}`));
     copyFileSync(realpathSync(join(uv.path, 'uv')), machine.at('/usr/local/bin/uv'));
@@ -63,7 +63,7 @@ describe.skipIf(why !== null)('two users and packages', { timeout: 180_000 }, ()
     await root?.remove();
   });
   const ready = (skip: (reason: string) => never): SystemdMachine => machine ?? skip(skipped ?? 'no machine');
-  const agent = ['env', 'AGENT_RUN_DIR=/run/comfy-agent', 'agent'];
+  const agent = ['env', 'AGENT_RUN_DIR=/run/comfylet', 'agent'];
 
   it('a pack with packages is fetched, built and loaded', async ({ skip }) => {
     const { must, get } = ready(skip);
@@ -72,7 +72,7 @@ describe.skipIf(why !== null)('two users and packages', { timeout: 180_000 }, ()
     expect(await must('cat', `${NEEDY}/installed.txt`)).toBe('64891');
     const owner = async (path: string) => (await must('stat', '-L', '-c', '%U %G', path)).trim();
     expect(await owner('/workspace/current/venv/bin')).toBe('comfyui comfyui');
-    expect(await owner('/workspace/current/ComfyUI')).toBe('comfy-agent comfyui');
+    expect(await owner('/workspace/current/ComfyUI')).toBe('comfylet comfyui');
     expect(await must('find', '/workspace/cache', '/workspace/current/', '-user', 'root')).toBe('');
   });
 
@@ -101,7 +101,7 @@ describe.skipIf(why !== null)('two users and packages', { timeout: 180_000 }, ()
     ].join(' && ');
     expect(await run(['sh', '-c', evil], as)).toMatchObject({ code: 0, stderr: '' });
     await run([...agent, 'install', '--verify']);
-    expect(await must('ls', '/workspace/shared/outputs')).not.toContain('evil-comfy-agent');
+    expect(await must('ls', '/workspace/shared/outputs')).not.toContain('evil-comfylet');
     // It is no idle threat: whoever trusts that repository runs it.
     await run(['git', '-c', 'safe.directory=*', '-C', NEEDY, 'status'], as);
     expect(await must('ls', '/workspace/shared/outputs')).toContain('evil-comfyui');

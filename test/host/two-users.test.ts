@@ -24,7 +24,7 @@ const SPY = join(import.meta.dirname, '../fixtures/spy-pack');
 const PACK = { name: 'spy', directory: '/opt/spy', custom_script: 'python3 spy.py custom_script', env: { KEY: `\${PACK_KEY}` } };
 const ENVIRONMENT = `COMFYUI_REPO=simulator:
 SIM_STARTUP_MS=200
-AGENT_TOKEN_FILE=/etc/comfy-agent/token
+AGENT_TOKEN_FILE=/etc/comfylet/token
 SOME_SECRET=very-secret
 PACK_KEY=for-the-pack
 `;
@@ -38,8 +38,8 @@ describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
     machine = await aSystemdMachine({
       cards: { kind: 'fake driver', count: 2 },
       files: {
-        '/etc/comfy-agent/agent.env': ENVIRONMENT,
-        '/etc/comfy-agent/token': 'very-secret-token\n',
+        '/etc/comfylet/agent.env': ENVIRONMENT,
+        '/etc/comfylet/token': 'very-secret-token\n',
         '/workspace/shared/config_nodes.json': JSON.stringify({ custom_nodes: [PACK] }),
         ...Object.fromEntries(
           readdirSync(SPY)
@@ -48,9 +48,9 @@ describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
         ),
       },
       owners: {
-        '/etc/comfy-agent/token': ['comfy-agent', 0o600],
-        '/etc/comfy-agent/agent.env': ['root', 0o600],
-        '/workspace/shared': ['comfy-agent', 0o2775],
+        '/etc/comfylet/token': ['comfylet', 0o600],
+        '/etc/comfylet/agent.env': ['root', 0o600],
+        '/workspace/shared': ['comfylet', 0o2775],
       },
     });
     await machine.boot();
@@ -80,9 +80,9 @@ describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
       const agent = [
         'setpriv',
         '--reuid',
-        'comfy-agent',
+        'comfylet',
         '--regid',
-        'comfy-agent',
+        'comfylet',
         '--init-groups',
         '--inh-caps=+kill,+setuid',
         '--ambient-caps=+kill,+setuid',
@@ -90,16 +90,16 @@ describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
       return must(...agent, ...before, 'grep', '^Cap[IPEA]', '/proc/self/status');
     };
     // The agent itself has some, and so would they.
-    expect(await must('grep', '^Cap[PEA]', `/proc/${await machine.mainPid('comfy-agent')}/status`)).toMatch(/CapAmb:\t(?!0{16})/);
+    expect(await must('grep', '^Cap[PEA]', `/proc/${await machine.mainPid('comfylet')}/status`)).toMatch(/CapAmb:\t(?!0{16})/);
     expect(await rights()).toMatch(/CapAmb:\t(?!0{16})/);
     expect(await rights(...WITHOUT_RIGHTS)).toBe(`CapInh:\t${NONE}\nCapPrm:\t${NONE}\nCapEff:\t${NONE}\nCapAmb:\t${NONE}\n`);
-    expect(await must('cat', '/var/lib/comfy-agent/git-without-rights')).toContain(WITHOUT_RIGHTS.map((word) => `'${word}'`).join(' '));
+    expect(await must('cat', '/var/lib/comfylet/git-without-rights')).toContain(WITHOUT_RIGHTS.map((word) => `'${word}'`).join(' '));
   });
 
   it('the agent ends and clears away what is of the other user, also what that one made private', async () => {
     const before = (await machine.instances()).map(({ pid }) => pid);
     const old = (await machine.instances())[0]?.release ?? '';
-    const agent = ['env', 'AGENT_RUN_DIR=/run/comfy-agent', 'agent'];
+    const agent = ['env', 'AGENT_RUN_DIR=/run/comfylet', 'agent'];
     await must(...agent, 'reinstall');
     await eventually(
       'others are ready, from another release',
@@ -114,7 +114,7 @@ describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
       user: 'comfyui',
     });
     expect(made).toMatchObject({ code: 0, stderr: '' });
-    await machine.write('/etc/comfy-agent/agent.yaml', 'releases: { keep: 1 }\n');
+    await machine.write('/etc/comfylet/agent.yaml', 'releases: { keep: 1 }\n');
     await must(...agent, 'reinstall');
     await eventually('the first release is gone', async () => !(await must('ls', '/workspace/releases')).includes(old), 60_000);
     await machine.untilReady(2);

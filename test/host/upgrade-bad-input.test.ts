@@ -40,7 +40,7 @@ describe.skipIf(why !== null)('an upgrade that cannot be', { timeout: 120_000 },
     });
     machine = lab.machine;
     pids = await lab.pids();
-    agent = await machine.mainPid('comfy-agent');
+    agent = await machine.mainPid('comfylet');
   }, 200_000);
   afterAll(() => lab?.close());
 
@@ -51,7 +51,7 @@ describe.skipIf(why !== null)('an upgrade that cannot be', { timeout: 120_000 },
   /** It was as if nothing had been asked. */
   const nothingHappened = async (): Promise<void> => {
     expect([await identity(), await left()]).toEqual([before, '']);
-    expect([await lab.inPlace(), await lab.serving(), await machine.mainPid('comfy-agent')]).toEqual(['0.1.0', '0.1.0', agent]);
+    expect([await lab.inPlace(), await lab.serving(), await machine.mainPid('comfylet')]).toEqual(['0.1.0', '0.1.0', agent]);
     expect(await lab.pids()).toEqual(pids);
   };
 

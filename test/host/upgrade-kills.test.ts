@@ -14,7 +14,7 @@ const why = whyNoSystemd() ?? (process.arch === 'x64' ? null : 'calls are traced
 if (why !== null) console.log(`skipped: ${why}`);
 
 const repository = resolve(import.meta.dirname, '../..');
-const FILES = String.raw`(/usr/local/bin/\.?agent|/var/lib/comfy-agent-upgrade/upgrade\.json)`;
+const FILES = String.raw`(/usr/local/bin/\.?agent|/var/lib/comfylet-upgrade/upgrade\.json)`;
 const LIMIT_MS = 60_000;
 const BROKEN = '0.9.0';
 
@@ -88,16 +88,16 @@ describe.skipIf(why !== null)('an upgrade that is killed', { timeout: 560_000 },
   it('before any step: one program is in place, whole, serves after the next start, and the instances go on', async () => {
     for (const step of steps.flatMap((each, index) => (matters(each) ? [index + 1] : []))) {
       const from = await inPlace();
-      const agent = await machine.mainPid('comfy-agent');
+      const agent = await machine.mainPid('comfylet');
       const { killedAt } = await upgrade(other(from), step);
       // One that took a step less than the first one.
       if (killedAt === null) continue;
       const at = `killed before "${killedAt}" (${step} of ${steps.length})`;
       const version = await inPlace();
       if (step < announced()) {
-        expect([at, version, await lab.serving(), await machine.mainPid('comfy-agent')]).toEqual([at, from, from, agent]);
+        expect([at, version, await lab.serving(), await machine.mainPid('comfylet')]).toEqual([at, from, from, agent]);
       } else {
-        await machine.must('systemctl', 'restart', 'comfy-agent');
+        await machine.must('systemctl', 'restart', 'comfylet');
         await untilServing(version).catch((error: unknown) => {
           throw new Error(at, { cause: error });
         });
@@ -119,7 +119,7 @@ describe.skipIf(why !== null)('an upgrade that is killed', { timeout: 560_000 },
     for (const step of all.flatMap((each, index) => (index > restart && matters(each) ? [index + 1] : []))) {
       const { killedAt } = await upgrade(BROKEN, step, '--timeout', '1s');
       const at = `killed before "${killedAt}" (${step} of ${all.length})`;
-      await machine.run(['systemctl', 'restart', '--no-block', 'comfy-agent']);
+      await machine.run(['systemctl', 'restart', '--no-block', 'comfylet']);
       await eventually(`the old one is back: ${at}`, async () => (await inPlace()) === good, LIMIT_MS);
       await untilServing(good);
       expect([at, await lab.pids()]).toEqual([at, pids]);

@@ -39,7 +39,7 @@ describe.skipIf(why !== null)('agent upgrade under systemd', { timeout: 200_000 
 
   it('loses no prompt and restarts no instance; another PM2 is told, and not brought', async () => {
     const before = await lab.pids();
-    const daemon = await machine.mainPid('comfy-pm2');
+    const daemon = await machine.mainPid('comfylet-pm2');
     const { result, done, lost } = await lab.underLoad(
       async () => JSON.parse(await machine.must(...lab.upgradeTo('0.2.0', '--json'))) as UpgradeDocument,
     );
@@ -50,7 +50,7 @@ describe.skipIf(why !== null)('agent upgrade under systemd', { timeout: 200_000 
     expect(lost).toEqual([]);
     expect(done).toBeGreaterThan(10);
     expect(await lab.pids()).toEqual(before);
-    expect(await machine.mainPid('comfy-pm2')).toBe(daemon);
+    expect(await machine.mainPid('comfylet-pm2')).toBe(daemon);
     expect([await lab.inPlace(), await lab.serving()]).toEqual(['0.2.0', '0.2.0']);
   });
 
@@ -64,8 +64,8 @@ describe.skipIf(why !== null)('agent upgrade under systemd', { timeout: 200_000 
 
   it('--pm2 drains the instances and moves the daemon: what an instance has taken is done', async () => {
     const before = await lab.pids();
-    const daemon = await machine.mainPid('comfy-pm2');
-    const exe = async () => (await machine.must('readlink', `/proc/${await machine.mainPid('comfy-pm2')}/exe`)).trim();
+    const daemon = await machine.mainPid('comfylet-pm2');
+    const exe = async () => (await machine.must('readlink', `/proc/${await machine.mainPid('comfylet-pm2')}/exe`)).trim();
     expect(await exe()).toMatch(/\.previous|deleted/);
     const { result, done, lost } = await lab.underLoad(async () => {
       await eventually('a job runs', async () => (await machine.instances()).some(({ queue }) => (queue?.running ?? 0) > 0), LIMIT_MS);
@@ -80,7 +80,7 @@ describe.skipIf(why !== null)('agent upgrade under systemd', { timeout: 200_000 
     expect(lost).toEqual([]);
     expect(done).toBeGreaterThan(2);
     for (const pid of await lab.pids()) expect(before).not.toContain(pid);
-    expect(await machine.mainPid('comfy-pm2')).not.toBe(daemon);
+    expect(await machine.mainPid('comfylet-pm2')).not.toBe(daemon);
     expect((await exe()).endsWith(TARGET)).toBe(true);
   });
 
@@ -103,7 +103,7 @@ describe.skipIf(why !== null)('agent upgrade under systemd', { timeout: 200_000 
     await eventually('the new program is in place', async () => inode() !== old, LIMIT_MS);
     await machine.run(['sh', '-c', 'kill -KILL "$(cat /root/upgrade.pid)"']);
     await running;
-    await machine.run(['systemctl', 'restart', '--no-block', 'comfy-agent']);
+    await machine.run(['systemctl', 'restart', '--no-block', 'comfylet']);
     await eventually(
       'the old program is back',
       async () => (await machine.must('sha256sum', TARGET)).startsWith(lab.digest('0.2.0')),

@@ -92,7 +92,7 @@ describe.skipIf(why !== null)('real ComfyUI on a clean Debian', () => {
     const { config } = realAgentOptions({ ...real, findLinks: inside.slice(0, -1) }, inside.at(-1) ?? '', GPUS);
     const [port, apiPort] = [await freePorts(GPUS), await freePorts(1)];
     await machine.write(
-      '/etc/comfy-agent/agent.yaml',
+      '/etc/comfylet/agent.yaml',
       JSON.stringify({
         ...config,
         comfyui: { ...config.comfyui, repository: await address(real.repository) },
@@ -106,7 +106,7 @@ describe.skipIf(why !== null)('real ComfyUI on a clean Debian', () => {
       PIP_FIND_LINKS: inside.join(' '),
       ...(authorities === undefined ? {} : { SSL_CERT_FILE: CERTIFICATES, NODE_EXTRA_CA_CERTS: CERTIFICATES }),
     });
-    await machine.write('/etc/comfy-agent/agent.env', settings.map(([name, value]) => `${name}=${value}\n`).join(''), 0o600);
+    await machine.write('/etc/comfylet/agent.env', settings.map(([name, value]) => `${name}=${value}\n`).join(''), 0o600);
     await machine.addPackages(PACKAGES);
     await machine.boot();
     await machine.must('sh', '-c', `cd ${PLACE} && ./agent setup --print >install.sh`);
@@ -131,7 +131,7 @@ describe.skipIf(why !== null)('real ComfyUI on a clean Debian', () => {
     for (const { layers } of await machine.instances())
       expect(layers).toMatchObject({ runtime: { status: 'pass' }, functional: { status: 'pass' } });
     const owners = await machine.must('stat', '-L', '-c', '%U', '/workspace/current/ComfyUI', '/workspace/current/venv/bin');
-    expect(owners).toBe('comfy-agent\ncomfyui\n');
+    expect(owners).toBe('comfylet\ncomfyui\n');
     const serving = [...(await machine.processesOf('comfyui'))].filter(([, line]) => line.includes('main.py')).map(([pid]) => pid);
     expect(new Set(await pidsOf())).toEqual(new Set(serving));
     expect(await machine.must('agent', 'install')).toContain('already right');
@@ -154,14 +154,14 @@ describe.skipIf(why !== null)('real ComfyUI on a clean Debian', () => {
   });
 
   it.each([
-    ['systemctl restart comfy-agent', () => machine.must('systemctl', 'restart', 'comfy-agent')],
-    ['SIGKILL of the agent', () => machine.must('systemctl', 'kill', '--signal=KILL', '--kill-whom=main', 'comfy-agent')],
+    ['systemctl restart comfylet', () => machine.must('systemctl', 'restart', 'comfylet')],
+    ['SIGKILL of the agent', () => machine.must('systemctl', 'kill', '--signal=KILL', '--kill-whom=main', 'comfylet')],
   ])('keeps its processes over %s', async (step, end) => {
     const pids = await pidsOf();
-    const before = await machine.mainPid('comfy-agent');
+    const before = await machine.mainPid('comfylet');
     await timed(`${step} to the same two instances ready`, async () => {
       await end();
-      await eventually('another agent runs', async () => ![0, before].includes(await machine.mainPid('comfy-agent')), START_LIMIT_MS);
+      await eventually('another agent runs', async () => ![0, before].includes(await machine.mainPid('comfylet')), START_LIMIT_MS);
       await eventually('it serves', () => machine.instances(), START_LIMIT_MS);
       await machine.untilReady(GPUS, START_LIMIT_MS);
     });

@@ -11,7 +11,7 @@ export interface TempRoot {
 
 /** A directory of the test's own, empty. To be removed in `afterEach`. */
 export async function tempRoot(under = tmpdir()): Promise<TempRoot> {
-  const path = await realpath(await mkdtemp(join(under, 'comfy-agent-test-')));
+  const path = await realpath(await mkdtemp(join(under, 'comfylet-test-')));
   return {
     path,
     at: (...names) => join(path, ...names),

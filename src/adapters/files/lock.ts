@@ -55,7 +55,7 @@ async function socketName(path: string): Promise<string> {
   const digest = createHash('sha256')
     .update(`${machine}\n${join(directory, basename(path))}`)
     .digest('hex');
-  return `\0comfy-agent-${digest.slice(0, 40)}`;
+  return `\0comfylet-${digest.slice(0, 40)}`;
 }
 
 const listen = (server: Server, name: string): Promise<void> =>

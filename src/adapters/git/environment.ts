@@ -64,7 +64,7 @@ export interface GitCallContext {
   readonly trustsOwners?: boolean;
 }
 
-export const markerName = 'COMFY_AGENT_GIT_CALL';
+export const markerName = 'COMFYLET_GIT_CALL';
 
 /** Builds the environment of one call. */
 export function gitEnvironment(
@@ -93,9 +93,9 @@ export function gitEnvironment(
     GIT_CEILING_DIRECTORIES: call.cwd.replace(/\/[^/]*\/?$/, '') || '/',
     GIT_ALLOW_PROTOCOL: allowedProtocols(call.remote),
     // git hands this to a shell: a constant text, the path comes from the environment.
-    GIT_SSH_COMMAND: 'ssh -F "$COMFY_AGENT_SSH_CONFIG"',
+    GIT_SSH_COMMAND: 'ssh -F "$COMFYLET_SSH_CONFIG"',
     GIT_SSH_VARIANT: 'ssh',
-    COMFY_AGENT_SSH_CONFIG: files.sshConfig,
+    COMFYLET_SSH_CONFIG: files.sshConfig,
     [markerName]: call.marker,
   };
   for (const name of passed) {
@@ -104,8 +104,8 @@ export function gitEnvironment(
   }
   const { credentials, scope } = call.remote ?? {};
   if (credentials != null) {
-    environment['COMFY_AGENT_GIT_USER'] = credentials.user;
-    environment['COMFY_AGENT_GIT_PASSWORD'] = credentials.password;
+    environment['COMFYLET_GIT_USER'] = credentials.user;
+    environment['COMFYLET_GIT_PASSWORD'] = credentials.password;
   }
   if (call.repository !== undefined) {
     environment['GIT_DIR'] = call.repository;
@@ -130,7 +130,7 @@ export function gitEnvironment(
  * asked, while a header of our own would be sent along. A constant text for a shell; the values come from the environment.
  */
 const credentialHelper =
-  '!f() { test "$1" = get || exit 0; printf "username=%s\\npassword=%s\\n" "$COMFY_AGENT_GIT_USER" "$COMFY_AGENT_GIT_PASSWORD"; }; f';
+  '!f() { test "$1" = get || exit 0; printf "username=%s\\npassword=%s\\n" "$COMFYLET_GIT_USER" "$COMFYLET_GIT_PASSWORD"; }; f';
 
 /** What one call may use: the transport of its remote; the disk when it has none or a local one. */
 function allowedProtocols(remote: GitUrl | undefined): string {

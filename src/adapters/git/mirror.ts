@@ -191,7 +191,7 @@ export function createMirrors(directory: string, runner: GitRunner): Mirrors {
         if (!swept.has(path)) await removeLocks(path);
       } else {
         // HEAD names a branch that never is, so that a clone makes no local branch.
-        await runner.run(['init', '--quiet', '--bare', '--initial-branch=comfy-agent-none', path], {
+        await runner.run(['init', '--quiet', '--bare', '--initial-branch=comfylet-none', path], {
           cwd: directory,
           doing: 'making a mirror of',
           remote,

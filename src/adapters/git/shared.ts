@@ -38,7 +38,7 @@ export async function updateSharedFolder(runner: GitRunner, update: SharedUpdate
   await mkdir(directory, { recursive: true });
   const call: GitCall = { cwd: directory, repository, doing: 'updating the shared folder from', remote, ...options };
   if (!(await exists(repository))) await adoptFormer(runner, update, call);
-  const own = join(repository, 'comfy-agent-update');
+  const own = join(repository, 'comfylet-update');
   const cut = (await readFile(own, 'utf8').catch(() => null)) !== null;
   const fresh = !(await hasHead(runner, call));
   await refuseLocked(update, cut);

@@ -26,7 +26,7 @@ export function createHostSystem(shell: Shell = createShell({ path: SYSTEM_PATH 
     throw new AgentError(
       'COMMAND_FAILED',
       `\`${[name, ...args].join(' ')}\` ${timedOut ? 'did not end in time' : `failed (exit ${exitCode ?? 'by a signal'})`}${tail.trim() === '' ? '' : `: ${tail.trim()}`}`,
-      name === 'systemctl' ? { help: 'see `journalctl -u comfy-agent -u comfy-pm2 -n 50`' } : {},
+      name === 'systemctl' ? { help: 'see `journalctl -u comfylet -u comfylet-pm2 -n 50`' } : {},
     );
   };
   const idOf = async (database: 'passwd' | 'group', name: string): Promise<number> =>

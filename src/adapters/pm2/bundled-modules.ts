@@ -8,13 +8,13 @@ import { z } from 'zod';
 
 const URL_OF_ZOD = 'agent:zod';
 /** Where the text below finds what it exports. */
-const SLOT = Symbol.for('comfy-agent.zod');
+const SLOT = Symbol.for('comfylet.zod');
 
 const exportsOfZod = (): string => {
   // Some names, as `null`, may be exported and not declared.
   const names = Object.keys(z).filter((name) => name !== 'z' && name !== 'default');
   const lines = names.map((name, index) => `const v${index} = z[${JSON.stringify(name)}];\nexport { v${index} as ${name} };`);
-  return [`const z = globalThis[Symbol.for('comfy-agent.zod')];`, 'export { z };', 'export { z as default };', ...lines].join('\n');
+  return [`const z = globalThis[Symbol.for('comfylet.zod')];`, 'export { z };', 'export { z as default };', ...lines].join('\n');
 };
 
 /** Takes effect for all modules that are loaded from now on; calling it again changes nothing. */

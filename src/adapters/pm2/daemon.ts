@@ -99,7 +99,7 @@ function prepareProcess(home: string): void {
     PM2_NO_INTERACTION: 'true',
     PM2_DISABLE_VERSION_CHECK: 'true',
   });
-  process.title = `comfy-agent: pm2 ${home}`;
+  process.title = `comfylet: pm2 ${home}`;
   const report = (error: unknown) =>
     process.stderr.write(`${new Date().toISOString()} ${error instanceof Error ? error.stack : String(error)}\n`);
   // A malformed request must not end the host of all instances.

@@ -11,7 +11,7 @@ import { isSame, type Member, readMember, signalAll } from './tree.ts';
  */
 export function lockName(home: string): string {
   const { dev, ino } = statSync(home, { bigint: true });
-  return `comfy-agent-pm2-${dev}-${ino}`;
+  return `comfylet-pm2-${dev}-${ino}`;
 }
 
 const END_LIMIT_MS = 5_000;

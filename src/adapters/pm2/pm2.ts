@@ -147,7 +147,7 @@ export function createProcesses(options: ProcessesOptions): Processes {
       if ((await answering(isNone)) === null) {
         if (options.mode === 'external') {
           throw new AgentError('PM2_UNAVAILABLE', `no PM2 daemon answers at ${options.pm2Home}`, {
-            help: 'start its unit: `systemctl start comfy-pm2`',
+            help: 'start its unit: `systemctl start comfylet-pm2`',
           });
         }
         await launch(replace);

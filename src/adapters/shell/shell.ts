@@ -24,7 +24,7 @@ export interface ShellOptions {
 }
 
 /** Tells the processes of one command, wherever they have gone. */
-const CALL_MARK = 'COMFY_AGENT_CALL';
+const CALL_MARK = 'COMFYLET_CALL';
 
 /**
  * Programs without a shell, each in a process group of its own, so that a limit ends all it started; what a program

@@ -64,7 +64,7 @@ export function createDownloader({ environment, timeoutMs, log }: DownloaderOpti
         const { target, authorization } = splitCredentials(url);
         const response = await send(target, {
           dispatcher,
-          headers: { 'user-agent': 'comfy-agent', ...request.headers, ...(authorization === null ? {} : { authorization }) },
+          headers: { 'user-agent': 'comfylet', ...request.headers, ...(authorization === null ? {} : { authorization }) },
           ...(request.signal === undefined ? {} : { signal: request.signal }),
         });
         const location = response.headers['location'];

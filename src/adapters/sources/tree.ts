@@ -20,11 +20,9 @@ export const isInnerLink = (path: string, target: string): boolean =>
   /^(\.\.\/)*(?!\.{1,2}(\/|$))[^/\0]+(\/(?!\.{1,2}(\/|$))[^/\0]+)*\/?$/.test(target) &&
   !posix.join(posix.dirname(path), target).startsWith('..');
 
-const FORMER_RECORDS = '.comfy-agent-files.json';
 const MAX_PATH_BYTES = 16 * 1024;
-const MAX_FORMER_BYTES = 32 * 1024 * 1024;
 /** What tools leave behind; no part of a pack. */
-const LEFT_OUT = new Set(['.git', '__pycache__', FORMER_RECORDS]);
+const LEFT_OUT = new Set(['.git', '__pycache__']);
 const MAX_FILES = 50_000;
 /** A file full of holes says more than any disk has. */
 const MAX_GIB = 8;
@@ -59,10 +57,6 @@ export async function writeRecords(records: string, directory: string, files: Fi
 
 const readRecords = async (records: string, directory: string): Promise<FileRecords | null> =>
   parseRecords(await readFile(recordFile(records, directory), 'utf8').catch(() => null));
-
-/** By an agent of before, in the folder itself: names only are taken from it. */
-const readFormer = async (directory: string): Promise<FileRecords | null> =>
-  parseRecords(await readPlain(join(directory, FORMER_RECORDS), MAX_FORMER_BYTES));
 
 function parseRecords(text: string | null): FileRecords | null {
   if (text === null) return null;
@@ -173,7 +167,7 @@ export async function changedFiles(place: string, directory: string): Promise<re
 
 /** Paths that are not recorded, directories collapsed with a slash, without __pycache__; null when nothing was recorded there. */
 export async function addedFiles(place: string, directory: string): Promise<readonly string[] | null> {
-  const records = (await readRecords(place, directory)) ?? (await readFormer(directory));
+  const records = await readRecords(place, directory);
   if (records === null) return null;
   const known = new Set<string>();
   for (const path of Object.keys(records)) {

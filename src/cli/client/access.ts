@@ -54,7 +54,7 @@ export async function requireOwner(root: string): Promise<void> {
     'AGENT_NOT_RUNNING',
     `no agent is running on ${root}, and what ${user} makes there without it would have the wrong owner`,
     {
-      help: `start the agent (\`systemctl start comfy-agent\`), or run the command as ${ownerName} (\`sudo -u ${ownerName} …\`)`,
+      help: `start the agent (\`systemctl start comfylet\`), or run the command as ${ownerName} (\`sudo -u ${ownerName} …\`)`,
       details: { root, owner: ownerName },
     },
   );
@@ -73,6 +73,6 @@ export async function requireSoleHand(root: string): Promise<void> {
   throw new AgentError(
     'AGENT_NOT_RUNNING',
     `no agent is running on ${root}, and others than ${await nameOf(uid)} may write into its releases: a look into them would run their programs as ${await nameOf(uid)}`,
-    { help: 'start the agent (`systemctl start comfy-agent`), which looks with the rights of who runs ComfyUI', details: { root } },
+    { help: 'start the agent (`systemctl start comfylet`), which looks with the rights of who runs ComfyUI', details: { root } },
   );
 }

@@ -45,7 +45,7 @@ export async function requireAgent(context: Context): Promise<Connection> {
 
 export const notRunning = (context: Context, root: string): AgentError =>
   new AgentError('AGENT_NOT_RUNNING', `no agent is running on ${root}`, {
-    help: `start it with \`${context.commandLine('run')}\` or \`systemctl start comfy-agent\`; another root is chosen with --root or AGENT_ROOT`,
+    help: `start it with \`${context.commandLine('run')}\` or \`systemctl start comfylet\`; another root is chosen with --root or AGENT_ROOT`,
   });
 
 /** What a verb does where no agent runs: `examine` only reads too, but by programs that work in a release. */

@@ -134,7 +134,7 @@ function send(
     const timer = setTimeout(() => {
       reject(
         new AgentError('TIMED_OUT', `the agent does not answer (${socketPath})`, {
-          help: 'it hangs or the machine is overloaded; see logs/agent.log, and `systemctl restart comfy-agent`',
+          help: 'it hangs or the machine is overloaded; see logs/agent.log, and `systemctl restart comfylet`',
         }),
       );
       sent.destroy();

@@ -38,7 +38,7 @@ export function createGrammar({ version, verbs, columns, write, onVerb, onHelp }
   settle(program, null)
     .description(PROGRAM_ABOUT)
     .usage('<verb> [options]')
-    .version(`comfy-agent ${version}`, VERSION_OPTION.flags, VERSION_OPTION.about)
+    .version(`comfylet ${version}`, VERSION_OPTION.flags, VERSION_OPTION.about)
     .helpCommand(false)
     .addHelpText('after', `\n${closing()}`);
   for (const option of GLOBAL_OPTIONS) program.addOption(optionOf(option));

@@ -14,7 +14,7 @@ export function manPage(all: readonly Verb[]): string {
   const groups = [...new Set(verbs.map(({ group }) => group))];
   return `${[
     '.\\" Made from the same source as `agent --help`; do not edit. In the repository: node scripts/generate-man.ts',
-    '.TH AGENT 1 "" comfy-agent "comfy-agent manual"',
+    '.TH AGENT 1 "" comfylet "comfylet manual"',
     '.SH NAME',
     'agent \\- install ComfyUI, run one instance per GPU, and tell of their health',
     '.SH SYNOPSIS',

@@ -89,7 +89,7 @@ export const AGENT_VERBS: readonly Verb[] = [
     arguments: [{ name: '<host...>', about: 'as ssh takes them: user@host, or names of ~/.ssh/config', completes: 'host' }],
     options: [
       { flags: '--binary <file>', about: 'the single executable (default: this one)', kind: 'text', completes: 'file' },
-      { flags: '--secrets <file>', about: 'NAME=value lines for /etc/comfy-agent/agent.env', kind: 'text', completes: 'file' },
+      { flags: '--secrets <file>', about: 'NAME=value lines for /etc/comfylet/agent.env', kind: 'text', completes: 'file' },
       { flags: '--provider <name>', about: 'root and block volume as usual there', kind: 'text', choices: PROVIDER_NAMES },
       { flags: '--device <path>', about: 'the block volume, where there are several', kind: 'text', completes: 'file' },
       { flags: '--format', about: 'a block volume that is empty may be formatted' },

@@ -1,15 +1,15 @@
 /** Who may use the agent of a machine, and where it is found without being told. */
 
 /** Members of this group of the machine may use the agent's socket. */
-export const AGENT_GROUP = 'comfy-agent';
+export const AGENT_GROUP = 'comfylet';
 /** User of an agent that was set up as a service: owns configuration and state, and speaks for the machine. */
-export const AGENT_USER = 'comfy-agent';
+export const AGENT_USER = 'comfylet';
 /** Configuration and secrets of the machine's agent. */
-export const SYSTEM_CONFIGURATION = '/etc/comfy-agent';
+export const SYSTEM_CONFIGURATION = '/etc/comfylet';
 export const SYSTEM_FILE = `${SYSTEM_CONFIGURATION}/agent.yaml`;
 export const SYSTEM_SECRETS = `${SYSTEM_CONFIGURATION}/agent.env`;
 /** Its run directory under systemd, told to it by the unit. */
-export const SYSTEM_RUN = '/run/comfy-agent';
+export const SYSTEM_RUN = '/run/comfylet';
 
 export interface Account {
   readonly name: string;

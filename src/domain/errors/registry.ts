@@ -78,7 +78,7 @@ export const errorRegistry = {
     409,
     5,
   ),
-  AGENT_NOT_RUNNING: kind('no agent is running on this root', 'start it with `agent run` or `systemctl start comfy-agent`', 503, 4, true),
+  AGENT_NOT_RUNNING: kind('no agent is running on this root', 'start it with `agent run` or `systemctl start comfylet`', 503, 4, true),
   LISTEN_FAILED: kind('the agent cannot listen on its address', 'choose another with --port or AGENT_PORT', 500, 1),
   PYTHON_MISSING: kind(
     'no usable python was found',
@@ -164,7 +164,7 @@ export const errorRegistry = {
   ),
   BINARY_INVALID: kind(
     'a file is not a program that could take the place of this one',
-    'name the single file of comfy-agent for this machine, whole',
+    'name the single file of comfylet for this machine, whole',
     400,
     1,
   ),
@@ -182,7 +182,7 @@ export const errorRegistry = {
   ),
   UPGRADE_FAILED: kind(
     'the new program did not do what the old one did, and the old one is back',
-    'see `journalctl -u comfy-agent -n 50`; nothing else was changed',
+    'see `journalctl -u comfylet -n 50`; nothing else was changed',
     500,
     1,
   ),
@@ -194,7 +194,7 @@ export const errorRegistry = {
   ),
   UPGRADE_REFUSED: kind(
     'what root would act on in an upgrade is not of root, or is not what it should be',
-    'find out who wrote there; programs, their directories and /var/lib/comfy-agent-upgrade belong to root, and nobody else may write to them',
+    'find out who wrote there; programs, their directories and /var/lib/comfylet-upgrade belong to root, and nobody else may write to them',
     500,
     1,
   ),
@@ -245,7 +245,7 @@ export const errorRegistry = {
   INSTANCE_FAILED: kind('the instance did not become healthy', 'see `agent logs <gpu>` and the reason', 500, 1, true),
   PM2_UNAVAILABLE: kind(
     'the PM2 daemon does not answer',
-    'see logs/pm2.log; `systemctl status comfy-pm2` where it is a unit of its own',
+    'see logs/pm2.log; `systemctl status comfylet-pm2` where it is a unit of its own',
     503,
     1,
     true,
@@ -262,7 +262,7 @@ export const errorRegistry = {
   ),
   FORBIDDEN: kind(
     'this account may not use the agent',
-    'become a member of group comfy-agent (`sudo usermod -aG comfy-agent ACCOUNT`, then log in again), or use sudo',
+    'become a member of group comfylet (`sudo usermod -aG comfylet ACCOUNT`, then log in again), or use sudo',
     403,
     1,
   ),

@@ -8,9 +8,9 @@ export interface DeployRequest {
   readonly hosts: readonly string[];
   /** The single executable; null: this program. */
   readonly binary: string | null;
-  /** Becomes /etc/comfy-agent/agent.yaml; null: what is there stays, or set-up writes one. */
+  /** Becomes /etc/comfylet/agent.yaml; null: what is there stays, or set-up writes one. */
   readonly configuration: string | null;
-  /** Becomes /etc/comfy-agent/agent.env: lines NAME=value. Sent over the connection, never as an argument. */
+  /** Becomes /etc/comfylet/agent.env: lines NAME=value. Sent over the connection, never as an argument. */
   readonly secrets: string | null;
   /** `ssh -F`. */
   readonly sshConfig: string | null;

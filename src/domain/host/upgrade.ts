@@ -9,7 +9,7 @@ const ProgramFacts = z.object({ agent: z.string(), commit: z.string().nullable()
 export type ProgramFacts = z.infer<typeof ProgramFacts>;
 
 /** Of root, on every machine: what root acts on lies where nobody else can write. The unit and the launcher name it too. */
-export const UPGRADE_RECORDS = '/var/lib/comfy-agent-upgrade';
+export const UPGRADE_RECORDS = '/var/lib/comfylet-upgrade';
 export const PENDING_UPGRADE = 'upgrade.json';
 /** Below the state directory: the agent's word that a new program has proved itself. It can close an upgrade, and nothing else. */
 export const UPGRADE_PROOF = 'upgrade-proof.json';

@@ -15,7 +15,7 @@ export interface SocketRights {
 }
 
 /**
- * For members of group comfy-agent, where there is one and this user may give files to it; otherwise undefined: the socket
+ * For members of group comfylet, where there is one and this user may give files to it; otherwise undefined: the socket
  * is for its owner alone.
  */
 export async function socketRights(files: Pick<Files, 'readText'>, { uid, groups }: Self): Promise<SocketRights | undefined> {

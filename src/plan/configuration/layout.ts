@@ -9,7 +9,7 @@ export function socketOf(run: string): { readonly path: string; readonly isFallb
   const wanted = `${run}/agent.sock`;
   // The same for every program that works on this root, so that the CLI finds it without being told.
   if (Buffer.byteLength(wanted) > MAX_SOCKET_BYTES)
-    return { path: `/tmp/comfy-agent-${digestOf(wanted).slice(0, 12)}/agent.sock`, isFallback: true };
+    return { path: `/tmp/comfylet-${digestOf(wanted).slice(0, 12)}/agent.sock`, isFallback: true };
   return { path: wanted, isFallback: false };
 }
 

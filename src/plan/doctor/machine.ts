@@ -149,13 +149,13 @@ export function checkPm2({ pm2Pid, config, agentPid }: DoctorFacts): Finding[] {
       fail(
         'pm2',
         'no PM2 daemon runs, and AGENT_PM2=external leaves it to another unit',
-        'start that unit (systemctl start comfy-pm2), or set AGENT_PM2=owned',
+        'start that unit (systemctl start comfylet-pm2), or set AGENT_PM2=owned',
       ),
     ];
   return [
     agentPid === null
       ? ok('pm2', 'the agent starts the daemon')
-      : fail('pm2', 'the PM2 daemon does not run although the agent does', 'see logs/pm2.log; `systemctl restart comfy-agent`'),
+      : fail('pm2', 'the PM2 daemon does not run although the agent does', 'see logs/pm2.log; `systemctl restart comfylet`'),
   ];
 }
 

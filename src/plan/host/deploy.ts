@@ -88,7 +88,7 @@ export const PROBE = [
   'echo "uid=$(id -u)"',
   'echo "systemd=$([ -d /run/systemd/system ] && echo yes)"',
   'echo "sudo=$(sudo -n true </dev/null 2>/dev/null && echo yes)"',
-  'echo "active=$(systemctl is-active comfy-agent.service </dev/null 2>/dev/null)"',
+  'echo "active=$(systemctl is-active comfylet.service </dev/null 2>/dev/null)"',
   'echo "installed=$(sha256sum /usr/local/bin/agent 2>/dev/null | cut -c1-64)"',
   'root=; test "$(id -u)" = 0 || root="sudo -n"',
   "$root sh 2>/dev/null <<'END' || true",

@@ -6,24 +6,27 @@ import type { HostRights } from '../../domain/host/host.ts';
 
 /** Runs PM2, ComfyUI and everything foreign; may read neither configuration nor state. */
 export const COMFYUI_USER = 'comfyui';
-export const PM2_UNIT = 'comfy-pm2.service';
-export const AGENT_UNIT = 'comfy-agent.service';
+export const PM2_UNIT = 'comfylet-pm2.service';
+export const AGENT_UNIT = 'comfylet.service';
 /** Starts the agent after an edit of what it could not start with; comes and goes with it. */
-const AGENT_PATH = 'comfy-agent.path';
+const AGENT_PATH = 'comfylet.path';
 /** In the order in which they start. */
 export const UNITS = [PM2_UNIT, AGENT_UNIT] as const;
 /** All files of units. */
 export const UNIT_FILES = [PM2_UNIT, AGENT_PATH, AGENT_UNIT] as const;
+/** Of this program before it had its name. */
+export const FORMER_UNIT_FILES = ['comfy-agent.service', 'comfy-agent.path', 'comfy-pm2.service'] as const;
+export const FORMER_USER = 'comfy-agent';
 
 export const CONFIGURATION = SYSTEM_CONFIGURATION;
 export const CONFIGURATION_FILE = SYSTEM_FILE;
 export const SECRETS_FILE = SYSTEM_SECRETS;
-export const STATE = '/var/lib/comfy-agent';
+export const STATE = '/var/lib/comfylet';
 /** Home of ComfyUI's user: what packs download "for the user" goes there. */
 export const COMFYUI_HOME = '/var/lib/comfyui';
 export const RUN = SYSTEM_RUN;
 /** Sockets of the PM2 daemon, which its own user makes. */
-export const PM2_SOCKETS = '/run/comfy-pm2';
+export const PM2_SOCKETS = '/run/comfylet-pm2';
 export const UNIT_DIRECTORY = '/etc/systemd/system';
 export const INIT_SCRIPT = '/etc/init.d/comfyui';
 
@@ -43,7 +46,7 @@ export const PROGRAM = rights('root', 'root', 0o755);
 export const ROOT_RIGHTS = rights(AGENT_USER, COMFYUI_USER, 0o2755);
 
 /** Every text file that set-up writes says so within its first lines: what does not is somebody else's. */
-export const MARK = 'comfy-agent: written by `agent setup`';
+export const MARK = 'comfylet: written by `agent setup`';
 export const isOurs = (head: string | null): boolean => head?.includes(MARK) === true;
 /** In the comment of a user whom set-up made: such a user goes again at the end. */
 export const USER_COMMENT = 'made by agent setup';

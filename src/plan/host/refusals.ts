@@ -6,6 +6,8 @@ import {
   binaryOf,
   COMFYUI_HOME,
   CONFIGURATION,
+  FORMER_UNIT_FILES,
+  FORMER_USER,
   INIT_SCRIPT,
   isOurs,
   mgpuOf,
@@ -45,9 +47,10 @@ export function refuseSetup(wish: SetupWish, facts: HostFacts, force: boolean): 
   refuseTools(wish, facts);
   if (facts.places[`${wish.prefix}/bin`]?.isReadOnly === true)
     throw new AgentError('PREFIX_NOT_WRITABLE', `${wish.prefix} is read-only`, {
-      help: 'choose another place with --prefix (for example --prefix /opt/comfy-agent), or mount it writable',
+      help: 'choose another place with --prefix (for example --prefix /opt/comfylet), or mount it writable',
     });
   refuseRoot(wish.root, facts);
+  refuseFormer(facts);
   refuseOthers(wish, facts, force);
 }
 
@@ -82,6 +85,21 @@ function refuseRoot(root: string, { places, paths }: HostFacts): void {
   const present = paths[root];
   if (present != null && present.kind !== 'directory')
     throw new AgentError('ROOT_UNSUITABLE', `${root} is there and is not a directory`, { help: 'name the directory itself with --root' });
+}
+
+/** Two agents on one machine would fight for its cards: what the earlier one left goes first, by hand. */
+function refuseFormer({ paths }: HostFacts): void {
+  const units = FORMER_UNIT_FILES.filter((unit) => paths[unitFileOf(unit)] != null);
+  if (units.length === 0) return;
+  throw new AgentError('IN_THE_WAY', `units of this program's former name are here: ${units.join(', ')}`, {
+    help: [
+      `\`systemctl disable --now ${units.join(' ')}\` (this ends ComfyUI)`,
+      `\`rm ${units.map(unitFileOf).join(' ')}\``,
+      `\`userdel ${FORMER_USER}\``,
+      `move /etc/${FORMER_USER} to ${CONFIGURATION} and /var/lib/${FORMER_USER} to ${STATE}, or remove them`,
+      'run this again',
+    ].join('; '),
+  });
 }
 
 /** A program, unit or shim of that name that set-up did not write is somebody else's. */

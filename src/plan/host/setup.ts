@@ -10,6 +10,7 @@ import {
   COMFYUI_USER,
   CONFIGURATION,
   CONFIGURATION_FILE,
+  FORMER_UNIT_FILES,
   INIT_SCRIPT,
   mgpuOf,
   PROGRAM,
@@ -64,6 +65,7 @@ export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' 
       mgpuOf(prefix),
       ...('file' in program ? [program.file] : []),
       ...UNIT_FILES.map(unitFileOf),
+      ...FORMER_UNIT_FILES.map(unitFileOf),
       INIT_SCRIPT,
     ]),
   ],
@@ -73,9 +75,9 @@ export const setupQuestion = ({ root, prefix, program }: Pick<SetupWish, 'root' 
 });
 
 const UNIT_WHYS: Readonly<Record<(typeof UNIT_FILES)[number], string>> = {
-  'comfy-pm2.service': 'hosts ComfyUI, and outlives the agent',
-  'comfy-agent.path': 'starts the agent after an edit of what it could not start with',
-  'comfy-agent.service': 'starts the agent at boot, and again when it ends',
+  'comfylet-pm2.service': 'hosts ComfyUI, and outlives the agent',
+  'comfylet.path': 'starts the agent after an edit of what it could not start with',
+  'comfylet.service': 'starts the agent at boot, and again when it ends',
 };
 
 interface Wanted {

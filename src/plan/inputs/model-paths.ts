@@ -58,7 +58,7 @@ export function modelPathsFile({
   };
 
   const own: Section = {
-    name: 'comfy_agent',
+    name: 'comfylet',
     isDefault: false,
     categories: Object.entries(MODEL_CATEGORIES).map(([name, folders]) => ({
       name,

@@ -12,7 +12,7 @@ const FAMILIES: readonly (readonly [prefix: string, whose: string])[] = [
   ['NODE_', 'Node.js'],
   ['PM2_', 'PM2'],
   ['AGENT_', 'the agent'],
-  ['COMFY_AGENT_', 'the agent'],
+  ['COMFYLET_', 'the agent'],
   ['XDG_CONFIG_', 'every program'],
 ];
 

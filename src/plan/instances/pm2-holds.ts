@@ -18,7 +18,7 @@ export function pm2Holds(pm2: Pm2State, config: Config['pm2']): NewHold[] {
         `there is no PM2 daemon (${pm2.reason ?? 'it cannot be reached'}); ${meanwhile}`,
         config.mode === 'owned'
           ? 'nothing to do: another one is started; see logs/pm2.log when it stays'
-          : '`systemctl status comfy-pm2` and `systemctl restart comfy-pm2`',
+          : '`systemctl status comfylet-pm2` and `systemctl restart comfylet-pm2`',
       ),
     ];
   return [
@@ -28,7 +28,7 @@ export function pm2Holds(pm2: Pm2State, config: Config['pm2']): NewHold[] {
       `the PM2 daemon takes connections and answers nothing; ${meanwhile}`,
       config.mode === 'owned'
         ? `nothing to do: it is replaced after ${Math.round(config.deafTimeoutMs / 1_000)} s`
-        : '`systemctl restart comfy-pm2`',
+        : '`systemctl restart comfylet-pm2`',
     ),
   ];
 }

@@ -25,7 +25,7 @@ function toPattern(glob: string): string {
 
 /** A range whose ends are the wrong way round names nothing, as in a shell: its three signs name themselves. */
 function toClass(signs: string): string {
-  return signs.replace(/(.)-(.)|[^]/gs, (sign, first?: string, last?: string) =>
+  return signs.replace(/(.)-(.)|./gs, (sign, first?: string, last?: string) =>
     first !== undefined && last !== undefined && first <= last
       ? `${escaped(first)}-${escaped(last)}`
       : Array.from({ length: sign.length }, (_, at) => escaped(sign.charAt(at))).join(''),

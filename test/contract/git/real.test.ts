@@ -430,7 +430,7 @@ describe('git on local repositories', () => {
       await writeFile(join(place, 'e'), '2');
       await writeFile(join(place, '.git', 'index.lock'), '');
       await expect(harness.git.updateInPlace(source(origin.url), place)).rejects.toMatchObject({ code: 'HELD' });
-      await writeFile(join(place, '.git', 'comfy-agent-update'), next);
+      await writeFile(join(place, '.git', 'comfylet-update'), next);
       expect(await harness.git.updateInPlace(source(origin.url), place)).toMatchObject({ commit: next });
       expect(await harness.git.inspect(place)).toEqual({ commit: next, changed: [] });
       expect((await readdir(place)).sort()).toEqual(['.git', 'a', 'b', 'd', 'e']);

@@ -343,7 +343,7 @@ describe('an external daemon', () => {
       });
     const units: ReturnType<typeof startUnit>[] = [];
     try {
-      await expect(client.connect()).rejects.toMatchObject({ code: 'PM2_UNAVAILABLE', help: expect.stringContaining('comfy-pm2') });
+      await expect(client.connect()).rejects.toMatchObject({ code: 'PM2_UNAVAILABLE', help: expect.stringContaining('comfylet-pm2') });
       units.push(startUnit());
       await eventually('connected', async () => {
         await client.connect();

@@ -121,7 +121,7 @@ describe.each(worlds)('Python environments: $name', ({ skip, make }) => {
 
     it('a package that does not exist, an include that is missing and a bad line blame their pack', async () => {
       const good = await pack('good', 'six\n');
-      for (const text of ['comfy-agent-no-such-package\n', '-r gone.txt\n', 'six == not a version\n']) {
+      for (const text of ['comfylet-no-such-package\n', '-r gone.txt\n', 'six == not a version\n']) {
         const error = await resolve([good, await pack('bad', text)]).catch((each: unknown) => each);
         expect(error).toMatchObject({ code: 'REQUIREMENTS_UNRESOLVED', details: { labels: ['bad'] } });
         expect((error as Error).message).not.toContain(directory);

@@ -68,7 +68,7 @@ describe('a PM2 daemon of its own unit', () => {
     const pids = await pidsOf(agent);
     daemon.kill('SIGKILL');
     const hold = await untilHeld(agent, 'machine', 'PM2_GONE');
-    expect(hold.help).toContain('systemctl restart comfy-pm2');
+    expect(hold.help).toContain('systemctl restart comfylet-pm2');
     // Never a second process because PM2 could not be asked.
     expect(await pidsOf(agent)).toEqual(pids);
     for (const gpu of [0, 1]) expect((await agent.instance(gpu)).ready).toBe(true);

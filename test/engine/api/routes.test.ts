@@ -84,7 +84,7 @@ describe('answers of a machine in order', () => {
     const { api } = await serve();
     const answer = await api.inject({ url: '/metrics' });
     expect(answer.headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/);
-    expect(answer.body).toContain('comfy_agent_up 1');
+    expect(answer.body).toContain('comfylet_up 1');
   });
 });
 

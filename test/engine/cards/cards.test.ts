@@ -221,7 +221,7 @@ describe('the kernel log', () => {
 describe('metrics', () => {
   const sample = (name: string, labels: object): number | undefined =>
     metricSamples(machine.core.knowledge, machine.core.documents()).find(
-      (candidate) => candidate.name === `comfy_agent_gpu_${name}` && JSON.stringify(candidate.labels) === JSON.stringify(labels),
+      (candidate) => candidate.name === `comfylet_gpu_${name}` && JSON.stringify(candidate.labels) === JSON.stringify(labels),
     )?.value;
   const zero = { gpu: '0', uuid: 'GPU-00000000' };
 

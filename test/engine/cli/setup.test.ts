@@ -24,14 +24,14 @@ describe('agent setup', () => {
     await lab.serve(fakeAgent());
     const { code, stdout, stderr } = await setup();
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^set up, healthy: 2\/2 ready/) });
-    expect(stderr).toMatch(/user comfyui .*\n[\s\S]*start comfy-pm2\.service, comfy-agent\.service/);
-    expect(machine.paths.get('/etc/comfy-agent/agent.yaml')?.content).toContain(`root: ${lab.root}\n`);
-    expect(machine.paths.get('/etc/comfy-agent/agent.env')).toMatchObject({
+    expect(stderr).toMatch(/user comfyui .*\n[\s\S]*start comfylet-pm2\.service, comfylet\.service/);
+    expect(machine.paths.get('/etc/comfylet/agent.yaml')?.content).toContain(`root: ${lab.root}\n`);
+    expect(machine.paths.get('/etc/comfylet/agent.env')).toMatchObject({
       mode: 0o600,
       content: expect.stringMatching(/^AGENT_TOKEN=[\w-]{43}$/m),
     });
-    expect(machine.paths.get('/etc/systemd/system/comfy-agent.service')?.content).toContain(`RequiresMountsFor=${lab.root}\n`);
-    expect(stdout + stderr).not.toContain(/AGENT_TOKEN=(.*)/.exec(machine.paths.get('/etc/comfy-agent/agent.env')?.content ?? '')?.[1]);
+    expect(machine.paths.get('/etc/systemd/system/comfylet.service')?.content).toContain(`RequiresMountsFor=${lab.root}\n`);
+    expect(stdout + stderr).not.toContain(/AGENT_TOKEN=(.*)/.exec(machine.paths.get('/etc/comfylet/agent.env')?.content ?? '')?.[1]);
   });
 
   it('comes back when the first installation runs', async () => {
@@ -44,15 +44,15 @@ describe('agent setup', () => {
     const { code, stderr } = await setup('--timeout', '1s');
     expect(code).toBe(6);
     expect(stderr).toContain('waiting: the agent does not answer yet');
-    expect(stderr).toContain('journalctl -u comfy-agent');
+    expect(stderr).toContain('journalctl -u comfylet');
   });
 
   it('has nothing to do the second time, and asks no doctor then', async () => {
     expect((await setup('--no-start')).code).toBe(0);
     const before = machine.done.length;
-    const config = machine.paths.get('/etc/comfy-agent/agent.yaml');
+    const config = machine.paths.get('/etc/comfylet/agent.yaml');
     // The configuration in /etc is not that of this test: what it would hold is the same.
-    expect(config?.content).toContain('runDir: /run/comfy-agent');
+    expect(config?.content).toContain('runDir: /run/comfylet');
     const again = await lab.run(['setup', '--no-start'], { machine, doctor: failing('python') });
     expect(again).toMatchObject({ code: 0, stdout: 'nothing is to be done: this machine is set up\n' });
     expect(machine.done.length).toBe(before);
@@ -88,13 +88,13 @@ describe('agent setup', () => {
       root: lab.root,
       machine,
       environment: { PATH: '/home/me/bin', NUM_GPUS: '2' },
-      assets: { 'systemd/comfy-agent.service': unit },
+      assets: { 'systemd/comfylet.service': unit },
     });
     expect((await runOn(host, 'setup', '--no-start')).code).toBe(0);
     const { argument } = host.calls.find(({ call }) => call === 'doctor') ?? {};
     expect(argument).toMatchObject({ PATH: expect.stringMatching(/^\/usr\/local\/sbin:/), AGENT_ROOT: lab.root, AGENT_PM2: 'external' });
     expect(argument).not.toHaveProperty('NUM_GPUS');
-    expect(host.err()).toMatch(/note: NUM_GPUS: set here, but not for the service; write it into \/etc\/comfy-agent\/agent\.env\n/);
+    expect(host.err()).toMatch(/note: NUM_GPUS: set here, but not for the service; write it into \/etc\/comfylet\/agent\.env\n/);
   });
 
   it('needs root, and gives the line to type', async () => {
@@ -116,9 +116,9 @@ describe('agent setup', () => {
     const { code, stderr } = await lab.run(['setup', '--no-start'], { machine: broken });
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /error\[DISK_FULL\]: enable comfy-pm2\.service, comfy-agent\.service: no space left[\s\S]*running it again goes on here/,
+      /error\[DISK_FULL\]: enable comfylet-pm2\.service, comfylet\.service: no space left[\s\S]*running it again goes on here/,
     );
-    expect((await setup('--no-start')).stderr).toMatch(/enable comfy-pm2/);
+    expect((await setup('--no-start')).stderr).toMatch(/enable comfylet-pm2/);
   });
 
   it('prints the script', async () => {
@@ -138,7 +138,7 @@ describe('agent setup --uninstall', () => {
     await setup('--no-start', '--legacy');
     const { code, stdout } = await setup('--uninstall');
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^removed\n\nwhat stays:\n(.*\n)* {2}\/etc\/comfy-agent \(configuration and secrets\)\n/);
+    expect(stdout).toMatch(/^removed\n\nwhat stays:\n(.*\n)* {2}\/etc\/comfylet \(configuration and secrets\)\n/);
     expect(machine.users.has('comfyui')).toBe(false);
     expect((await setup('--uninstall')).stdout).toMatch(/^nothing is to be done/);
   });
@@ -146,10 +146,10 @@ describe('agent setup --uninstall', () => {
   it('purges only when that is confirmed', async () => {
     await setup('--no-start');
     expect(await setup('--uninstall', '--purge')).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
-    expect(machine.paths.has('/etc/comfy-agent')).toBe(true);
-    expect((await setup('--uninstall', '--purge', '--dry-run')).stdout).toContain('remove /etc/comfy-agent and all in it');
-    expect(machine.paths.has('/etc/comfy-agent')).toBe(true);
+    expect(machine.paths.has('/etc/comfylet')).toBe(true);
+    expect((await setup('--uninstall', '--purge', '--dry-run')).stdout).toContain('remove /etc/comfylet and all in it');
+    expect(machine.paths.has('/etc/comfylet')).toBe(true);
     expect(await setup('--uninstall', '--purge', '--yes')).toMatchObject({ code: 0, stdout: 'removed\n' });
-    expect(machine.paths.has('/etc/comfy-agent')).toBe(false);
+    expect(machine.paths.has('/etc/comfylet')).toBe(false);
   });
 });

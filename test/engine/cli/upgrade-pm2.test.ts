@@ -16,7 +16,7 @@ let asked: string[];
 beforeEach(async () => {
   lab = await cliLab();
   machine = createFakeHost();
-  machine.units.set('comfy-pm2.service', { isEnabled: true, isActive: true, needsReload: false });
+  machine.units.set('comfylet-pm2.service', { isEnabled: true, isActive: true, needsReload: false });
   asked = [];
   const { carryOut } = machine;
   Object.assign(machine, {
@@ -57,7 +57,7 @@ describe('agent upgrade --pm2', () => {
     await serve();
     const { code, stdout, stderr } = await move();
     expect(code).toBe(0);
-    expect(asked).toEqual(['stop 0,1 drain', 'restart comfy-pm2.service', 'start 0,1']);
+    expect(asked).toEqual(['stop 0,1 drain', 'restart comfylet-pm2.service', 'start 0,1']);
     expect(stderr).toMatch(
       /starts again from agent .* \(PM2 .*, Node .*\): comfyui-gpu0 \(2 jobs\), comfyui-gpu1 \(idle\) take no new jobs/,
     );
@@ -110,7 +110,7 @@ describe('agent upgrade --pm2', () => {
     machine.set({ isRoot: false });
     expect((await move()).stderr).toMatch(/restarting PM2's daemon needs root rights[\s\S]*sudo/);
     machine.set({ isRoot: true });
-    machine.units.set('comfy-pm2.service', { isEnabled: false, isActive: false, needsReload: false });
+    machine.units.set('comfylet-pm2.service', { isEnabled: false, isActive: false, needsReload: false });
     expect((await move()).code).toBe(2);
     expect(asked).toEqual([]);
   });

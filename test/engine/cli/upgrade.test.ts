@@ -44,7 +44,7 @@ const restart = (comesUp: (version: string) => boolean): void => {
 beforeEach(async () => {
   lab = await cliLab();
   machine = createFakeHost();
-  machine.units.set('comfy-agent.service', { isEnabled: true, isActive: true, needsReload: false });
+  machine.units.set('comfylet.service', { isEnabled: true, isActive: true, needsReload: false });
   programs = createFakePrograms();
   programs.files.set(TARGET, { sha256: OLD_SHA, version: OLD });
   programs.files.set('/new', { sha256: NEW_SHA, version: NEW });
@@ -177,7 +177,7 @@ describe('agent upgrade', () => {
 
   it('without a unit it replaces the file, and says who has to be restarted', async () => {
     await serve();
-    machine.units.set('comfy-agent.service', { isEnabled: false, isActive: false, needsReload: false });
+    machine.units.set('comfylet.service', { isEnabled: false, isActive: false, needsReload: false });
     const { code, stdout } = await upgrade('/new', '--sha256', NEW_SHA, '--json');
     expect(code).toBe(0);
     expect(inPlace()).toBe('0.2.0');

@@ -294,9 +294,9 @@ describe('without an agent', () => {
       value: lab.root,
       origin: 'AGENT_ROOT',
     });
-    expect(JSON.parse((await lab.run(['config', 'schema'])).stdout)).toMatchObject({ title: 'comfy-agent configuration', type: 'object' });
-    expect((await lab.run(['version'])).stdout).toContain('comfy-agent 0.1.0\nNode 24.21.0, PM2 7.0.4');
-    expect((await lab.run(['--version'])).stdout).toBe('comfy-agent 0.1.0\n');
+    expect(JSON.parse((await lab.run(['config', 'schema'])).stdout)).toMatchObject({ title: 'comfylet configuration', type: 'object' });
+    expect((await lab.run(['version'])).stdout).toContain('comfylet 0.1.0\nNode 24.21.0, PM2 7.0.4');
+    expect((await lab.run(['--version'])).stdout).toBe('comfylet 0.1.0\n');
   });
 
   it('status shows what was true last, and exits 4', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigurationSource } from '../../../src/engine/configuration/configuration.ts';
 import { createFakeFiles } from '../../fakes/files.ts';
 
-const FILE = '/etc/comfy-agent/agent.yaml';
+const FILE = '/etc/comfylet/agent.yaml';
 
 function lab(text: string | null = 'ports:\n  first: 9000\n', environment: Readonly<Record<string, string>> = {}) {
   const files = createFakeFiles();

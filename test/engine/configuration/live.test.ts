@@ -5,7 +5,7 @@ import { configNodes } from '../../support/machine/fake-repositories.ts';
 import { aMachine, type Machine } from '../../support/machine/machine.ts';
 import { createWorld, type World } from '../../support/machine/world.ts';
 
-const FILE = '/etc/comfy-agent/agent.yaml';
+const FILE = '/etc/comfylet/agent.yaml';
 const DEFAULT_NODES = '/workspace/shared/config_nodes.json';
 const OTHER_NODES = '/srv/nodes.json';
 const agentYaml = (nodes: string | null, first = 8188): string =>

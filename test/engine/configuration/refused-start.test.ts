@@ -4,8 +4,8 @@ import type { ErrorCode } from '../../../src/domain/errors/registry.ts';
 import { orRefuse } from '../../../src/engine/configuration/refused-start.ts';
 import { createFakeServiceManager } from '../../fakes/service-manager.ts';
 
-const FILE = '/etc/comfy-agent/agent.yaml';
-const SECRETS = '/etc/comfy-agent/agent.env';
+const FILE = '/etc/comfylet/agent.yaml';
+const SECRETS = '/etc/comfylet/agent.env';
 const FACTS = { agent: '0.2.0', commit: null, node: '24', pm2: '7', sha256: 'x' };
 const PENDING = JSON.stringify({
   schema: 1,
@@ -39,7 +39,7 @@ async function start(
       manager: managed ? manager : null,
       files: {
         modifiedAt: async (path) => times.get(path) ?? null,
-        readText: async (path) => (pending && path === '/var/lib/comfy-agent-upgrade/upgrade.json' ? PENDING : null),
+        readText: async (path) => (pending && path === '/var/lib/comfylet-upgrade/upgrade.json' ? PENDING : null),
       },
       clock: {
         sleep: async (ms) => {
@@ -48,7 +48,7 @@ async function start(
         },
       },
       watched: [FILE, SECRETS],
-      stateDirectory: '/var/lib/comfy-agent',
+      stateDirectory: '/var/lib/comfylet',
       stop: new AbortController().signal,
     },
     () => (error === null ? Promise.resolve() : Promise.reject(error)),

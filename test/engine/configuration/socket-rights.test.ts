@@ -7,7 +7,7 @@ import { socketRights } from '../../../src/engine/configuration/socket-rights.ts
 import { anApi } from '../../support/machine/api.ts';
 
 const groups = (text: string | null) => ({ readText: async (path: string) => (path === '/etc/group' ? text : null) });
-const FILE = 'root:x:0:\ncomfy-agent:x:990:ada,grace\nbroken\n';
+const FILE = 'root:x:0:\ncomfylet:x:990:ada,grace\nbroken\n';
 
 describe('who may use the socket', () => {
   it.each([
@@ -23,7 +23,7 @@ describe('who may use the socket', () => {
   it('reads accounts, and passes over what is none', () => {
     expect(accountsIn(FILE)).toEqual([
       { name: 'root', id: 0, members: [] },
-      { name: 'comfy-agent', id: 990, members: ['ada', 'grace'] },
+      { name: 'comfylet', id: 990, members: ['ada', 'grace'] },
     ]);
     expect(accountsIn('')).toEqual([]);
   });

@@ -299,10 +299,10 @@ describe('/metrics', () => {
     const samples = supervisionSamples(machine.core.knowledge, machine.core.documents()).filter(({ labels }) => labels['gpu'] === '0');
     const value = (name: string, labels: object) =>
       samples.find((each) => each.name === name && Object.entries(labels).every(([key, is]) => each.labels[key] === is))?.value;
-    expect(value('comfy_agent_instance_ends_total', { cause: 'worker-dead' })).toBe(1);
-    expect(value('comfy_agent_instance_ends_total', { cause: 'process-exit' })).toBe(1);
-    expect(value('comfy_agent_instance_quarantined', {})).toBe(0);
-    expect(value('comfy_agent_probe_failures', { probe: 'http' })).toBe(0);
-    expect(value('comfy_agent_canary_seconds', {})).toBeGreaterThanOrEqual(0);
+    expect(value('comfylet_instance_ends_total', { cause: 'worker-dead' })).toBe(1);
+    expect(value('comfylet_instance_ends_total', { cause: 'process-exit' })).toBe(1);
+    expect(value('comfylet_instance_quarantined', {})).toBe(0);
+    expect(value('comfylet_probe_failures', { probe: 'http' })).toBe(0);
+    expect(value('comfylet_canary_seconds', {})).toBeGreaterThanOrEqual(0);
   });
 });

@@ -184,7 +184,7 @@ describe('a PM2 daemon that is deaf', () => {
     machine.world.pm2.deafen();
     await machine.advance(120_000);
     expect(pids()).toEqual(before);
-    expect(holdOf('machine')).toMatchObject({ code: 'PM2_DEAF', help: expect.stringContaining('systemctl restart comfy-pm2') });
+    expect(holdOf('machine')).toMatchObject({ code: 'PM2_DEAF', help: expect.stringContaining('systemctl restart comfylet-pm2') });
   });
 });
 

@@ -75,7 +75,7 @@ describe('memory of an instance', () => {
     await machine.advance(60_000);
     expect(machine.instance(0).verdicts).toEqual([]);
     expect(restarts()).toEqual([]);
-    expect(await machine.core.agent.metrics()).toContain('comfy_agent_instance_resident_bytes');
+    expect(await machine.core.agent.metrics()).toContain('comfylet_instance_resident_bytes');
   });
 });
 
@@ -125,7 +125,7 @@ describe('agent cleanup', () => {
     expect(machine.journal('cleanup.done')).toMatchObject([
       { data: { freedBytes: MEBIBYTE, areas: [{ area: 'temp', files: 1, bytes: MEBIBYTE }] } },
     ]);
-    expect(await machine.core.agent.metrics()).toContain('comfy_agent_cleanup_freed_bytes_total');
+    expect(await machine.core.agent.metrics()).toContain('comfylet_cleanup_freed_bytes_total');
     expect((await cleanup()).message).toBe('nothing to delete');
     expect(machine.journal('cleanup.done')).toHaveLength(1);
   });

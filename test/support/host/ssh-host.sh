@@ -21,10 +21,10 @@ mkdir -p -m 0755 /run/sshd /srv/program/dist /etc/test-keys
 touch /srv/program/node
 mount --bind "$node" /srv/program/node
 mount --bind "$dist" /srv/program/dist
-rm -rf /etc/comfy-agent
+rm -rf /etc/comfylet
 
 # No account of ours may be one of the machine.
-sed -i '/^comfy-agent:/d' /etc/passwd /etc/group /etc/shadow
+sed -i '/^comfylet:/d' /etc/passwd /etc/group /etc/shadow
 add_group() { grep -q "^$1:" /etc/group || echo "$1:x:$2:" >> /etc/group; }
 for account in "$@"; do
   IFS=: read -r name uid groups <<< "$account"

@@ -1,7 +1,7 @@
 import { type ConfigurationInput, readConfiguration } from '../../../src/plan/configuration/configuration.ts';
 import { describeConfigProblem } from '../../../src/plan/configuration/setting.ts';
 
-export const FILE = '/etc/comfy-agent/agent.yaml';
+export const FILE = '/etc/comfylet/agent.yaml';
 
 type Flags = ConfigurationInput['flags'];
 type Environment = ConfigurationInput['environment'];

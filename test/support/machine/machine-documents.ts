@@ -39,7 +39,7 @@ export const aDiscoveryDocument = (change: Partial<DiscoveryDocument> = {}): Dis
 });
 
 export const somePrometheusTargets = (): PrometheusTargets => [
-  { targets: ['127.0.0.1:9090'], labels: { machine: 'gpu-box-7', job: 'comfy-agent' } },
+  { targets: ['127.0.0.1:9090'], labels: { machine: 'gpu-box-7', job: 'comfylet' } },
 ];
 
 export const someMachineFacts = (change: Partial<MachineFacts> = {}): MachineFacts => ({
@@ -111,7 +111,7 @@ export const aReleasesDocument = (change: Partial<ReleasesDocument> = {}): Relea
 });
 
 export const aConfigDocument = (change: Partial<ConfigDocument> = {}): ConfigDocument => ({
-  file: '/etc/comfy-agent/agent.yaml',
+  file: '/etc/comfylet/agent.yaml',
   values: [
     { path: 'root', value: '/workspace', source: 'default', origin: null },
     { path: 'api.port', value: 9090, source: 'environment', origin: 'AGENT_PORT' },

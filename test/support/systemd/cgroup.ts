@@ -16,7 +16,7 @@ function cgroupHere(): string | null {
 export function whyNoCgroup(): string | null {
   const parent = cgroupHere();
   if (parent === null) return 'no control groups of version 2';
-  const probe = join(parent, `comfy-agent-probe-${process.pid}`);
+  const probe = join(parent, `comfylet-probe-${process.pid}`);
   try {
     mkdirSync(probe);
     // A process must be able to go there too: not in a threaded or foreign hierarchy.

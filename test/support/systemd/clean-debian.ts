@@ -17,7 +17,7 @@ export interface CleanDebian extends SystemdMachine {
 }
 
 /** Where an operator has copied the binary to. */
-export const PLACE = '/root/comfy-agent';
+export const PLACE = '/root/comfylet';
 /** All that a machine for ComfyUI needs beside Debian's smallest installation and systemd. */
 export const PACKAGES = ['procps', 'python3', 'git', 'ca-certificates'] as const;
 const DEBOOTSTRAP = '/usr/sbin/debootstrap';

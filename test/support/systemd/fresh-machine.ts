@@ -11,16 +11,16 @@ export async function aFreshMachine(): Promise<FreshMachine> {
   const machine = await aSystemdMachine();
   const binary = process.env['AGENT_BINARY'];
   const remove = (path: string): void => rmSync(machine.at(path), { recursive: true, force: true });
-  for (const unit of ['comfy-pm2.service', 'comfy-agent.path', 'comfy-agent.service']) remove(`/etc/systemd/system/${unit}`);
-  for (const path of ['/etc/systemd/system/agent-test.target.wants', '/etc/comfy-agent', '/workspace']) remove(path);
+  for (const unit of ['comfylet-pm2.service', 'comfylet.path', 'comfylet.service']) remove(`/etc/systemd/system/${unit}`);
+  for (const path of ['/etc/systemd/system/agent-test.target.wants', '/etc/comfylet', '/workspace']) remove(path);
   for (const file of ['/etc/passwd', '/etc/group']) {
     const lines = readFileSync(machine.at(file), 'utf8').split('\n');
-    writeFileSync(machine.at(file), lines.filter((line) => !/^(comfy-agent|comfyui):/.test(line)).join('\n'));
+    writeFileSync(machine.at(file), lines.filter((line) => !/^(comfylet|comfyui):/.test(line)).join('\n'));
   }
   await machine.boot();
   if (binary === undefined) {
     remove('/usr/local/bin/agent');
-    return { ...machine, program: ['/opt/comfy-agent-test/node', '/opt/comfy-agent-test/dist/agent.cjs'] };
+    return { ...machine, program: ['/opt/comfylet-test/node', '/opt/comfylet-test/dist/agent.cjs'] };
   }
   await machine.must('umount', '/usr/local/bin/agent');
   remove('/usr/local/bin/agent');

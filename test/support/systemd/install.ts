@@ -6,10 +6,10 @@ import { type MachineCards, putInto } from '../agent/cards.ts';
 /** What is put into the root of a systemd-machine before its first boot. */
 
 const REPOSITORY = resolve(import.meta.dirname, '../../..');
-const UNITS = ['comfy-pm2.service', 'comfy-agent.service'];
+const UNITS = ['comfylet-pm2.service', 'comfylet.service'];
 
 /** Where the bundle and its Node are shown inside, when no built binary is given. */
-export const OPT = '/opt/comfy-agent-test';
+export const OPT = '/opt/comfylet-test';
 
 export interface MachineOptions {
   /** Its driver; what its agent is to be told of mock cards stands in the agent's environment. */
@@ -24,8 +24,8 @@ export interface MachineOptions {
 
 /** What an installation makes: users with a group each, and who else is in it. */
 const USERS = [
-  { name: 'comfy-agent', id: 64_890, members: '' },
-  { name: 'comfyui', id: 64_891, members: 'comfy-agent' },
+  { name: 'comfylet', id: 64_890, members: '' },
+  { name: 'comfyui', id: 64_891, members: 'comfylet' },
 ];
 
 /** Services that would change the kernel, which the machine shares with its host. */
@@ -84,7 +84,7 @@ export async function installUnits(
   { cards, files = {}, owners = {} }: MachineOptions,
 ): Promise<void> {
   if (!hasBinary) await write('/usr/local/bin/agent', `#!/bin/sh\nexec ${OPT}/node ${OPT}/dist/agent.cjs "$@"\n`, 0o755);
-  for (const name of [...UNITS, 'comfy-agent.path'])
+  for (const name of [...UNITS, 'comfylet.path'])
     await write(`/etc/systemd/system/${name}`, readFileSync(join(REPOSITORY, 'systemd', name), 'utf8'));
   await write('/etc/systemd/system/agent-test.target', TARGET);
   await spareTheKernel(at, write);

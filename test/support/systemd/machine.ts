@@ -121,7 +121,7 @@ export async function aMachineOn({ script, args, target, hostNetwork = false }: 
     holder.stdout.once('data', () => done());
     holder.once('exit', (code) => failed(new Error(`the root could not be mounted: ${code}`)));
   });
-  const cgroup = makeCgroup(`comfy-agent-test-${process.pid}-${holder.pid}`);
+  const cgroup = makeCgroup(`comfylet-test-${process.pid}-${holder.pid}`);
   const root = `/proc/${holder.pid}/root${base}/root`;
   const at = (path: string): string => join(root, path);
   const write = async (path: string, text: string, mode = 0o644): Promise<void> => {
@@ -211,7 +211,7 @@ export async function aMachineOn({ script, args, target, hostNetwork = false }: 
           .map((line) => [Number(line.split(' ')[0]), line.slice(line.indexOf(' ') + 1)]),
       );
     },
-    get: (path) => overItsSocket(`/proc/${inside()}/root/run/comfy-agent/agent.sock`, path),
+    get: (path) => overItsSocket(`/proc/${inside()}/root/run/comfylet/agent.sock`, path),
     instances: async () => ((await machine.get('/health/comfyui/instances')).body as { instances: InstanceDocument[] }).instances,
     untilReady: async (count, limitMs = BOOT_LIMIT_MS) =>
       eventually(

@@ -14,7 +14,7 @@ const REPOSITORY = resolve(import.meta.dirname, '../../..');
 const FLAG = '/root/stream';
 export const TARGET = '/usr/local/bin/agent';
 /** Of root, while an upgrade is under way; the next start of the agent takes away that of one which has proved itself. */
-export const PENDING = '/var/lib/comfy-agent-upgrade/upgrade.json';
+export const PENDING = '/var/lib/comfylet-upgrade/upgrade.json';
 
 export interface UpgradeMachineOptions {
   /** Executables by what they call themselves, with more arguments for the bundle; the first one is installed. */
@@ -84,7 +84,7 @@ export async function anUpgradeMachine({
   const machine = await aSystemdMachine({
     program: place.at(names[0] ?? ''),
     cards,
-    files: { '/etc/comfy-agent/agent.env': `COMFYUI_REPO=simulator:\n${linesOf(cards)}${environment}\n` },
+    files: { '/etc/comfylet/agent.env': `COMFYUI_REPO=simulator:\n${linesOf(cards)}${environment}\n` },
   });
   for (const name of names) copyFileSync(place.at(name), machine.at(`/root/${name}`));
   copyFileSync(join(REPOSITORY, 'test/support/agent/prompt-stream.py'), machine.at('/root/prompt-stream.py'));
@@ -96,12 +96,12 @@ export async function anUpgradeMachine({
     file: (name) => place.at(name),
     digest,
     upgradeTo: (name, ...args) => [TARGET, 'upgrade', `/root/${name}`, '--sha256', digest(name), ...args],
-    inPlace: async () => (await machine.must(TARGET, '--version')).trim().replace('comfy-agent ', ''),
+    inPlace: async () => (await machine.must(TARGET, '--version')).trim().replace('comfylet ', ''),
     serving: async () => ((await machine.get('/v1/version')).body as { agent: string }).agent,
     pids: async () => (await machine.untilReady(cards.count)).map(({ pid }) => pid),
     underLoad: async (work, asks = false, limitMs = 150_000) => {
       await machine.write(FLAG, '');
-      const command = ['python3', '/root/prompt-stream.py', ...(asks ? ['--ask', '/run/comfy-agent/instances.json'] : []), FLAG, ...ports];
+      const command = ['python3', '/root/prompt-stream.py', ...(asks ? ['--ask', '/run/comfylet/instances.json'] : []), FLAG, ...ports];
       const stream: Promise<CommandResult> = machine.run(command, { limitMs });
       try {
         const result = await work();

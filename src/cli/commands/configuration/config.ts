@@ -131,7 +131,7 @@ async function schema(context: Context): Promise<ExitCode> {
   const [{ z }, { Config }] = await Promise.all([import('zod'), import('../../../domain/configuration/config.ts')]);
   context.printJson({
     $id: 'agent.schema.json',
-    title: 'comfy-agent configuration',
+    title: 'comfylet configuration',
     ...z.toJSONSchema(Config, { io: 'input', unrepresentable: 'any' }),
   });
   return ExitCode.done;

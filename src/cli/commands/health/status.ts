@@ -20,7 +20,7 @@ export const status: Command = async (context) => {
   const last = lastKnown(`${state}/status.json`);
   if (last === null) throw notRunning(context, root);
   show(context, { ...last, agent: { ...last.agent, running: false, pid: null, startedAt: null, url: null }, operations: [] });
-  if (!context.json) context.note(`start it with \`${context.commandLine('run')}\` or \`systemctl start comfy-agent\``);
+  if (!context.json) context.note(`start it with \`${context.commandLine('run')}\` or \`systemctl start comfylet\``);
   return ExitCode.noAgent;
 };
 

@@ -18,7 +18,7 @@ export const licenses: Command = async ({ host, json, style, print, printJson },
       columns: host.stdout.isTty ? host.stdout.columns : 0,
       ellipsis: style.symbols.ellipsis,
     });
-    print(['comfy-agent is AGPL-3.0-only, and made of:', style.paint('dim', title), ...lines]);
+    print(['comfylet is AGPL-3.0-only, and made of:', style.paint('dim', title), ...lines]);
     print('`agent licenses NAME` prints the text of one.');
   } else for (const part of wanted) print([`${part.name} ${part.version}: ${part.licence}`, '', part.text, '']);
   return ExitCode.done;

@@ -20,7 +20,7 @@ const PART_MS = 20_000;
 export async function exportArchive(context: Context, { agent }: Connection, file: string): Promise<ExitCode> {
   const redactor = createRedactor(context.host.environment);
   const path = resolve(context.host.workingDirectory, file);
-  const top = basename(path).replace(/\.(tar\.gz|tgz|tar)$/, '') || 'comfy-agent';
+  const top = basename(path).replace(/\.(tar\.gz|tgz|tar)$/, '') || 'comfylet';
   const entries: TarEntry[] = [];
   const missing: string[] = [];
   for (const [name, read] of parts(context, agent)) {

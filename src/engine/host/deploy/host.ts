@@ -153,6 +153,6 @@ async function replaceAgent(steps: HostSteps, program: string): Promise<void> {
     if (changes.keep && !stop.aborted) await asRoot('putting the configuration back', PUT_BACK_FILES).catch(() => undefined);
     throw error;
   }
-  if (changes.restart) await asRoot('restarting the agent', 'systemctl restart comfy-agent');
+  if (changes.restart) await asRoot('restarting the agent', 'systemctl restart comfylet');
   if (changes.keep) await asRoot('tidying up', `rm -f ${SYSTEM_CONFIGURATION}/agent.*.before`);
 }

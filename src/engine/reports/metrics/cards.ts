@@ -51,7 +51,7 @@ export function cardSamples({ gpus, cards, xidTotals, driverGoneSince, configura
   if (configuration.config.gpu.mode !== 'actual') return [];
   const samples: MetricSample[] = [
     {
-      name: 'comfy_agent_gpu_driver_up',
+      name: 'comfylet_gpu_driver_up',
       help: '0 while the driver does not answer, or lists no card although there were some.',
       type: 'gauge',
       labels: {},
@@ -65,13 +65,13 @@ export function cardSamples({ gpus, cards, xidTotals, driverGoneSince, configura
     const told = isSilent(gpu) ? gauges.filter(({ name }) => name === 'up') : gauges;
     for (const { name, help, value } of told) {
       const number = value(gpu);
-      if (number !== null) samples.push({ name: `comfy_agent_gpu_${name}`, help, type: 'gauge', labels, value: number });
+      if (number !== null) samples.push({ name: `comfylet_gpu_${name}`, help, type: 'gauge', labels, value: number });
     }
     for (const { reason, value } of isSilent(gpu) ? [] : throttles) {
       const number = bit(value(gpu));
       if (number !== null)
         samples.push({
-          name: 'comfy_agent_gpu_throttled',
+          name: 'comfylet_gpu_throttled',
           help: '1 while the card is slowed down for this reason.',
           type: 'gauge',
           labels: { ...labels, reason },
@@ -84,7 +84,7 @@ export function cardSamples({ gpus, cards, xidTotals, driverGoneSince, configura
       const [pciBusId, code] = key.split(' ');
       if (pciBusId === undefined || code === undefined || pciBusId !== gpu.pciBusId) continue;
       samples.push({
-        name: 'comfy_agent_gpu_xid_total',
+        name: 'comfylet_gpu_xid_total',
         help: 'Faults of the card that the driver told the kernel log since the boot, by Xid.',
         type: 'counter',
         labels: { gpu: String(gpu.index), uuid: gpu.uuid, xid: code },

@@ -9,35 +9,35 @@ import { supervisionSamples } from './supervision.ts';
 export function metricSamples(knowledge: Knowledge, documents: Documents): readonly MetricSample[] {
   const samples: MetricSample[] = [
     {
-      name: 'comfy_agent_instances_wanted',
+      name: 'comfylet_instances_wanted',
       help: 'Instances that should be ready.',
       type: 'gauge',
       labels: {},
       value: documents.instances.capacity.wanted,
     },
     {
-      name: 'comfy_agent_instances_ready',
+      name: 'comfylet_instances_ready',
       help: 'Instances that are ready.',
       type: 'gauge',
       labels: {},
       value: documents.instances.capacity.ready,
     },
     {
-      name: 'comfy_agent_installation_ok',
+      name: 'comfylet_installation_ok',
       help: '1 while a whole release is in place.',
       type: 'gauge',
       labels: {},
       value: documents.installation.ok ? 1 : 0,
     },
     {
-      name: 'comfy_agent_configuration_ok',
+      name: 'comfylet_configuration_ok',
       help: '0 while an edit is refused and the last good configuration is in force.',
       type: 'gauge',
       labels: {},
       value: documents.configuration.ok ? 1 : 0,
     },
     {
-      name: 'comfy_agent_holds',
+      name: 'comfylet_holds',
       help: 'Things that are not done, with a reason.',
       type: 'gauge',
       labels: {},
@@ -48,14 +48,14 @@ export function metricSamples(knowledge: Knowledge, documents: Documents): reado
     const labels = { gpu: String(instance.gpu), uuid: instance.uuid ?? '' };
     samples.push(
       {
-        name: 'comfy_agent_instance_ready',
+        name: 'comfylet_instance_ready',
         help: '1 while the instance takes jobs.',
         type: 'gauge',
         labels,
         value: instance.ready ? 1 : 0,
       },
       {
-        name: 'comfy_agent_instance_restarts_total',
+        name: 'comfylet_instance_restarts_total',
         help: 'Ends of the instance that nobody asked for.',
         type: 'counter',
         labels,
@@ -65,14 +65,14 @@ export function metricSamples(knowledge: Knowledge, documents: Documents): reado
     if (instance.queue !== null) {
       samples.push(
         {
-          name: 'comfy_agent_instance_jobs_running',
+          name: 'comfylet_instance_jobs_running',
           help: 'Jobs that run in the instance.',
           type: 'gauge',
           labels,
           value: instance.queue.running,
         },
         {
-          name: 'comfy_agent_instance_jobs_pending',
+          name: 'comfylet_instance_jobs_pending',
           help: 'Jobs that wait in the instance.',
           type: 'gauge',
           labels,

@@ -5,7 +5,7 @@ import type { Knowledge } from '../../knowledge.ts';
 export function resourceSamples(knowledge: Knowledge): readonly MetricSample[] {
   const samples: MetricSample[] = [];
   const add = (type: MetricSample['type'], name: string, help: string, labels: MetricSample['labels'], value: number | null): void => {
-    if (value !== null) samples.push({ name: `comfy_agent_${name}`, help, type, labels, value });
+    if (value !== null) samples.push({ name: `comfylet_${name}`, help, type, labels, value });
   };
   for (const [gpu, { memory, log }] of knowledge.resources) {
     const uuid = knowledge.desired?.instances.find((instance) => instance.gpu === gpu)?.uuid ?? '';

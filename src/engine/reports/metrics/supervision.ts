@@ -18,10 +18,10 @@ export function supervisionSamples(knowledge: Knowledge, documents: Documents): 
     const probes = [...(knowledge.probes.get(instance.name) ?? new Map())].map(([name, record]) => ({ name, ...record }));
     const canaryMs = probes.find(({ name }) => name === 'canary')?.latest.facts?.['canaryMs'];
     return [
-      gauge('comfy_agent_instance_quarantined', '1 while the instance is quarantined.', {}, instance.status === 'quarantined' ? 1 : 0),
+      gauge('comfylet_instance_quarantined', '1 while the instance is quarantined.', {}, instance.status === 'quarantined' ? 1 : 0),
       ...[...byCause].map(
         ([cause, exits]): MetricSample => ({
-          name: 'comfy_agent_instance_ends_total',
+          name: 'comfylet_instance_ends_total',
           help: 'Ends of the instance that nobody asked for, by the fault that caused them.',
           type: 'counter',
           labels: { gpu, cause },
@@ -29,14 +29,14 @@ export function supervisionSamples(knowledge: Knowledge, documents: Documents): 
         }),
       ),
       ...[...new Set(instance.verdicts.map(({ fault }) => fault))].map((fault) =>
-        gauge('comfy_agent_instance_fault', '1 while the instance has this fault.', { fault }, 1),
+        gauge('comfylet_instance_fault', '1 while the instance has this fault.', { fault }, 1),
       ),
       ...probes.flatMap(({ name: probe, latest, consecutiveFailures }) => [
-        gauge('comfy_agent_probe_seconds', 'How long the last answer of a probe took.', { probe }, latest.durationMs / 1_000),
-        gauge('comfy_agent_probe_failures', 'Failures of a probe in a row.', { probe }, consecutiveFailures),
+        gauge('comfylet_probe_seconds', 'How long the last answer of a probe took.', { probe }, latest.durationMs / 1_000),
+        gauge('comfylet_probe_failures', 'Failures of a probe in a row.', { probe }, consecutiveFailures),
       ]),
       ...(typeof canaryMs === 'number'
-        ? [gauge('comfy_agent_canary_seconds', 'How long the last canary that passed took.', {}, canaryMs / 1_000)]
+        ? [gauge('comfylet_canary_seconds', 'How long the last canary that passed took.', {}, canaryMs / 1_000)]
         : []),
     ];
   });

@@ -198,7 +198,7 @@ describe('the environment of git', () => {
     const last = Number(environment['GIT_CONFIG_COUNT']) - 1;
     expect(environment[`GIT_CONFIG_KEY_${last}`]).toBe('credential.https://host.org/.helper');
     expect(environment[`GIT_CONFIG_VALUE_${last}`]).not.toContain('p4ssword');
-    expect(environment).toMatchObject({ COMFY_AGENT_GIT_USER: 'u', COMFY_AGENT_GIT_PASSWORD: 'p4ssword', GIT_ALLOW_PROTOCOL: 'https' });
+    expect(environment).toMatchObject({ COMFYLET_GIT_USER: 'u', COMFYLET_GIT_PASSWORD: 'p4ssword', GIT_ALLOW_PROTOCOL: 'https' });
     expect(secretsOf(remote)).toContain('p4ssword');
     const protocols = (url: string) =>
       gitEnvironment({}, files, { cwd: '/r', marker: 'm', remote: parseGitUrl(url) })['GIT_ALLOW_PROTOCOL'];

@@ -16,8 +16,8 @@ describe('quickLocation', () => {
     ],
     [{ environment: { WORKSPACE_PATH: '/data/' } }, { root: '/data', state: '/data/state', socket: '/data/run/agent.sock' }],
     [
-      { environment: { AGENT_RUN_DIR: '/run/comfy-agent', AGENT_STATE_DIR: '/var/lib/comfy-agent' } },
-      { root: '/workspace', state: '/var/lib/comfy-agent', socket: '/run/comfy-agent/agent.sock' },
+      { environment: { AGENT_RUN_DIR: '/run/comfylet', AGENT_STATE_DIR: '/var/lib/comfylet' } },
+      { root: '/workspace', state: '/var/lib/comfylet', socket: '/run/comfylet/agent.sock' },
     ],
     [
       { rootFlag: '/a', environment: { AGENT_ROOT: '/b' }, fileText: 'ports: { first: 9000 }' },

@@ -31,14 +31,14 @@ describe('readEnvironmentFile', () => {
 });
 
 describe('serviceEnvironment', () => {
-  const unit = readFileSync(join(import.meta.dirname, '../../../../systemd/comfy-agent.service'), 'utf8');
+  const unit = readFileSync(join(import.meta.dirname, '../../../../systemd/comfylet.service'), 'utf8');
   it('is what the unit says, and the file has the last word', () => {
     expect(unitVariables(unit)).toEqual({
       AGENT_ROOT: '/workspace',
-      AGENT_STATE_DIR: '/var/lib/comfy-agent',
-      AGENT_RUN_DIR: '/run/comfy-agent',
+      AGENT_STATE_DIR: '/var/lib/comfylet',
+      AGENT_RUN_DIR: '/run/comfylet',
       AGENT_PM2: 'external',
-      AGENT_PM2_HOME: '/run/comfy-pm2',
+      AGENT_PM2_HOME: '/run/comfylet-pm2',
       AGENT_COMFYUI_USER: 'comfyui',
       HOME: '/var/lib/comfyui',
       MALLOC_ARENA_MAX: '1',
@@ -53,8 +53,8 @@ describe('environmentNotes', () => {
     const file = readEnvironmentFile('export NUM_GPUS=2\nMOCK_GPU=1\n');
     const notes = environmentNotes(file, { MOCK_GPU: '1', AGENT_TOKEN: 'hunter2', AGENT_ROOT: '/data', HOME: '/root', COMFYUI_REPO: '' });
     expect(notes).toEqual([
-      '/etc/comfy-agent/agent.env:1 is no NAME=value, and systemd passes over it',
-      'AGENT_TOKEN: set here, but not for the service; write it into /etc/comfy-agent/agent.env',
+      '/etc/comfylet/agent.env:1 is no NAME=value, and systemd passes over it',
+      'AGENT_TOKEN: set here, but not for the service; write it into /etc/comfylet/agent.env',
     ]);
   });
 });

@@ -7,7 +7,7 @@ import { planRemoval, type RemovalPlan, removalQuestion } from '../../../../src/
 import { planSetup, type SetupWish, setupQuestion } from '../../../../src/plan/host/setup.ts';
 import { createFakeHost, type FakeHost } from '../../../fakes/host.ts';
 
-const layout = layoutOf(Config.parse({ root: '/workspace', stateDir: '/var/lib/comfy-agent', runDir: '/run/comfy-agent' }));
+const layout = layoutOf(Config.parse({ root: '/workspace', stateDir: '/var/lib/comfylet', runDir: '/run/comfylet' }));
 const wish: SetupWish = {
   root: '/workspace',
   prefix: '/usr/local',
@@ -16,7 +16,7 @@ const wish: SetupWish = {
   writable: [],
   configuration: newConfiguration('/workspace'),
   secrets: 'AGENT_TOKEN=x\n',
-  units: { 'comfy-pm2.service': '[Unit]\n', 'comfy-agent.path': '[Path]\n', 'comfy-agent.service': '[Unit]\n' },
+  units: { 'comfylet-pm2.service': '[Unit]\n', 'comfylet.path': '[Path]\n', 'comfylet.service': '[Unit]\n' },
   legacy: { initScript: '#!/bin/sh\n', mgpu: '#!/bin/sh\n' },
   start: true,
 };
@@ -43,24 +43,24 @@ describe('planRemoval', () => {
   it('is the way back, and tells what stays', async () => {
     const found = await plan(await aMachine());
     expect(whats(found)).toEqual([
-      'stop comfy-agent.service, comfy-pm2.service',
-      'disable comfy-agent.service, comfy-pm2.service',
+      'stop comfylet.service, comfylet-pm2.service',
+      'disable comfylet.service, comfylet-pm2.service',
       'remove /etc/init.d/comfyui',
       'remove /usr/local/bin/mgpu',
       'remove /usr/local/bin/agent',
-      'remove /etc/systemd/system/comfy-agent.service',
-      'remove /etc/systemd/system/comfy-agent.path',
-      'remove /etc/systemd/system/comfy-pm2.service',
+      'remove /etc/systemd/system/comfylet.service',
+      'remove /etc/systemd/system/comfylet.path',
+      'remove /etc/systemd/system/comfylet-pm2.service',
       'systemd',
-      'remove user comfy-agent',
+      'remove user comfylet',
       'remove user comfyui',
     ]);
     expect(found.left).toEqual([
       '/workspace/shared/models (models)',
       '/workspace/shared/outputs (outputs)',
       '/workspace (the root, with releases and logs)',
-      '/etc/comfy-agent (configuration and secrets)',
-      '/var/lib/comfy-agent (state)',
+      '/etc/comfylet (configuration and secrets)',
+      '/var/lib/comfylet (state)',
       '/var/lib/comfyui (what packs downloaded)',
     ]);
   });
@@ -86,11 +86,11 @@ describe('planRemoval', () => {
 
   it('leaves users, programs and units that it did not make', async () => {
     const host = await aMachine((fresh) => fresh.users.set('comfyui', { uid: 1001, gid: 0, comment: 'our artist' }));
-    host.put('/etc/systemd/system/comfy-agent.service', '[Unit]\nDescription=something else\n');
+    host.put('/etc/systemd/system/comfylet.service', '[Unit]\nDescription=something else\n');
     const found = await plan(host);
     expect(whats(found)).not.toContain('remove user comfyui');
     expect(whats(found)).not.toContain('remove /usr/local/bin/agent');
-    expect(whats(found).join()).not.toContain('comfy-agent.service');
+    expect(whats(found).join()).not.toContain('comfylet.service');
     expect(found.left).toContain('user comfyui (was there before)');
   });
 
@@ -108,7 +108,7 @@ describe('planRemoval', () => {
 describe('agent.yaml', () => {
   const provenanceOf = (text: string) => {
     const result = readConfiguration({
-      file: { path: '/etc/comfy-agent/agent.yaml', text },
+      file: { path: '/etc/comfylet/agent.yaml', text },
       environment: {},
       flags: [],
       workingDirectory: '/',
@@ -120,9 +120,9 @@ describe('agent.yaml', () => {
   it('of a fresh machine says where things are', () => {
     expect(provenanceOf(newConfiguration('/srv/x')).config).toMatchObject({
       root: '/srv/x',
-      stateDir: '/var/lib/comfy-agent',
-      runDir: '/run/comfy-agent',
-      pm2: { mode: 'external', home: '/run/comfy-pm2' },
+      stateDir: '/var/lib/comfylet',
+      runDir: '/run/comfylet',
+      pm2: { mode: 'external', home: '/run/comfylet-pm2' },
       users: { comfyui: 'comfyui' },
     });
     expect(completedConfiguration(newConfiguration('/srv/x'), provenanceOf(newConfiguration('/srv/x')).provenance)).toBe(
@@ -133,7 +133,7 @@ describe('agent.yaml', () => {
   it('completes one that says no root, where --root does', () => {
     const done = completedConfiguration('health: { minReady: 1 }', provenanceOf('').provenance, '/srv/x');
     expect(done).toContain('health: { minReady: 1 }\n# added by agent setup');
-    expect(provenanceOf(done).config).toMatchObject({ root: '/srv/x', runDir: '/run/comfy-agent' });
+    expect(provenanceOf(done).config).toMatchObject({ root: '/srv/x', runDir: '/run/comfylet' });
     expect(completedConfiguration(done, provenanceOf(done).provenance)).toBe(done);
   });
 
@@ -147,7 +147,7 @@ describe('agent.yaml', () => {
     const done = completedConfiguration(text, provenanceOf(text).provenance);
     expect(done.startsWith(text)).toBe(true);
     const { config } = provenanceOf(done);
-    expect(config.runDir).toBe(isCompleted ? '/run/comfy-agent' : null);
+    expect(config.runDir).toBe(isCompleted ? '/run/comfylet' : null);
     expect(config.root).toBe(text.includes('/data\n') || text.includes('/data}') ? '/data' : '/workspace');
     expect(completedConfiguration(done, provenanceOf(done).provenance)).toBe(done);
   });

@@ -19,7 +19,7 @@ const wish: SetupWish = {
   writable: [],
   configuration: 'root: /workspace\n',
   secrets: 'AGENT_TOKEN=x\n',
-  units: { 'comfy-pm2.service': UNIT, 'comfy-agent.path': '[Path]\n', 'comfy-agent.service': UNIT },
+  units: { 'comfylet-pm2.service': UNIT, 'comfylet.path': '[Path]\n', 'comfylet.service': UNIT },
   legacy: null,
   start: true,
 };
@@ -48,22 +48,22 @@ describe('planSetup', () => {
   it('knows every step of a fresh machine, in order', async () => {
     expect(whats(await plan(fresh()))).toEqual([
       'group comfyui',
-      'group comfy-agent',
+      'group comfylet',
       'user comfyui',
-      'user comfy-agent',
-      'directory /etc/comfy-agent',
-      'directory /var/lib/comfy-agent',
+      'user comfylet',
+      'directory /etc/comfylet',
+      'directory /var/lib/comfylet',
       'directory /var/lib/comfyui',
       'directory /workspace',
       'program /usr/local/bin/agent',
-      'file /etc/comfy-agent/agent.yaml',
-      'file /etc/comfy-agent/agent.env',
-      'file /etc/systemd/system/comfy-pm2.service',
-      'file /etc/systemd/system/comfy-agent.path',
-      'file /etc/systemd/system/comfy-agent.service',
+      'file /etc/comfylet/agent.yaml',
+      'file /etc/comfylet/agent.env',
+      'file /etc/systemd/system/comfylet-pm2.service',
+      'file /etc/systemd/system/comfylet.path',
+      'file /etc/systemd/system/comfylet.service',
       'systemd',
-      'enable comfy-pm2.service, comfy-agent.service',
-      'start comfy-pm2.service, comfy-agent.service',
+      'enable comfylet-pm2.service, comfylet.service',
+      'start comfylet-pm2.service, comfylet.service',
     ]);
   });
 
@@ -89,49 +89,49 @@ describe('planSetup', () => {
       'a new program restarts the agent alone',
       (host) => host.put('/media/usb/agent', 'newer'),
       {},
-      ['program /usr/local/bin/agent', 'restart comfy-agent.service'],
+      ['program /usr/local/bin/agent', 'restart comfylet.service'],
     ],
     ['the installed program itself is not copied', () => undefined, { program: { file: '/usr/local/bin/agent' } }, []],
-    ['an edited secret stays', (host) => host.put('/etc/comfy-agent/agent.env', 'AGENT_TOKEN=mine\n', 0o600), {}, []],
+    ['an edited secret stays', (host) => host.put('/etc/comfylet/agent.env', 'AGENT_TOKEN=mine\n', 0o600), {}, []],
     [
       'a secret that all can read is closed',
-      (host) => host.put('/etc/comfy-agent/agent.env', 'AGENT_TOKEN=mine\n', 0o644),
+      (host) => host.put('/etc/comfylet/agent.env', 'AGENT_TOKEN=mine\n', 0o644),
       {},
-      ['rights of /etc/comfy-agent/agent.env: 0600 root:root'],
+      ['rights of /etc/comfylet/agent.env: 0600 root:root'],
     ],
     [
       'an edited unit is written again, read, and used',
-      (host) => host.put('/etc/systemd/system/comfy-agent.service', '[Unit]\n'),
+      (host) => host.put('/etc/systemd/system/comfylet.service', '[Unit]\n'),
       {},
-      ['file /etc/systemd/system/comfy-agent.service', 'systemd', 'restart comfy-agent.service'],
+      ['file /etc/systemd/system/comfylet.service', 'systemd', 'restart comfylet.service'],
     ],
     [
       'an edited unit of PM2 restarts nobody',
-      (host) => host.put('/etc/systemd/system/comfy-pm2.service', '[Unit]\n'),
+      (host) => host.put('/etc/systemd/system/comfylet-pm2.service', '[Unit]\n'),
       {},
-      ['file /etc/systemd/system/comfy-pm2.service', 'systemd'],
+      ['file /etc/systemd/system/comfylet-pm2.service', 'systemd'],
     ],
     [
       'a stopped agent is started',
-      (host) => host.units.set('comfy-agent.service', { isEnabled: true, isActive: false, needsReload: false }),
+      (host) => host.units.set('comfylet.service', { isEnabled: true, isActive: false, needsReload: false }),
       {},
-      ['start comfy-agent.service'],
+      ['start comfylet.service'],
     ],
     [
       'nothing is started when nothing is to be',
-      (host) => host.units.set('comfy-agent.service', { isEnabled: true, isActive: false, needsReload: false }),
+      (host) => host.units.set('comfylet.service', { isEnabled: true, isActive: false, needsReload: false }),
       { start: false },
       [],
     ],
     [
       'a disabled unit is enabled',
-      (host) => host.units.set('comfy-pm2.service', { isEnabled: false, isActive: true, needsReload: false }),
+      (host) => host.units.set('comfylet-pm2.service', { isEnabled: false, isActive: true, needsReload: false }),
       {},
-      ['enable comfy-pm2.service'],
+      ['enable comfylet-pm2.service'],
     ],
     [
       'a unit that systemd read before is read again',
-      (host) => host.units.set('comfy-pm2.service', { isEnabled: true, isActive: true, needsReload: true }),
+      (host) => host.units.set('comfylet-pm2.service', { isEnabled: true, isActive: true, needsReload: true }),
       {},
       ['systemd'],
     ],
@@ -139,19 +139,19 @@ describe('planSetup', () => {
       'a lost member is put back',
       (host) => host.groups.set('comfyui', { gid: host.groups.get('comfyui')?.gid ?? 0, members: [] }),
       {},
-      ['comfy-agent in group comfyui'],
+      ['comfylet in group comfyui'],
     ],
     [
       'groups of the machine are used where there are some',
       (host) => host.groups.set('video', { gid: 44, members: [] }),
       {},
-      ['comfyui in group video', 'comfy-agent in group video'],
+      ['comfyui in group video', 'comfylet in group video'],
     ],
     [
       'the root is closed to others',
       (host) => host.paths.set('/workspace', { kind: 'directory', uid: 0, gid: 0, mode: 0o755, content: null }),
       {},
-      ['rights of /workspace: 2755 comfy-agent:comfyui'],
+      ['rights of /workspace: 2755 comfylet:comfyui'],
     ],
     [
       "the predecessor's commands come when they are asked for",
@@ -169,10 +169,10 @@ describe('planSetup', () => {
         'directory /opt/comfy/agent',
         'directory /opt/comfy/agent/bin',
         'program /opt/comfy/agent/bin/agent',
-        'file /etc/systemd/system/comfy-pm2.service',
-        'file /etc/systemd/system/comfy-agent.service',
+        'file /etc/systemd/system/comfylet-pm2.service',
+        'file /etc/systemd/system/comfylet.service',
         'systemd',
-        'restart comfy-agent.service',
+        'restart comfylet.service',
       ],
     ],
   ];
@@ -184,24 +184,24 @@ describe('planSetup', () => {
 
   it('gives users the numbers back that own what an earlier agent left', async () => {
     const host = fresh();
-    host.paths.set('/var/lib/comfy-agent', { kind: 'directory', uid: 711, gid: 712, mode: 0o750, content: null });
+    host.paths.set('/var/lib/comfylet', { kind: 'directory', uid: 711, gid: 712, mode: 0o750, content: null });
     await carryOut(host, await plan(host));
-    expect(host.users.get('comfy-agent')).toMatchObject({ uid: 711, gid: 712 });
+    expect(host.users.get('comfylet')).toMatchObject({ uid: 711, gid: 712 });
     const taken = fresh();
-    taken.paths.set('/var/lib/comfy-agent', { kind: 'directory', uid: 0, gid: 0, mode: 0o750, content: null });
+    taken.paths.set('/var/lib/comfylet', { kind: 'directory', uid: 0, gid: 0, mode: 0o750, content: null });
     await carryOut(taken, await plan(taken));
-    expect(taken.users.get('comfy-agent')?.uid).not.toBe(0);
+    expect(taken.users.get('comfylet')?.uid).not.toBe(0);
   });
 
   it('gives what was left to the users of today when others have the numbers', async () => {
     const host = await aMachine();
-    for (const name of ['comfy-agent', 'comfyui']) await host.carryOut({ do: 'remove-user', name });
+    for (const name of ['comfylet', 'comfyui']) await host.carryOut({ do: 'remove-user', name });
     for (const path of ['releases', 'foreign'])
       host.paths.set(`/workspace/${path}`, {
         ...(host.paths.get('/workspace') ?? host.paths.get('/etc')!),
         uid: path === 'foreign' ? 5 : 990,
       });
-    for (const path of ['/var/lib/comfy-agent', '/var/lib/comfyui']) {
+    for (const path of ['/var/lib/comfylet', '/var/lib/comfyui']) {
       const uid = host.paths.get(path)?.uid ?? 0;
       host.users.set(`new-${uid}`, { uid, gid: uid, comment: '' });
     }
@@ -217,22 +217,22 @@ describe('planSetup', () => {
 
   it('gives no new user a number that the other one had', async () => {
     const host = await aMachine();
-    const before = host.users.get('comfy-agent');
-    for (const name of ['comfy-agent', 'comfyui']) await host.carryOut({ do: 'remove-user', name });
+    const before = host.users.get('comfylet');
+    for (const name of ['comfylet', 'comfyui']) await host.carryOut({ do: 'remove-user', name });
     const home = host.paths.get('/var/lib/comfyui');
     host.users.set('someone-else', { uid: home?.uid ?? 0, gid: 5, comment: '' });
     await carryOut(host, await plan(host));
-    expect(host.users.get('comfy-agent')).toMatchObject({ uid: before?.uid, gid: before?.gid });
+    expect(host.users.get('comfylet')).toMatchObject({ uid: before?.uid, gid: before?.gid });
     expect(new Set([...host.users.values()].map(({ uid }) => uid)).size).toBe(host.users.size);
   });
 
   it('names the place of the program and the root in units, and nothing that only looks like them', () => {
     const text = placed(UNIT, { prefix: '/opt/comfy', root: '/srv/c' });
     expect(text).toBe(
-      '# comfy-agent: written by `agent setup`\n[Service]\nExecStart=/opt/comfy/bin/agent run\nEnvironment=AGENT_ROOT=/srv/c X=/srv/c/shared Y=/workspaces\nReadWritePaths=-/srv/c -/x-/workspace\n',
+      '# comfylet: written by `agent setup`\n[Service]\nExecStart=/opt/comfy/bin/agent run\nEnvironment=AGENT_ROOT=/srv/c X=/srv/c/shared Y=/workspaces\nReadWritePaths=-/srv/c -/x-/workspace\n',
     );
     expect(placed('#!/bin/sh\nagent=/usr/local/bin/agent\n', { prefix: '/opt', root: '/w' })).toBe(
-      '#!/bin/sh\n# comfy-agent: written by `agent setup`\nagent=/opt/bin/agent\n',
+      '#!/bin/sh\n# comfylet: written by `agent setup`\nagent=/opt/bin/agent\n',
     );
   });
 });
@@ -254,9 +254,22 @@ describe('refuseSetup', () => {
     ],
     ['a root that is a file', (host) => host.put('/workspace', 'x'), {}, 'ROOT_UNSUITABLE', /not a directory/],
     ['another program of that name', (host) => host.put('/usr/local/bin/agent', 'another'), {}, 'IN_THE_WAY', /\/usr\/local\/bin\/agent/],
-    ['another unit of that name', (host) => host.put('/etc/systemd/system/comfy-pm2.service', 'another'), {}, 'IN_THE_WAY', /comfy-pm2/],
+    [
+      'another unit of that name',
+      (host) => host.put('/etc/systemd/system/comfylet-pm2.service', 'another'),
+      {},
+      'IN_THE_WAY',
+      /comfylet-pm2/,
+    ],
     ["the predecessor's own script", (host) => host.put('/etc/init.d/comfyui', 'another'), { legacy }, 'IN_THE_WAY', /init\.d/],
-    ['a file where a directory goes', (host) => host.put('/etc/comfy-agent', 'x'), {}, 'IN_THE_WAY', /something else/],
+    [
+      'units of the former name',
+      (host) => host.put('/etc/systemd/system/comfy-agent.service', '# comfy-agent: written by `agent setup`'),
+      {},
+      'IN_THE_WAY',
+      /former name are here: comfy-agent\.service$/,
+    ],
+    ['a file where a directory goes', (host) => host.put('/etc/comfylet', 'x'), {}, 'IN_THE_WAY', /something else/],
   ];
   it.each(rows)('%s', async (_, change, wanted, code, words) => {
     const host = fresh();
@@ -276,6 +289,20 @@ describe('refuseSetup', () => {
     change(host);
     const asked = { ...wish, ...wanted };
     expect(refuseSetup(asked, await host.facts(setupQuestion(asked)), false)).toBeUndefined();
+  });
+
+  it('says what to remove of units of the former name, with force too', async () => {
+    const host = fresh();
+    for (const unit of ['comfy-agent.service', 'comfy-pm2.service']) host.put(`/etc/systemd/system/${unit}`, 'x');
+    const facts = await host.facts(setupQuestion(wish));
+    for (const force of [false, true])
+      expect(() => refuseSetup(wish, facts, force)).toThrow(
+        expect.objectContaining({
+          help: expect.stringMatching(
+            /systemctl disable --now comfy-agent\.service comfy-pm2\.service.*rm \/etc\/systemd\/system\/comfy-agent\.service .*userdel comfy-agent.*\/var\/lib\/comfy-agent to \/var\/lib\/comfylet/,
+          ),
+        }),
+      );
   });
 
   it('lets an older program of ours be replaced, and anything with force', async () => {
@@ -307,8 +334,8 @@ describe('placedUnit', () => {
   const differing = async (host: FakeHost, change: Partial<SetupWish>): Promise<string[]> => {
     const asked = { ...wish, ...change };
     const facts = await host.facts(setupQuestion(asked));
-    const usual = placed(shipped('comfy-agent.service'), asked).split('\n');
-    return placedUnit(shipped('comfy-agent.service'), asked, facts)
+    const usual = placed(shipped('comfylet.service'), asked).split('\n');
+    return placedUnit(shipped('comfylet.service'), asked, facts)
       .split('\n')
       .filter((line) => !usual.includes(line));
   };
@@ -348,7 +375,7 @@ describe('placedUnit', () => {
     expect(await differing(host, wanted)).toEqual(lines);
   });
 
-  it.each(['comfy-agent.service', 'comfy-pm2.service'])('%s waits for the volume that the root is on', (name) => {
+  it.each(['comfylet.service', 'comfylet-pm2.service'])('%s waits for the volume that the root is on', (name) => {
     const text = placedUnit(shipped(name), { ...wish, root: '/mnt/comfyui/workspace' }, { paths: {} });
     expect(text).toContain('\nRequiresMountsFor=/mnt/comfyui/workspace\n');
     expect(text).toMatch(/^ReadWritePaths=-\/mnt\/comfyui\/workspace/m);
@@ -374,8 +401,8 @@ describe('setupNotes', () => {
     const host = fresh();
     host.places.set('/workspace', { filesystem: 'nfs4', isMountPoint: true, isReadOnly: false, takesLinks: true });
     const notes = async () => setupNotes(wish, await host.facts(setupQuestion(wish)));
-    expect(await notes()).toEqual([expect.stringMatching(/nfs4.*local disk \(\/var\/lib\/comfy-agent\)/)]);
-    host.places.set('/var/lib/comfy-agent', { filesystem: 'nfs', isMountPoint: false, isReadOnly: false, takesLinks: true });
+    expect(await notes()).toEqual([expect.stringMatching(/nfs4.*local disk \(\/var\/lib\/comfylet\)/)]);
+    host.places.set('/var/lib/comfylet', { filesystem: 'nfs', isMountPoint: false, isReadOnly: false, takesLinks: true });
     expect(await notes()).toHaveLength(2);
   });
 });

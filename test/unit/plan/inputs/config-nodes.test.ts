@@ -136,7 +136,7 @@ describe('readConfigNodes', () => {
 
   it.each([
     ...['LD_PRELOAD', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'PYTHONSTARTUP', 'GIT_SSH_COMMAND', 'GIT_CONFIG_COUNT', 'UV_INDEX', 'PIP_INDEX_URL'],
-    ...['NODE_OPTIONS', 'PM2_HOME', 'AGENT_TOKEN', 'COMFY_AGENT_CALL', 'CUT_PK_1', 'PATH', 'HOME', 'BASH_ENV', 'VIRTUAL_ENV', 'TMPDIR'],
+    ...['NODE_OPTIONS', 'PM2_HOME', 'AGENT_TOKEN', 'COMFYLET_CALL', 'CUT_PK_1', 'PATH', 'HOME', 'BASH_ENV', 'VIRTUAL_ENV', 'TMPDIR'],
     ...['ld_preload', 'Path', 'GCONV_PATH', 'GLIBC_TUNABLES', 'XDG_CONFIG_HOME', 'SSH_ASKPASS'],
   ])('refuses env %s, which is for another program', (name) => {
     const found = problems(file(plain, { ...plain, name: 'B', url: 'https://example.com/b', env: { MINE: 'x', [name]: 'hunter2' } }));

@@ -110,8 +110,8 @@ describe('modelPathsFile', () => {
 
   it('lists the agent’s own models first, as text, in ASCII', () => {
     const { content, yaml } = make('theirs: { base_path: "/mnt/größe 😀", is_default: true, loras: "a\\"b" }');
-    expect(Object.keys(content)).toEqual(['comfy_agent', 'theirs']);
-    expect(content['comfy_agent']).toMatchObject({
+    expect(Object.keys(content)).toEqual(['comfylet', 'theirs']);
+    expect(content['comfylet']).toMatchObject({
       checkpoints: '/workspace/shared/models/checkpoints',
       text_encoders: '/workspace/shared/models/text_encoders\n/workspace/shared/models/clip',
     });
@@ -148,8 +148,8 @@ describe('modelPathsFile', () => {
   });
 
   it('keeps model folders that do not exist yet, and says so', () => {
-    const { content, warnings } = make('comfy_agent: { loras: /mnt/loras }', { exists: () => false });
-    expect(content['comfy_agent_2']).toEqual({ loras: '/mnt/loras' });
-    expect(warnings).toEqual(['comfy_agent.loras: /mnt/loras does not exist yet; nothing is found there']);
+    const { content, warnings } = make('comfylet: { loras: /mnt/loras }', { exists: () => false });
+    expect(content['comfylet_2']).toEqual({ loras: '/mnt/loras' });
+    expect(warnings).toEqual(['comfylet.loras: /mnt/loras does not exist yet; nothing is found there']);
   });
 });

@@ -25,7 +25,7 @@ export async function waitUntilUp(context: Context, timeoutMs: number): Promise<
         throw new AgentError('INTERRUPTED', `interrupted while waiting: ${told}`, { help: 'the machine is set up; see `agent status`' });
       if (limit.ended === 'timeout')
         throw new AgentError('TIMED_OUT', `the agent was started, but not up within ${describeDuration(timeoutMs)}: ${told}`, {
-          help: 'see `agent status`, `systemctl status comfy-agent` and `journalctl -u comfy-agent -n 50`',
+          help: 'see `agent status`, `systemctl status comfylet` and `journalctl -u comfylet -n 50`',
         });
     }
   } finally {

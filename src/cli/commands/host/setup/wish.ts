@@ -51,7 +51,7 @@ export async function askWish(context: Context, options: Options, prefix: string
     readable: [...pathsOutside(config.root, namedIn(config)), ...('file' in host.program ? [] : placesOf(host.program.command))],
     writable: pathsOutside(config.root, config.models.path),
     configuration: present === null ? newConfiguration(config.root) : completedConfiguration(present, provenance, rootToAdd),
-    secrets: `# ${MARK}; read by systemd, 0600\n# NAME=value lines; \`systemctl restart comfy-agent\` after a change.\nAGENT_TOKEN=${randomBytes(32).toString('base64url')}\n`,
+    secrets: `# ${MARK}; read by systemd, 0600\n# NAME=value lines; \`systemctl restart comfylet\` after a change.\nAGENT_TOKEN=${randomBytes(32).toString('base64url')}\n`,
     units: Object.fromEntries(units),
     legacy,
     start: options['start'] !== false,
