@@ -65,6 +65,22 @@ describe.skipIf(why !== null)('under systemd', { timeout: 180_000 }, () => {
     }
   });
 
+  it.each([
+    ['comfyui', '/run/systemd/notify', ''],
+    ['comfyui', '/run/comfylet-notify/socket', ''],
+    // It is no idle threat: the agent's own user is heard from there.
+    ['comfylet', '/run/comfylet-notify/socket', '77'],
+  ])("who runs in the agent's control group as %s and tells systemd something at %s is heard: '%s'", async (user, socket, heard) => {
+    const pid = await agentPid();
+    const asPackCode = `find /sys/fs/cgroup -path '*/comfylet.service/cgroup.procs' | while read file; do echo $$ >$file; done
+nsenter --target ${pid} --mount setpriv --reuid ${user} --regid ${user} --init-groups env NOTIFY_SOCKET=${socket} systemd-notify ERRNO=${heard || 78}`;
+    const { code } = await machine.run(['sh', '-c', asPackCode]);
+    expect(code === 0).toBe(heard !== '');
+    if (heard !== '') await eventually('it is heard', async () => (await machine.property('comfylet', 'StatusErrno')) === heard);
+    else expect(await machine.property('comfylet', 'StatusErrno')).toBe('0');
+    expect(await agentPid()).toBe(pid);
+  });
+
   it('a restart of the agent leaves the instances alone', async () => {
     const before = await agentPid();
     await machine.must('systemctl', 'restart', 'comfylet');

@@ -42,7 +42,7 @@ function assignments({ phase, status, alive }: ServiceState): string[] {
 
 /**
  * systemd by its own `systemd-notify`: Node has no datagram sockets of the unix domain. It costs 5 to 9 ms of another process
- * for each call, and is there wherever systemd is. The unit needs NotifyAccess=all.
+ * for each call, and is there wherever systemd is. The unit needs NotifyAccess=all, and hides the socket from what is not the agent.
  */
 export function createServiceManager(options: {
   readonly service: ServiceEnvironment;
