@@ -9,6 +9,7 @@ import { createClock } from './adapters/host/clock.ts';
 import { createUpkeep } from './adapters/host/upkeep.ts';
 import { createKernel } from './adapters/kernel/kernel.ts';
 import { createKernelLog } from './adapters/kernel/log.ts';
+import { endOrphans, unitGroup } from './adapters/kernel/orphans.ts';
 import { createEntryTemplate } from './adapters/pm2/entry-template.ts';
 import { createProcesses } from './adapters/pm2/pm2.ts';
 import { createMetrics } from './adapters/prometheus/prometheus.ts';
@@ -17,6 +18,7 @@ import { borderOf, commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } fr
 import { createShell } from './adapters/shell/shell.ts';
 import { createSources } from './adapters/sources/sources.ts';
 import { createJournalStore } from './adapters/sqlite/journal.ts';
+import { AGENT_UNIT } from './domain/configuration/access.ts';
 import type { Config, Layout, Secrets } from './domain/configuration/config.ts';
 import { CHILD_MARK, childMark } from './engine/instances/left-children.ts';
 import type { Logger } from './ports/logs.ts';
@@ -58,11 +60,26 @@ export async function connectPorts({
   const { comfyui } = config.users;
   const own = createShell({ path, mark, ...(isDivided ? { prefix: WITHOUT_RIGHTS } : {}) });
   const asOther = isDivided && comfyui !== null ? await commandAs(createShell({ path }), comfyui) : null;
-  const shell = createShell({ path, mark, endsDaemons: !readOnly, ...(asOther === null ? {} : { prefix: asOther }) });
   const border =
     comfyui === null
       ? null
       : await borderOf(createShell({ path }), createFiles(), comfyui, process.getuid?.() ?? -1).catch(orNone(readOnly));
+  // A PM2 daemon of the agent's own lives in the same control group.
+  const group = asOther === null || config.pm2.mode !== 'external' ? null : unitGroup(AGENT_UNIT);
+  const shell = createShell({
+    path,
+    mark,
+    endsDaemons: !readOnly,
+    ...(asOther === null ? {} : { prefix: asOther }),
+    ...(border === null || group === null
+      ? {}
+      : {
+          endOthers: async (isWanted) => {
+            const names = await endOrphans({ uid: border.comfyui.uid, group }, isWanted);
+            if (names.length > 0) log.info({ names }, `ended what programs of node packs had left running: ${names.join(', ')}`);
+          },
+        }),
+  });
   const foreign = isDivided ? (border?.comfyui ?? null) : null;
   // Where another user may write, only links of root are followed.
   const disk = createFiles({ border, foreign, trust: isDivided ? new Set([0]) : null });

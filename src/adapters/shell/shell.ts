@@ -21,6 +21,8 @@ export interface ShellOptions {
   readonly prefix?: readonly string[];
   /** What a command has started in sessions of its own (daemons) ends with it: for what packs have a hand in. */
   readonly endsDaemons?: boolean;
+  /** When the last of its commands has ended: ends daemons that cannot be told by their environment any more. */
+  readonly endOthers?: (isWanted: () => boolean) => Promise<void>;
 }
 
 /** Tells the processes of one command, wherever they have gone. */
@@ -31,7 +33,7 @@ const CALL_MARK = 'COMFYLET_CALL';
  * leaves behind in its group ends with it. An abort is a value with the signal, unless it came before the start
  * (INTERRUPTED); a program that cannot be started is COMMAND_FAILED. A child's `pid` is 0 until it has started.
  */
-export function createShell({ path, mark = {}, prefix = [], endsDaemons = false }: ShellOptions): Shell {
+export function createShell({ path, mark = {}, prefix = [], endsDaemons = false, endOthers }: ShellOptions): Shell {
   const directories = path.split(delimiter).filter(isAbsolute);
   const which = async (file: string): Promise<string | null> => {
     const candidates = file.includes('/') ? [resolve(file)] : directories.map((directory) => join(directory, file));
@@ -43,12 +45,20 @@ export function createShell({ path, mark = {}, prefix = [], endsDaemons = false 
     ...options,
     environment: { ...(options.environment ?? defaults), ...mark },
   });
+  let running = 0;
+  const endDaemons = async (call: string): Promise<void> => {
+    await endMarked(CALL_MARK, call);
+    running -= 1;
+    // One that belongs to a command that still runs may be wanted.
+    if (running === 0) await endOthers?.(() => running === 0);
+  };
   const begin = (file: string, args: readonly string[], options: CommandOptions): RunningCommand => {
     const [first = file, ...rest] = [...prefix, file, ...args];
     const own = marked(options);
     if (!endsDaemons) return start(first, rest, own);
     const call = randomUUID();
-    return start(first, rest, { ...own, environment: { ...own.environment, [CALL_MARK]: call } }, () => endMarked(CALL_MARK, call));
+    running += 1;
+    return start(first, rest, { ...own, environment: { ...own.environment, [CALL_MARK]: call } }, () => endDaemons(call));
   };
   return {
     which,

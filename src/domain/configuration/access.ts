@@ -4,6 +4,8 @@
 export const AGENT_GROUP = 'comfylet';
 /** User of an agent that was set up as a service: owns configuration and state, and speaks for the machine. */
 export const AGENT_USER = 'comfylet';
+/** Its unit. Everything in it is started by the agent. */
+export const AGENT_UNIT = 'comfylet.service';
 /** Configuration and secrets of the machine's agent. */
 export const SYSTEM_CONFIGURATION = '/etc/comfylet';
 export const SYSTEM_FILE = `${SYSTEM_CONFIGURATION}/agent.yaml`;

@@ -1,5 +1,12 @@
 import { posix } from 'node:path';
-import { AGENT_USER, SYSTEM_CONFIGURATION, SYSTEM_FILE, SYSTEM_RUN, SYSTEM_SECRETS } from '../../domain/configuration/access.ts';
+import {
+  AGENT_UNIT,
+  AGENT_USER,
+  SYSTEM_CONFIGURATION,
+  SYSTEM_FILE,
+  SYSTEM_RUN,
+  SYSTEM_SECRETS,
+} from '../../domain/configuration/access.ts';
 import type { HostRights } from '../../domain/host/host.ts';
 
 /** Names and places of an agent under systemd: what packages of distributions would use too. */
@@ -7,7 +14,6 @@ import type { HostRights } from '../../domain/host/host.ts';
 /** Runs PM2, ComfyUI and everything foreign; may read neither configuration nor state. */
 export const COMFYUI_USER = 'comfyui';
 export const PM2_UNIT = 'comfylet-pm2.service';
-export const AGENT_UNIT = 'comfylet.service';
 /** Starts the agent after an edit of what it could not start with; comes and goes with it. */
 const AGENT_PATH = 'comfylet.path';
 /** In the order in which they start. */

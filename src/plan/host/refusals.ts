@@ -1,8 +1,8 @@
+import { AGENT_UNIT } from '../../domain/configuration/access.ts';
 import type { DoctorDocument, Finding } from '../../domain/doctor/doctor.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { HostFacts, HostPath } from '../../domain/host/host.ts';
 import {
-  AGENT_UNIT,
   binaryOf,
   COMFYUI_HOME,
   CONFIGURATION,

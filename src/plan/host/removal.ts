@@ -1,9 +1,8 @@
-import { AGENT_USER } from '../../domain/configuration/access.ts';
+import { AGENT_UNIT, AGENT_USER } from '../../domain/configuration/access.ts';
 import type { Layout } from '../../domain/configuration/config.ts';
 import type { HostFacts, HostQuestion, HostStep } from '../../domain/host/host.ts';
 import { UPGRADE_RECORDS } from '../../domain/host/upgrade.ts';
 import {
-  AGENT_UNIT,
   binaryOf,
   COMFYUI_HOME,
   COMFYUI_USER,

@@ -1,8 +1,7 @@
-import { AGENT_USER } from '../../domain/configuration/access.ts';
+import { AGENT_UNIT, AGENT_USER } from '../../domain/configuration/access.ts';
 import type { HostFacts, HostQuestion, HostRights, HostStep } from '../../domain/host/host.ts';
 import { textDigest } from '../../domain/text/digest.ts';
 import {
-  AGENT_UNIT,
   agentOwner,
   ancestorsOf,
   binaryOf,

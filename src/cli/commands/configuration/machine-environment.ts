@@ -1,7 +1,7 @@
-import { SYSTEM_SECRETS } from '../../../domain/configuration/access.ts';
+import { AGENT_UNIT, SYSTEM_SECRETS } from '../../../domain/configuration/access.ts';
 import { namesOf, variableOf } from '../../../plan/configuration/environment-names.ts';
 import { readEnvironmentFile, serviceEnvironment } from '../../../plan/configuration/service-environment.ts';
-import { AGENT_UNIT, unitFileOf } from '../../../plan/host/layout.ts';
+import { unitFileOf } from '../../../plan/host/layout.ts';
 import { plainText } from '../../client/plain-text.ts';
 import type { Context } from '../../context.ts';
 

@@ -1,8 +1,9 @@
+import { AGENT_UNIT } from '../../../domain/configuration/access.ts';
 import { AgentError } from '../../../domain/errors/errors.ts';
 import { ExitCode } from '../../../domain/errors/registry.ts';
 import { type HostFacts, type HostStep, NOTHING_NAMED, type SetupDocument } from '../../../domain/host/host.ts';
 import { environmentNotes, serviceEnvironment } from '../../../plan/configuration/service-environment.ts';
-import { AGENT_UNIT, DEFAULT_PREFIX, placed } from '../../../plan/host/layout.ts';
+import { DEFAULT_PREFIX, placed } from '../../../plan/host/layout.ts';
 import { fatalFindings, helpForHeld, refuseSetup, requirePlainPath, requireRoot, setupNotes } from '../../../plan/host/refusals.ts';
 import { planSetup, type SetupWish, setupQuestion } from '../../../plan/host/setup.ts';
 import { findAgent } from '../../client/connect.ts';

@@ -1,3 +1,4 @@
+import { AGENT_UNIT } from '../../../domain/configuration/access.ts';
 import { AgentError, asAgentError } from '../../../domain/errors/errors.ts';
 import { ExitCode } from '../../../domain/errors/registry.ts';
 import { NOTHING_NAMED } from '../../../domain/host/host.ts';
@@ -9,7 +10,7 @@ import {
   previousOf,
   type UpgradeDocument,
 } from '../../../domain/host/upgrade.ts';
-import { AGENT_UNIT } from '../../../plan/host/layout.ts';
+
 import { requireRoot } from '../../../plan/host/refusals.ts';
 import { compareInstances, judgeCandidate } from '../../../plan/host/upgrade.ts';
 import { locate } from '../../client/locate.ts';
