@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { createFiles } from './adapters/files/files.ts';
 import { silentLog } from './adapters/logs/silent.ts';
+import { requireDivided } from './cli/client/access.ts';
 import type { CliConfiguration, LocalAgent, Selection } from './cli/host.ts';
 import { connectPorts, type PortOptions } from './connect-ports.ts';
 import type { VersionDocument } from './domain/agent.ts';
@@ -51,6 +52,7 @@ export async function startInProcess(
   const { config, layout, secrets } = configuration;
   const isChange = options.purpose === 'change';
   await requireReadable(files, layout.state);
+  if (isChange) await requireDivided(layout.root, config.users.comfyui);
   if (isChange) await prepareRoot(files, layout, config.users);
   const lock = isChange ? await files.lock(layout.rootLock, `a command (pid ${context.pid})`) : null;
   const { ports, close } = await connectPorts({

@@ -119,4 +119,24 @@ describe.skipIf(why !== null)('two users', { timeout: 180_000 }, () => {
     await eventually('the first release is gone', async () => !(await must('ls', '/workspace/releases')).includes(old), 60_000);
     await machine.untilReady(2);
   });
+
+  it('without the agent no node pack is installed with its rights, whoever asks', async () => {
+    const report = '/workspace/shared/outputs/install.py.json';
+    await must('systemctl', 'stop', 'comfylet');
+    await must('rm', '-f', report);
+    const places = ['AGENT_ROOT=/workspace', 'AGENT_STATE_DIR=/var/lib/comfylet', 'AGENT_RUN_DIR=/run/comfylet-test', 'HOME=/tmp'];
+    const install = ['env', ...places, 'COMFYUI_REPO=simulator:', 'agent', 'reinstall'];
+    for (const user of ['comfylet', undefined]) {
+      const { code, stderr } = await machine.run(install, user === undefined ? {} : { user });
+      expect([user, code, stderr]).toEqual([
+        user,
+        4,
+        expect.stringMatching(/^help: start the agent \(`systemctl start comfylet`\)(?!.*sudo)/m),
+      ]);
+    }
+    await machine.run([...install.slice(0, -2), 'AGENT_COMFYUI_USER=comfyui', 'agent', 'reinstall'], { user: 'comfylet' });
+    expect((await machine.run(['test', '-e', report])).code).not.toBe(0);
+    await must('systemctl', 'start', 'comfylet');
+    await machine.untilReady(2);
+  });
 });

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { AGENT_GROUP, AGENT_USER, accountsIn } from '../../domain/configuration/access.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
@@ -43,21 +44,37 @@ export async function forbidden(path: string, cause: unknown): Promise<AgentErro
  */
 export async function requireOwner(root: string): Promise<void> {
   const uid = process.getuid?.() ?? 0;
-  const owner = await stat(root).then(
-    (facts) => facts.uid,
-    () => null,
-  );
-  if (owner === null || owner === uid) return;
-  const [user, ownerName] = [await nameOf(uid), await nameOf(owner)];
+  const facts = await stat(root).catch(() => null);
+  if (facts === null || facts.uid === uid) return;
+  const [user, ownerName] = [await nameOf(uid), await nameOf(facts.uid)];
   if (uid === 0 && ownerName !== AGENT_USER) return;
+  const asOwner = (await isShared(facts)) ? '' : `, or run the command as ${ownerName} (\`sudo -u ${ownerName} …\`)`;
   throw new AgentError(
     'AGENT_NOT_RUNNING',
     `no agent is running on ${root}, and what ${user} makes there without it would have the wrong owner`,
-    {
-      help: `start the agent (\`systemctl start comfylet\`), or run the command as ${ownerName} (\`sudo -u ${ownerName} …\`)`,
-      details: { root, owner: ownerName },
-    },
+    { help: `start the agent (\`systemctl start comfylet\`)${asOwner}`, details: { root, owner: ownerName } },
   );
+}
+
+/** Whether a root was made for two users: what is made there belongs to a group that is not its owner's own. */
+async function isShared({ uid, gid, mode }: Pick<Stats, 'uid' | 'gid' | 'mode'>): Promise<boolean> {
+  const owner = (await read('/etc/passwd')).find(({ id }) => id === uid);
+  return (mode & 0o2000) !== 0 && owner !== undefined && owner.group !== gid;
+}
+
+/**
+ * An installation runs programs of node packs. In a root that was made for two users they must not run as the owner, who can read what the
+ * agent keeps from them.
+ * @throws AgentError AGENT_NOT_RUNNING
+ */
+export async function requireDivided(root: string, comfyuiUser: string | null): Promise<void> {
+  const facts = comfyuiUser === null ? await stat(root).catch(() => null) : null;
+  if (facts === null || !(await isShared(facts))) return;
+  const owner = await nameOf(facts.uid);
+  throw new AgentError('AGENT_NOT_RUNNING', `no agent is running on ${root}, and without it programs of node packs would run as ${owner}`, {
+    help: 'start the agent (`systemctl start comfylet`), which runs them as another user',
+    details: { root, owner },
+  });
 }
 
 /**

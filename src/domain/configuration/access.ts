@@ -16,6 +16,8 @@ export const SYSTEM_RUN = '/run/comfylet';
 export interface Account {
   readonly name: string;
   readonly id: number;
+  /** Of users: their own group. */
+  readonly group: number | null;
   /** Of groups: names of the members. */
   readonly members: readonly string[];
 }
@@ -24,5 +26,7 @@ export interface Account {
 export const accountsIn = (text: string): Account[] =>
   text.split('\n').flatMap((line) => {
     const [name = '', , id = '', members = ''] = line.split(':');
-    return name === '' || !/^\d+$/.test(id) ? [] : [{ name, id: Number(id), members: members.split(',').filter((each) => each !== '') }];
+    if (name === '' || !/^\d+$/.test(id)) return [];
+    const group = /^\d+$/.test(members) ? Number(members) : null;
+    return [{ name, id: Number(id), group, members: members.split(',').filter((each) => each !== '') }];
   });

@@ -22,9 +22,10 @@ describe('who may use the socket', () => {
 
   it('reads accounts, and passes over what is none', () => {
     expect(accountsIn(FILE)).toEqual([
-      { name: 'root', id: 0, members: [] },
-      { name: 'comfylet', id: 990, members: ['ada', 'grace'] },
+      { name: 'root', id: 0, group: null, members: [] },
+      { name: 'comfylet', id: 990, group: null, members: ['ada', 'grace'] },
     ]);
+    expect(accountsIn('ada:x:1000:1001:Ada:/home/ada:/bin/sh\n')).toMatchObject([{ name: 'ada', id: 1000, group: 1001 }]);
     expect(accountsIn('')).toEqual([]);
   });
 });
