@@ -70,9 +70,12 @@ export function createPrograms({
       });
       return;
     }
-    const { size } = await stat(source).catch((error: unknown) => {
+    const facts = await stat(source).catch((error: unknown) => {
       throw isAbsent(error) ? new AgentError('BINARY_INVALID', `${source} does not exist`, { help: 'name the new program' }) : error;
     });
+    // A pipe would be waited for without end.
+    if (!facts.isFile()) throw new AgentError('BINARY_INVALID', `${source} is no plain file`, { help: 'save it to a file first' });
+    const { size } = facts;
     if (size > maxBytes) throw new AgentError('BINARY_INVALID', `${source} has ${size} bytes; no such file is larger than ${maxBytes}`);
     await copyFile(source, file, constants.COPYFILE_EXCL);
     onProgress(size, size);
@@ -105,10 +108,11 @@ export function createPrograms({
     },
     bytes: async (source, signal) => {
       if (!isUrl(source)) {
-        const file = await open(source).catch((error: unknown) => {
+        const file = await open(source, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
           throw new AgentError('SIGNATURE_INVALID', `${source} cannot be read`, { cause: error });
         });
         try {
+          if (!(await file.stat()).isFile()) throw new AgentError('SIGNATURE_INVALID', `${source} is no plain file`);
           const { bytesRead, buffer } = await file.read(Buffer.alloc(MAX_SMALL_BYTES));
           return buffer.subarray(0, bytesRead);
         } finally {

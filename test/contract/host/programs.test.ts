@@ -57,6 +57,18 @@ describe('a new program', () => {
     expect(await inBin()).toEqual(['agent']);
   });
 
+  it('is a plain file, and so is its signature: no pipe and no directory is waited for', async () => {
+    execFileSync('mkfifo', [root.at('pipe')]);
+    for (const source of [root.at('pipe'), root.at('bin')]) {
+      await expect(programs.bring(source, target, options)).rejects.toMatchObject({
+        code: 'BINARY_INVALID',
+        message: `${source} is no plain file`,
+      });
+      await expect(programs.bytes(source, options.signal)).rejects.toMatchObject({ code: 'SIGNATURE_INVALID' });
+    }
+    expect(await inBin()).toEqual(['agent']);
+  });
+
   it('sweeps away what a killed command has left, and not what another one brings', async () => {
     const own = programs.own();
     await writeFile(root.at(`bin/.agent.${own.pid}-1.new`), 'left');
