@@ -62,9 +62,13 @@ export const prepareArgument = (entry: Pm2Entry, paths: Pm2Paths): object => ({
   watch: false,
 });
 
+/** Far more than a machine has cards: what answers may not be PM2. */
+const MAX_ROWS = 1_000;
+const MAX_NAME = 200;
+
 const Monitored = z.object({
   pid: z.int().min(0).optional(),
-  name: z.string(),
+  name: z.string().max(MAX_NAME),
   pm_id: z.int(),
   pm2_env: z.object({
     status: z.string(),
@@ -86,7 +90,7 @@ const textOrNull = (value: unknown): string | null => (typeof value === 'string'
 
 /** @throws AgentError PM2_UNAVAILABLE when it is not what PM2 7 answers */
 export function parseRows(answer: unknown): readonly Pm2Row[] {
-  const parsed = z.array(Monitored).safeParse(answer);
+  const parsed = z.array(Monitored).max(MAX_ROWS).safeParse(answer);
   if (!parsed.success) throw new AgentError('PM2_UNAVAILABLE', 'the PM2 daemon answered in an unknown form', { cause: parsed.error });
   return parsed.data.map((row) => {
     const { status, env } = row.pm2_env;

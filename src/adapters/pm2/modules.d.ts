@@ -1,36 +1,7 @@
 /**
- * The parts of pm2 7.0.4 that the adapter uses; pm2 ships no types for them. They are below pm2's public API on purpose:
- * the client needs only its socket layer, and the daemon is adapted through the object that PM2 calls "God".
+ * The parts of pm2 7.0.4 that the adapter uses; pm2 ships no types for them. They are below pm2's public API on purpose: the daemon is
+ * adapted through the object that PM2 calls "God".
  */
-declare module 'pm2/modules/pm2-axon/index.js' {
-  interface AxonSocket {
-    set(name: 'retry timeout', value: number): void;
-    connect(path: string): void;
-    close(): void;
-    on(event: string, listener: (argument: unknown) => void): void;
-    once(event: string, listener: (argument: unknown) => void): void;
-  }
-  interface AxonSubscriber {
-    readonly sock: AxonSocket;
-    connect(path: string): void;
-    close(): void;
-    on(event: string, listener: (message: unknown) => void): void;
-  }
-  const axon: { socket(type: 'req'): AxonSocket; socket(type: 'sub-emitter'): AxonSubscriber };
-
-  export = axon;
-}
-
-declare module 'pm2/modules/pm2-axon-rpc/index.js' {
-  const rpc: {
-    Client: new (
-      socket: object,
-    ) => { call(method: string, argument: unknown, callback: (error: Error | null, result: unknown) => void): void };
-  };
-
-  export = rpc;
-}
-
 declare module 'pm2/lib/God.js' {
   interface GodProcess {
     readonly process: { readonly pid?: number };
