@@ -14,7 +14,7 @@ import { createEntryTemplate } from './adapters/pm2/entry-template.ts';
 import { createProcesses } from './adapters/pm2/pm2.ts';
 import { createMetrics } from './adapters/prometheus/prometheus.ts';
 import { createPythonEnvironments } from './adapters/python/python.ts';
-import { borderOf, commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from './adapters/shell/other-user.ts';
+import { borderOf, commandAs, firstUnreadable, programBehind, shareWithGroup, WITHOUT_RIGHTS } from './adapters/shell/other-user.ts';
 import { createShell } from './adapters/shell/shell.ts';
 import { createSources } from './adapters/sources/sources.ts';
 import { createJournalStore } from './adapters/sqlite/journal.ts';
@@ -140,6 +140,7 @@ export async function connectPorts({
       recordsDirectory: `${layout.state}/trees`,
       building: isDivided ? { directory: `${layout.closed}/trees`, files } : BESIDE,
       foreign,
+      ...(asOther === null ? {} : { firstUnreadable: (directory, signal) => firstUnreadable(shell, directory, signal) }),
       // What was verified is unpacked later: nobody exchanges it in between.
       cacheDirectory: isDivided ? `${layout.closed}/archives` : `${layout.cache}/archives`,
       environment,

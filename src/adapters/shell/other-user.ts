@@ -55,6 +55,24 @@ export async function borderOf(shell: Pick<Shell, 'run'>, files: Pick<Files, 're
   };
 }
 
+const FIND = '/usr/bin/find';
+const LOOK_LIMIT_MS = 120_000;
+
+/**
+ * What of a directory the user of that shell may not read, by the kernel's own word: access lists count, which modes do not show.
+ * @returns one path; null: all may be read
+ */
+export async function firstUnreadable(asUser: Pick<Shell, 'run'>, directory: string, signal?: AbortSignal): Promise<string | null> {
+  const closed = ['(', '-type', 'd', '!', '(', '-readable', '-executable', ')', '-o', '-type', 'f', '!', '-readable', ')'];
+  const { exitCode, stdout, tail } = await asUser.run(FIND, ['-H', directory, ...closed, '-print', '-quit'], {
+    timeoutMs: LOOK_LIMIT_MS,
+    maxOutputBytes: 64 * 1024,
+    ...(signal === undefined ? {} : { signal }),
+  });
+  if (exitCode === 0 && stdout === '') return null;
+  return stdout.trimEnd() || `${directory} (${tail.trim() || 'no answer in time'})`;
+}
+
 /** A command with what stands before it, as a program at `path`, for who can name only one. @returns its path */
 export async function programBehind(
   files: Pick<Files, 'writeText'>,

@@ -20,6 +20,8 @@ import { unpackZip, ZIP_LIMITS, type ZipLimits } from './zip.ts';
 export interface SourcesOptions {
   /** Of a directory only what this user may read is copied; null: whatever the agent may. */
   readonly foreign?: ForeignUser | null;
+  /** What of a directory that user may not read, as the kernel says; null: nothing. */
+  readonly firstUnreadable?: (directory: string, signal: AbortSignal | undefined) => Promise<string | null>;
   /** One file for each digest; may be deleted at any time. Only the agent may write there. */
   readonly cacheDirectory: string;
   /** Proxies and certificates are taken from here. */
@@ -138,6 +140,9 @@ export function createSources(options: SourcesOptions): Sources {
       await mkdir(dirname(directory), { recursive: true });
       if (`${await realpath(dirname(directory))}/`.startsWith(`${await realpath(from)}/`))
         throw new AgentError('SOURCE_REFUSED', `the directory ${from} holds the place it would be copied to`);
+      const unreadable = (await options.firstUnreadable?.(from, call.signal)) ?? null;
+      if (unreadable !== null)
+        throw new AgentError('SOURCE_REFUSED', `the directory ${from} is refused: who runs ComfyUI may not read ${unreadable}`);
       return {
         sha256: treeDigest(await build(directory, call, (unfinished) => copyDirectory(from, unfinished, call.signal, options.foreign))),
       };

@@ -1,7 +1,7 @@
-import { chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFiles } from '../../../src/adapters/files/files.ts';
-import { commandAs, programBehind, shareWithGroup, WITHOUT_RIGHTS } from '../../../src/adapters/shell/other-user.ts';
+import { commandAs, firstUnreadable, programBehind, shareWithGroup, WITHOUT_RIGHTS } from '../../../src/adapters/shell/other-user.ts';
 import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { eventually } from '../../support/eventually.ts';
 import { type TempRoot, tempRoot } from '../../support/temp-root.ts';
@@ -44,6 +44,34 @@ describe.skipIf(!isRoot)('a shell of another user', () => {
     const other = createShell({ path: PATH, prefix: await commandAs(shell, USER) });
     expect((await other.run('cat', [root.at('secret')])).exitCode).toBe(1);
     expect((await shell.run('cat', [root.at('secret')])).stdout).toBe('x');
+  });
+
+  it('what that user may not read of a directory is found, also where only an access list says so', async () => {
+    const other = createShell({ path: PATH, prefix: await commandAs(shell, USER) });
+    await mkdir(root.at('pack/nodes'), { recursive: true });
+    await chmod(root.path, 0o755);
+    const file = root.at('pack/nodes/a.txt');
+    await writeFile(file, 'x', { mode: 0o644 });
+    expect(await firstUnreadable(other, root.at('pack'))).toBeNull();
+    // The user's own entry is empty, while the modes let everybody read (acl(5), version 2 of the attribute).
+    const uid = Number((await shell.run('id', ['-u', USER])).stdout);
+    const entries = [
+      [1, 6, 0xffff_ffff],
+      [2, 0, uid],
+      [4, 4, 0xffff_ffff],
+      [16, 4, 0xffff_ffff],
+      [32, 4, 0xffff_ffff],
+    ];
+    const deny = `import os, struct, sys
+os.setxattr(sys.argv[1], 'system.posix_acl_access', struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *each) for each in ${JSON.stringify(entries)}))`;
+    expect((await shell.run('python3', ['-c', deny, file])).exitCode).toBe(0);
+    expect((await stat(file)).mode & 0o777).toBe(0o644);
+    expect(await firstUnreadable(other, root.at('pack'))).toBe(file);
+    await rm(file);
+    await chmod(root.at('pack/nodes'), 0o744);
+    expect(await firstUnreadable(other, root.at('pack'))).toBe(root.at('pack/nodes'));
+    await chmod(root.path, 0o700);
+    expect(await firstUnreadable(other, root.at('pack'))).toMatch(/pack .*Permission denied/);
   });
 
   it.each([

@@ -431,6 +431,8 @@ describe('sources of strangers', () => {
       message: expect.stringContaining('nobody, who runs ComfyUI, may not read nodes/closed.txt'),
     });
     await rm(join(from, 'nodes', 'closed.txt'));
+    const told = real(root, { foreign, firstUnreadable: async (directory) => `${directory}/x` }).directory(from, `${place}-5`);
+    await expect(told).rejects.toMatchObject({ code: 'SOURCE_REFUSED', message: expect.stringMatching(/may not read .*\/mine\/x$/) });
     for (const closed of [join(from, 'nodes'), from, root]) {
       await chmod(closed, closed === from ? 0o711 : 0o700);
       await expect(copy('-4')).rejects.toMatchObject({ code: 'SOURCE_REFUSED', message: expect.stringContaining('may not read') });
