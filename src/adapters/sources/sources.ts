@@ -142,7 +142,10 @@ export function createSources(options: SourcesOptions): Sources {
         throw new AgentError('SOURCE_REFUSED', `the directory ${from} holds the place it would be copied to`);
       const unreadable = (await options.firstUnreadable?.(from, call.signal)) ?? null;
       if (unreadable !== null)
-        throw new AgentError('SOURCE_REFUSED', `the directory ${from} is refused: who runs ComfyUI may not read ${unreadable}`);
+        throw new AgentError(
+          'SOURCE_REFUSED',
+          `the directory ${from} is refused: ${options.foreign?.name ?? 'the user'}, who runs ComfyUI, may not read ${unreadable}`,
+        );
       return {
         sha256: treeDigest(await build(directory, call, (unfinished) => copyDirectory(from, unfinished, call.signal, options.foreign))),
       };
