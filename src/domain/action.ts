@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { FaultKind } from './faults/verdict.ts';
 import { Hold } from './hold.ts';
+import { instanceTarget, processTarget, type Target } from './identity.ts';
 
 /**
  * Everything the agent can do, as plain data. The planner returns actions, `engine/execute.ts` carries them out; each is
@@ -47,11 +48,11 @@ export type Action = z.infer<typeof Action>;
 export type ActionKind = Action['kind'];
 
 /** Actions with one target run one after the other; different targets run side by side. */
-export const actionTarget = (action: Action): string => {
+export const actionTarget = (action: Action): Target => {
   if (action.kind === 'install') return 'installation';
   if (action.kind === 'switch-release' || action.kind === 'end-rollout' || action.kind === 'take-back-release') return 'rollout';
-  if (action.kind === 'remove-process') return `process ${action.name}`;
-  return `instance ${action.gpu}`;
+  if (action.kind === 'remove-process') return processTarget(action.name);
+  return instanceTarget(action.gpu);
 };
 
 /** GET /v1/plan and `agent plan`: what the agent would do now, and what holds it. */

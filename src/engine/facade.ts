@@ -1,5 +1,6 @@
 import type { Agent, ConfigDocument, PortsDocument, StatusDocument, VersionDocument } from '../domain/agent.ts';
 import { AgentError } from '../domain/errors/errors.ts';
+import { instanceName } from '../domain/identity.ts';
 import type { InstanceDocument } from '../domain/instances/instance.ts';
 import { NOT_LOOKED_YET, toTime } from '../domain/observed.ts';
 import type { StateDocument } from '../domain/state/state.ts';
@@ -165,7 +166,7 @@ function unseenInstance(reference: string, enabled: boolean, reason: string): In
     gpu: index,
     uuid: /^\d+$/.test(reference) ? null : reference,
     gpuName: 'not seen',
-    name: `comfyui-gpu${index}`,
+    name: instanceName(index),
     status: enabled ? 'unknown' : 'disabled',
     ready: false,
     url: null,

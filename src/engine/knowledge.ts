@@ -11,7 +11,7 @@ import type { InstallProgress, PackSpec } from '../domain/installation/release.t
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instances/instance.ts';
 import type { MemoryWatch } from '../domain/instances/memory-group.ts';
-import type { Leftover, Pm2State } from '../domain/instances/ownership.ts';
+import type { Leftover, Pm2State, Stranger } from '../domain/instances/ownership.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state/state.ts';
 import { type MachineResources, NO_MACHINE_RESOURCES, type ResourceFacts } from '../domain/upkeep/resources.ts';
@@ -113,6 +113,8 @@ export interface Knowledge {
   observed: ObservedState | null;
   launches: ReadonlyMap<number, InstanceLaunch>;
   holds: readonly Hold[];
+  /** By GPU: who sits on the port of an instance. */
+  strangers: ReadonlyMap<number, Stranger>;
   /** By instance name, by probe. */
   readonly probes: Map<string, Map<string, ProbeRecord>>;
   readonly exits: Map<string, Exit[]>;
@@ -192,6 +194,7 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     observed: null,
     launches: new Map(),
     holds: [],
+    strangers: new Map(),
     probes: new Map(),
     exits: new Map(),
     lastExits: new Map(),

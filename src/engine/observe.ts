@@ -1,10 +1,10 @@
+import { gpuOfInstance, type Target } from '../domain/identity.ts';
 import type { Incarnation, PortHolder, ProcessState, QueueReading } from '../domain/instances/instance.ts';
 import { probeHost } from '../domain/instances/instance.ts';
 import type { Leftover } from '../domain/instances/ownership.ts';
 import { known, type Observed } from '../domain/observed.ts';
 import type { DesiredState, ObservedState } from '../domain/state/state.ts';
 import { portInUse, portsOfInterest } from '../plan/instances/leases.ts';
-import { placeOf } from '../plan/instances/unwanted.ts';
 import type { Ports } from '../ports.ts';
 import { ask } from './ask.ts';
 import { hostedIncarnations, unhostedIncarnations } from './instances/incarnations.ts';
@@ -26,7 +26,7 @@ export async function observe(
   ports: Ports,
   { reading, desired }: { readonly reading: Reading; readonly desired: DesiredState },
   knowledge: Memory,
-  busy: ReadonlySet<string>,
+  busy: ReadonlySet<Target>,
 ): Promise<ObservedState> {
   const { layout, config } = reading.configuration;
   const [{ processes: seen, pm2 }, current] = await Promise.all([
@@ -88,7 +88,7 @@ async function queuesOf(
 ): Promise<ReadonlyMap<string, QueueReading>> {
   const host = probeHost(configuration.config.comfyui.listen);
   const asked = (processes.known ? processes.value : []).flatMap((process) => {
-    const tcpPort = portInUse(process, placeOf(process.name) ?? -1, leases);
+    const tcpPort = portInUse(process, gpuOfInstance(process.name) ?? -1, leases);
     return process.pid === null || tcpPort === null || !names.includes(process.name) ? [] : [{ name: process.name, tcpPort }];
   });
   const answers = asked.map(async ({ name, tcpPort }): Promise<[string, QueueReading]> => {

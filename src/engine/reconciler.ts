@@ -2,11 +2,13 @@ import { type Action, actionTarget } from '../domain/action.ts';
 import { asAgentError } from '../domain/errors/errors.ts';
 import type { Documents } from '../domain/health/documents.ts';
 import type { ProbeResult } from '../domain/health/health.ts';
+import { instanceName, type Target } from '../domain/identity.ts';
 import { incarnationKey, type ProcessEvent } from '../domain/instances/instance.ts';
 import { known, toTime } from '../domain/observed.ts';
 import type { ObservedState } from '../domain/state/state.ts';
 import { recordResult } from '../plan/health/assess.ts';
 import { datedHolds } from '../plan/hold.ts';
+import { datedStrangers } from '../plan/instances/leases.ts';
 import { isToBeReplaced } from '../plan/instances/pm2-holds.ts';
 import { findUnwanted } from '../plan/instances/unwanted.ts';
 import { type Planned, plan } from '../plan/plan.ts';
@@ -24,11 +26,13 @@ import { probeTargets } from './instances/probe-targets.ts';
 import { watchStartingLogs } from './instances/starting-logs.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
+import { Lanes } from './lanes.ts';
 import { observe } from './observe.ts';
 import { planInput } from './plan-input.ts';
 import { desiredBy, isOutdated, takeReading } from './reading.ts';
 import { recordExit, recordHolds, recordProcessEvent, recordRemedy } from './records.ts';
 import { viewRollout } from './releases/view.ts';
+import { SingleFlight } from './single-flight.ts';
 
 /** The loop looks again at least this often, whatever was or was not told to it. */
 const PERIOD_MS = 2_000;
@@ -44,7 +48,7 @@ export interface ReconcilerOptions {
   readonly inherited: Readonly<Record<string, string>>;
   readonly canary: object;
   /** Targets of operations in flight. */
-  readonly busyOperations: () => readonly string[];
+  readonly busyOperations: () => readonly Target[];
   readonly onDocuments: (documents: Documents, before: Documents | null) => void;
 }
 
@@ -56,16 +60,11 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #probes: ProbeScheduler;
   readonly #queues: LeavingQueues;
-  readonly #lanes = new Map<string, Promise<void>>();
-  /** Targets with an action that ends the instance: it is not ready from its begin on. */
-  readonly #ending = new Set<string>();
-  /** Targets of actions that ended after the last look began: what they did was not seen yet. */
-  readonly #unseen = new Set<string>();
+  readonly #turns: SingleFlight;
+  readonly #lanes: Lanes;
   readonly #abort = new AbortController();
   #documents: Documents;
-  #planned: Planned = { actions: [], holds: [], leaving: new Map() };
-  #turn: Promise<void> | null = null;
-  #again = false;
+  #planned: Planned = { actions: [], holds: [], leaving: new Map(), strangers: new Map() };
   /** Incarnations that ended since the present look began: it may have seen them still. */
   readonly #ended = new Set<string>();
   readonly #examinations = new Set<Promise<void>>();
@@ -75,12 +74,26 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
-    const { ports } = options;
+    const { ports, journal } = options;
+    this.#turns = new SingleFlight(
+      () => this.#once(),
+      (error) =>
+        journal.record({
+          type: 'loop.failed',
+          target: 'agent',
+          level: 'error',
+          message: `a turn of the loop failed: ${asAgentError(error).message}`,
+          data: {},
+        }),
+    );
+    this.#lanes = new Lanes(() => {
+      if (!this.#abort.signal.aborted) void this.trigger();
+    });
     this.#probes = new ProbeScheduler(ports, (target, result) => this.#onProbe(target, result));
     this.#queues = new LeavingQueues({
       clock: ports.clock,
       knowledge: options.knowledge,
-      hasten: (gpu) => this.#probes.hasten(`comfyui-gpu${gpu}`, 'http'),
+      hasten: (gpu) => this.#probes.hasten(instanceName(gpu), 'http'),
       lookAgain: () => void this.trigger(),
       signal: this.#abort.signal,
     });
@@ -104,12 +117,7 @@ export class Reconciler {
 
   /** "Look again." Returns the end of the turn that has seen everything up to this call. */
   trigger(): Promise<void> {
-    if (this.#turn !== null) {
-      this.#again = true;
-      return this.#turn;
-    }
-    this.#turn = this.#turns();
-    return this.#turn;
+    return this.#turns.ask();
   }
 
   clockJumped(byMs: number): void {
@@ -122,8 +130,8 @@ export class Reconciler {
     this.#abort.abort();
     await this.#probes.stop();
     await this.#loop;
-    await this.#turn;
-    await Promise.allSettled([...this.#lanes.values(), this.#connecting, this.#queues.ended(), ...this.#examinations]);
+    await this.#turns.close();
+    await Promise.allSettled([this.#lanes.settled(), this.#connecting, this.#queues.ended(), ...this.#examinations]);
   }
 
   onProcessEvent(event: ProcessEvent): void {
@@ -175,25 +183,6 @@ export class Reconciler {
     }
   }
 
-  async #turns(): Promise<void> {
-    try {
-      do {
-        this.#again = false;
-        await this.#once();
-      } while (this.#again && !this.#abort.signal.aborted);
-    } catch (error) {
-      this.#options.journal.record({
-        type: 'loop.failed',
-        target: 'agent',
-        level: 'error',
-        message: `a turn of the loop failed: ${asAgentError(error).message}`,
-        data: {},
-      });
-    } finally {
-      this.#turn = null;
-    }
-  }
-
   async #once(): Promise<void> {
     const { ports, knowledge, execution, busyOperations, inherited, canary } = this.#options;
     // A jump of the clock is noticed when it is asked: before anything is made of what was noted by the old one.
@@ -201,9 +190,9 @@ export class Reconciler {
     const reading = takeReading(knowledge);
     const desired = desiredBy(reading);
     this.#ended.clear();
-    const unseen = [...this.#unseen];
-    const seen = await observe(ports, { reading, desired }, knowledge, new Set([...this.#lanes.keys(), ...busyOperations()]));
-    for (const target of unseen) this.#unseen.delete(target);
+    const endLook = this.#lanes.beginLook();
+    const seen = await observe(ports, { reading, desired }, knowledge, new Set([...this.#lanes.busy, ...busyOperations()]));
+    endLook();
     if (!seen.processes.known && this.#acting) this.#reconnect();
     await watchStartingLogs(ports.files, { ...knowledge, desired, observed: seen }, ports.clock.now());
     await watchMemory(ports, { ...knowledge, desired, observed: seen });
@@ -211,7 +200,7 @@ export class Reconciler {
     const problems = await launchProblems(ports, reading.configuration, launchesSeen, seen);
     // From here on nothing is awaited: the plan is made and begun of what this look was about, or not at all.
     if (isOutdated(reading, takeReading(knowledge))) {
-      this.#again = true;
+      void this.trigger();
       return;
     }
     const observed = this.#withoutEnded(seen);
@@ -220,7 +209,7 @@ export class Reconciler {
     knowledge.observed = observed;
     knowledge.unwanted = findUnwanted({ config, desired, observed }, knowledge.unwanted, reading.gpusAskedAt);
     knowledge.launches = launchesOf(knowledge, inherited);
-    knowledge.rollout = viewRollout(knowledge, this.#documents, new Set(this.#lanes.keys()), ports.clock.now());
+    knowledge.rollout = viewRollout(knowledge, this.#documents, this.#lanes.busy, ports.clock.now());
     const state = { desired, observed, unsaved: execution.state.unsaved };
     const input = planInput(knowledge, state, this.#documents, ports.clock.now());
     this.#planned = plan({ ...input, launchProblems: problems });
@@ -228,6 +217,7 @@ export class Reconciler {
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
     recordHolds(this.#options.journal, knowledge.holds, holds);
     knowledge.holds = holds;
+    knowledge.strangers = datedStrangers(this.#planned.strangers, knowledge.strangers, ports.clock.now());
     this.#probes.setTargets(probeTargets(knowledge, canary));
     this.refresh();
     this.#queues.read(this.#planned.leaving, input.health);
@@ -254,35 +244,31 @@ export class Reconciler {
   #begin(action: Action): void {
     const target = actionTarget(action);
     // Leases of one plan belong together; anything else waits for the next look.
-    if (this.#lanes.has(target)) return;
-    const { journal, execution } = this.#options;
+    if (this.#lanes.busy.has(target)) return;
+    const { journal, execution, knowledge, ports } = this.#options;
     const record = (type: string, level: 'info' | 'warn', message: string) =>
       journal.record({ type, target, level, message, data: { kind: action.kind, reason: action.reason } });
     if (action.kind !== 'install' && action.kind !== 'end-rollout')
       record(`action.${action.kind}`, 'info', `${action.kind.replaceAll('-', ' ')}: ${action.reason}`);
     if ((action.kind === 'restart-instance' || action.kind === 'stop-instance') && action.fault !== null)
-      recordRemedy(journal, this.#options.knowledge, { ...action, fault: action.fault }, this.#options.ports.clock.now());
-    // What leaves is given no more work; an action that fails before that point has ended nothing.
-    const onEnding = (): void => {
-      if (!ENDING.has(action.kind)) return;
-      this.#ending.add(target);
-      this.refresh();
-    };
-    const lane = execute(action, { ...execution, onEnding })
-      .catch((thrown: unknown) => {
+      recordRemedy(journal, knowledge, { ...action, fault: action.fault }, ports.clock.now());
+    this.#lanes.begin(target, async (lane) => {
+      // What leaves is given no more work; an action that fails before that point has ended nothing.
+      const onEnding = (): void => {
+        if (!ENDING.has(action.kind)) return;
+        lane.ends();
+        this.refresh();
+      };
+      try {
+        await execute(action, { ...execution, onEnding });
+      } catch (thrown) {
         const { code, message } = asAgentError(thrown);
-        this.#ending.delete(target);
+        lane.spares();
         if (action.kind !== 'install') record('action.failed', 'warn', `${action.kind} failed: ${message} [${code}]`);
         // A failing action is tried again by a later look, not at once.
-        return this.#options.ports.clock.sleep(PERIOD_MS, this.#abort.signal).catch(() => undefined);
-      })
-      .finally(() => {
-        this.#lanes.delete(target);
-        this.#ending.delete(target);
-        this.#unseen.add(target);
-        if (!this.#abort.signal.aborted) void this.trigger();
-      });
-    this.#lanes.set(target, lane);
+        await ports.clock.sleep(PERIOD_MS, this.#abort.signal).catch(() => undefined);
+      }
+    });
   }
 
   #onProbe(target: ProbeTarget, result: ProbeResult): void {
@@ -311,8 +297,8 @@ export class Reconciler {
       now: ports.clock.now(),
       machineName,
       installing: busyOperations().includes('installation'),
-      acting: new Set([...this.#lanes.keys(), ...this.#unseen]),
-      ending: this.#ending,
+      acting: this.#lanes.acting,
+      ending: this.#lanes.ending,
       before,
     });
   }

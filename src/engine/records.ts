@@ -1,5 +1,6 @@
 import type { FaultKind } from '../domain/faults/verdict.ts';
 import type { Hold } from '../domain/hold.ts';
+import { instanceName, instanceTarget } from '../domain/identity.ts';
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../domain/instances/instance.ts';
 import { type Exit, exitReason } from '../plan/instances/restart-policy.ts';
@@ -63,7 +64,7 @@ export function recordExit(
   knowledge.lastExits.set(event.name, exit);
   journal.record({
     type: EXIT_EVENT,
-    target: gpu === undefined ? event.name : `instance ${gpu}`,
+    target: gpu === undefined ? event.name : instanceTarget(gpu),
     level: wanted ? 'info' : 'warn',
     message: wanted ? `ended as asked (${reason})` : `ended by itself: ${reason}`,
     data: {
@@ -90,7 +91,7 @@ export function recordRemedy(
   addExit(knowledge, name, { at, reason, wanted: false, fault });
   journal.record({
     type: EXIT_EVENT,
-    target: `instance ${action.gpu}`,
+    target: instanceTarget(action.gpu),
     level: 'warn',
     message: `is ended because of ${fault}: ${action.reason}`,
     data: { name, exitCode: null, signal: null, wanted: false, reason, fault },
@@ -103,12 +104,12 @@ function addExit(knowledge: Knowledge, name: string, exit: Exit): void {
 
 /** A start by hand begins a new count: the operator has seen the old one; so does another release. Written down, for the agents after this one. */
 export function forgiveExits(journal: Journal, knowledge: Knowledge, gpu: number, why = 'asked for by hand'): void {
-  const name = `comfyui-gpu${gpu}`;
+  const name = instanceName(gpu);
   const counted = (knowledge.exits.get(name) ?? []).filter((exit) => exit.at > 0 && !exit.wanted);
   if (counted.length === 0) return;
   journal.record({
     type: RECOUNT_EVENT,
-    target: `instance ${gpu}`,
+    target: instanceTarget(gpu),
     level: 'info',
     message: `${why}: what ended before counts no longer`,
     data: { name },

@@ -2,7 +2,8 @@ import type { Action } from '../domain/action.ts';
 import type { Config } from '../domain/configuration/config.ts';
 import type { AgentError } from '../domain/errors/errors.ts';
 import type { Verdict } from '../domain/faults/verdict.ts';
-import type { DesiredInstance, InstanceLaunch, ProcessState, QueueReading } from '../domain/instances/instance.ts';
+import { instanceTarget } from '../domain/identity.ts';
+import type { DesiredInstance, InstanceLaunch, PortHolder, ProcessState, QueueReading } from '../domain/instances/instance.ts';
 import { known, NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState, Unsaved } from '../domain/state/state.ts';
 import { foreignHolds, foreignProcesses } from './cards/guard.ts';
@@ -72,6 +73,8 @@ export interface Planned {
   readonly holds: readonly NewHold[];
   /** Instances that are about to leave, by GPU: from now on they take no work. */
   readonly leaving: ReadonlyMap<number, Leaving>;
+  /** Who sits on the port of an instance, by GPU. */
+  readonly strangers: ReadonlyMap<number, PortHolder>;
 }
 
 /** Actions and holds of one part of the plan. */
@@ -117,7 +120,7 @@ export function plan(input: PlanInput): Planned {
     holders: observed.portHolders,
     ownPids: observed.ownPids,
     running,
-    acting: new Set(desired.instances.filter(({ gpu }) => observed.busy.has(`instance ${gpu}`)).map(({ gpu }) => gpu)),
+    acting: new Set(desired.instances.filter(({ gpu }) => observed.busy.has(instanceTarget(gpu))).map(({ gpu }) => gpu)),
   });
   actions.push(...leases.actions);
 
@@ -128,7 +131,7 @@ export function plan(input: PlanInput): Planned {
   const foreign = foreignHolds(config.gpu, desired.instances, foreignProcesses(config.gpu, observed.gpus, observed.ownPids));
   const leasing = new Set(leases.actions.map((action) => ('gpu' in action ? action.gpu : -1)));
   for (const instance of desired.instances) {
-    const target = `instance ${instance.gpu}`;
+    const target = instanceTarget(instance.gpu);
     if (observed.busy.has(target) || leasing.has(instance.gpu)) continue;
     const process = processOf(observed, instance.name);
     const held = driverHold(driverGone, instance, process.known ? process.value : null, {
@@ -172,7 +175,7 @@ export function plan(input: PlanInput): Planned {
     else if (blocked !== null && !running.has(instance.gpu) && instance.desired === 'running') holds.push(blocked);
   }
   const unwanted = planUnwanted(input, input.unwanted);
-  return { actions: [...actions, ...unwanted.actions], holds: [...holds, ...unwanted.holds], leaving };
+  return { actions: [...actions, ...unwanted.actions], holds: [...holds, ...unwanted.holds], leaving, strangers: leases.strangers };
 }
 
 const NOT_REMEMBERED_HELP =
@@ -213,7 +216,7 @@ const processOf = (observed: ObservedState, name: string): Observed<ProcessState
 /** Of each GPU, wanted or not. With PM2 out of reach nobody knows what it hosts. */
 function planLeftovers({ config, observed, desired, now, health }: PlanInput, leaving: ReadonlyMap<number, Leaving>): Steps {
   const steps = [...(observed.processes.known ? observed.leftovers : [])]
-    .filter(([gpu]) => !observed.busy.has(`instance ${gpu}`))
+    .filter(([gpu]) => !observed.busy.has(instanceTarget(gpu)))
     .map(([gpu, leftover]) => {
       const instance = desired.instances.find((candidate) => candidate.gpu === gpu);
       const atOnce = instance !== undefined && instance.restartRequestedAt !== null && !instance.drainBeforeRestart;
@@ -251,7 +254,7 @@ const hasProcess = (observed: ObservedState, name: string): boolean =>
 function isAway(input: PlanInput, instance: DesiredInstance): boolean {
   if (instance.desired === 'stopped' || instance.quarantined !== null || instance.draining) return false;
   return (
-    input.observed.busy.has(`instance ${instance.gpu}`) ||
+    input.observed.busy.has(instanceTarget(instance.gpu)) ||
     (hasProcess(input.observed, instance.name) && input.health.get(instance.gpu)?.starting === true)
   );
 }

@@ -1,5 +1,6 @@
 import { type Gpu, type GpuReading, unknownUnreachable, unreachableWords } from '../domain/cards/gpu.ts';
 import type { Config } from '../domain/configuration/config.ts';
+import { instanceName } from '../domain/identity.ts';
 import type { Lock } from '../domain/installation/lock.ts';
 import type { InstallationSpec, PackSpec } from '../domain/installation/release.ts';
 import type { DesiredInstance } from '../domain/instances/instance.ts';
@@ -123,7 +124,7 @@ function desiredInstance(card: Card, pin: Config['gpu']['pin'], intents: Intents
     gpu: card.index,
     uuid: card.gpu?.uuid ?? null,
     gpuName: card.label,
-    name: `comfyui-gpu${card.index}`,
+    name: instanceName(card.index),
     mode: card.gpu === null ? 'cpu' : 'gpu',
     visibleDevices: card.gpu === null ? '' : visibleDevices(card.gpu, pin),
     ...intent,

@@ -6,7 +6,7 @@ const CODE = "'([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)*)'";
 /** Where an error begins: it is made, or its text is. The code is the first thing said. */
 const MADE = new RegExp(String.raw`\b(?:new AgentError|problemsError)\(\s*${CODE}`, 'g');
 /** Of a hold, after its target. */
-const HELD = new RegExp(String.raw`\bhold\(\s*(?:'[^']*'|${'`'}[^${'`'}]*${'`'}|[\w.]+)\s*,\s*${CODE}`, 'g');
+const HELD = new RegExp(String.raw`\bhold\(\s*(?:'[^']*'|${'`'}[^${'`'}]*${'`'}|[\w.]+(?:\([\w.]*\))?)\s*,\s*${CODE}`, 'g');
 /** Of a row that an error is made of later on, in a file that makes errors of rows. */
 const ROW = new RegExp(String.raw`\bcode: ${CODE}`, 'g');
 const MAKES_OF_ROWS = /\bnew AgentError\(\s*\w*(?:\.code|[cC]ode)\b/;

@@ -35,7 +35,7 @@ describe('the loop', () => {
     const { layers } = machine.instance(1);
     expect(Object.values(layers).map((layer) => layer.status)).toEqual(['pass', 'pass', 'pass', 'pass']);
     expect(machine.core.documents().ready).toEqual({ ready: true, capacity: '2/2', reasons: [] });
-    expect(machine.core.reconciler.planned).toEqual({ actions: [], holds: [], leaving: new Map() });
+    expect(machine.core.reconciler.planned).toEqual({ actions: [], holds: [], leaving: new Map(), strangers: new Map() });
   });
 
   it('only plans until it is started', async () => {

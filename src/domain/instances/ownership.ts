@@ -64,11 +64,18 @@ export interface Leftover {
 }
 
 /** What ownership has to tell of one instance, for its verdicts. */
+/** A process that is not ours on the port of an instance. */
+export interface Stranger {
+  readonly holder: PortHolder;
+  /** Epoch ms. */
+  readonly since: number;
+}
+
 export interface OwnerFacts {
   readonly leftover: Leftover | null;
   readonly lastExit: ExitEvidence | null;
-  /** Who has the port of an instance that has no process. `since` in epoch ms. */
-  readonly stranger: { readonly holder: PortHolder; readonly since: number } | null;
+  /** Who has the port of an instance that has no process. */
+  readonly stranger: Stranger | null;
 }
 
 /** Whether PM2's daemon can be asked: `gone` refuses connections, `deaf` takes them and answers nothing. */

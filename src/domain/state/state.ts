@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { Gpu, type GpuReading, MachineFacts } from '../cards/gpu.ts';
 import type { ModelStatus } from '../health/health.ts';
 import { Hold } from '../hold.ts';
+import type { Target } from '../identity.ts';
 import { Moves } from '../installation/lock.ts';
 import { InstallationSpec, Release } from '../installation/release.ts';
 import {
@@ -141,7 +142,7 @@ export interface ObservedState {
   readonly unwantedQueues: ReadonlyMap<string, QueueReading>;
   readonly pm2: Pm2State;
   /** Targets of operations and actions in flight. */
-  readonly busy: ReadonlySet<string>;
+  readonly busy: ReadonlySet<Target>;
 }
 
 /** GET /v1/state */

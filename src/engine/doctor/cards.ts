@@ -1,6 +1,7 @@
 import { Roster, type RosterCard } from '../../domain/cards/roster.ts';
 import { parseXid, XID_WORDS, type XidEvent } from '../../domain/cards/xid.ts';
 import type { Layout } from '../../domain/configuration/config.ts';
+import { gpuOfInstance } from '../../domain/identity.ts';
 import type { InstanceCard } from '../../plan/doctor/facts.ts';
 import type { Ports } from '../../ports.ts';
 import { rosterFileOf } from '../state/files.ts';
@@ -23,9 +24,9 @@ export async function instanceCards({ processes, kernel }: Pick<Ports, 'processe
   // Without PM2 there is none.
   const states = await processes.list().catch(() => []);
   const found = states.map(async ({ name, pid }): Promise<InstanceCard | null> => {
-    const gpu = Number(/^comfyui-gpu(\d+)$/.exec(name)?.[1] ?? Number.NaN);
-    const incarnation = pid === null || Number.isNaN(gpu) ? null : await kernel.incarnation(pid);
-    if (pid === null || incarnation === null) return null;
+    const gpu = gpuOfInstance(name);
+    const incarnation = pid === null || gpu === null ? null : await kernel.incarnation(pid);
+    if (pid === null || gpu === null || incarnation === null) return null;
     const [pids, visibleDevices] = await Promise.all([kernel.tree(pid), kernel.environmentOf(pid, 'CUDA_VISIBLE_DEVICES')]);
     return { gpu, pid, startedAt: Date.parse(incarnation.startedAt), pids, visibleDevices };
   });

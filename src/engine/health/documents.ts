@@ -1,5 +1,6 @@
 import type { Documents } from '../../domain/health/documents.ts';
 import type { ConfigurationHealth, InstancesDocument } from '../../domain/health/health.ts';
+import { instanceTarget, type Target } from '../../domain/identity.ts';
 import type { Release } from '../../domain/installation/release.ts';
 import type { DiscoveryDocument } from '../../domain/instances/discovery.ts';
 import type { InstanceDocument } from '../../domain/instances/instance.ts';
@@ -18,9 +19,9 @@ export interface DocumentContext {
   readonly machineName: string;
   readonly installing: boolean;
   /** Targets with an action under way. */
-  readonly acting: ReadonlySet<string>;
+  readonly acting: ReadonlySet<Target>;
   /** Targets with one that ends the instance. */
-  readonly ending: ReadonlySet<string>;
+  readonly ending: ReadonlySet<Target>;
   /** Answers of the moment before: an instance keeps its `since`. */
   readonly before: Documents | null;
 }
@@ -57,9 +58,9 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       probes: facts.probes,
       lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
       restarts: judgeRestarts(facts.exits, restartPolicy(config), now),
-      acting: context.acting.has(`instance ${instance.gpu}`),
-      ending: context.ending.has(`instance ${instance.gpu}`),
-      hold: holds.find((hold) => hold.target === `instance ${instance.gpu}`)?.reason ?? null,
+      acting: context.acting.has(instanceTarget(instance.gpu)),
+      ending: context.ending.has(instanceTarget(instance.gpu)),
+      hold: holds.find((hold) => hold.target === instanceTarget(instance.gpu))?.reason ?? null,
       leaving: knowledge.leaving.get(instance.gpu) ?? null,
       verdicts: instanceVerdicts(facts),
       warnings: remarks.cards.get(instance.uuid ?? '') ?? [],

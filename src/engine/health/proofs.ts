@@ -1,4 +1,5 @@
 import type { ProbeResult } from '../../domain/health/health.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import { recordResult } from '../../plan/health/assess.ts';
 import type { ProbeTarget } from '../../probes/probe.ts';
 import type { Journal } from '../journal.ts';
@@ -11,7 +12,7 @@ export function recordProof(journal: Journal, target: ProbeTarget, result: Probe
   if (result.outcome !== 'pass' || (before?.outcome === 'pass' && before.incarnation === result.incarnation)) return;
   journal.record({
     type: PASSED_EVENT,
-    target: `instance ${target.gpu}`,
+    target: instanceTarget(target.gpu),
     level: 'info',
     message: 'its canary passed',
     data: { name: target.name, incarnation: target.incarnation, canaryMs: result.facts?.['canaryMs'] ?? null },

@@ -1,5 +1,6 @@
 import type { Verdict } from '../../domain/faults/verdict.ts';
 import type { Documents } from '../../domain/health/documents.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import { instanceReason } from '../../plan/health/summary.ts';
 import type { Journal } from '../journal.ts';
 
@@ -11,9 +12,9 @@ export function recordTransitions(journal: Journal, now: Documents, before: Docu
   for (const instance of now.instances.instances) {
     const old = before.instances.instances.find((candidate) => candidate.gpu === instance.gpu);
     if (old === undefined) continue;
-    recordVerdicts(journal, `instance ${instance.gpu}`, instance.verdicts, old.verdicts);
+    recordVerdicts(journal, instanceTarget(instance.gpu), instance.verdicts, old.verdicts);
     if (old.status === instance.status && old.ready === instance.ready) continue;
-    const target = `instance ${instance.gpu}`;
+    const target = instanceTarget(instance.gpu);
     const data = { status: instance.status, before: old.status, ready: instance.ready, pid: instance.pid, port: instance.port };
     if (instance.ready !== old.ready) {
       journal.record({

@@ -1,3 +1,4 @@
+import { gpuOfInstance } from '../../domain/identity.ts';
 import type { ExitEvidence } from '../../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../../domain/instances/instance.ts';
 import { judgeExit } from '../../plan/instances/exit-evidence.ts';
@@ -37,12 +38,12 @@ export async function watchMemory({ kernel, clock }: Outside, knowledge: Knowled
 export async function gatherExit({ kernel, files }: Outside, knowledge: Knowledge, event: ExitEvent): Promise<ExitEvidence> {
   const watch = knowledge.memory.get(event.name);
   const isKill = event.signal === 'SIGKILL' && !event.requested;
+  const gpu = gpuOfInstance(event.name);
   const before = watch?.samples.findLast(({ at }) => at <= event.at - MARGIN_MS)?.counters ?? null;
-  const gpu = Number(event.name.replace('comfyui-gpu', ''));
   const [after, kernelLine, log] = await Promise.all([
     isKill && watch !== undefined ? kernel.memoryCounters(watch.group).catch(() => null) : null,
     isKill && event.pid !== null ? kernel.outOfMemoryLine(event.pid).catch(() => null) : null,
-    newestLines(files, instanceLogFile(knowledge.configuration.layout, gpu)),
+    gpu === null ? [] : newestLines(files, instanceLogFile(knowledge.configuration.layout, gpu)),
   ]);
   return judgeExit({ ...event, before, after, kernelLine, log: masked(log, knowledge) });
 }

@@ -1,3 +1,4 @@
+import { instanceTarget, type Target } from '../../domain/identity.ts';
 import type { Incarnation, PortHolder, ProcessState } from '../../domain/instances/instance.ts';
 import { probeHost } from '../../domain/instances/instance.ts';
 import { INSTANCE_MARK, type Leftover } from '../../domain/instances/ownership.ts';
@@ -35,7 +36,7 @@ export async function findLeftovers(
   },
   processes: Observed<readonly ProcessState[]>,
   holders: Observed<readonly PortHolder[]>,
-  busy: ReadonlySet<string>,
+  busy: ReadonlySet<Target>,
 ): Promise<ReadonlyMap<number, Leftover>> {
   const now = ports.clock.now();
   const hosted = (processes.known ? processes.value : []).filter((process) => !AT_REST.has(process.status));
@@ -49,7 +50,7 @@ export async function findLeftovers(
   if (!isUrgent && knowledge.leftovers.size === 0 && (isSettled || !isDue)) return knowledge.leftovers;
   knowledge.leftoversAt = now;
   // What is being started just now may be there already, and was not yet when PM2 was asked.
-  const isActedOn = (gpu: number): boolean => busy.has(`instance ${gpu}`);
+  const isActedOn = (gpu: number): boolean => busy.has(instanceTarget(gpu));
   const kept = await Promise.all(
     [...knowledge.leftovers]
       .filter(([gpu]) => isActedOn(gpu))

@@ -1,5 +1,6 @@
 import { AgentError } from '../../domain/errors/errors.ts';
 import type { Documents } from '../../domain/health/documents.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { InstanceDocument, InstancePatch } from '../../domain/instances/instance.ts';
 import type { OperationDocument, OperationKind, OperationRequest } from '../../domain/operation.ts';
 import type { InstanceIntent } from '../../domain/state/state.ts';
@@ -53,7 +54,7 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
   const run = async (handle: OperationHandle): Promise<string> => {
     let requestedAt = 0;
     // A later wish may be written down already.
-    const left = () => gpus.filter((gpu) => !handle.superseded.has(subjectOf(gpu)));
+    const left = () => gpus.filter((gpu) => !handle.superseded.has(instanceTarget(gpu)));
     await context.execution.state.change((before) => {
       requestedAt = context.now();
       return left().reduce((changed, gpu) => withInstance(changed, gpu, intents[kind](request, requestedAt)), before);
@@ -63,10 +64,8 @@ export function startInstanceOperation(context: InstanceOperations, kind: Instan
     await context.trigger();
     return follow(context, handle, kind, gpus, requestedAt);
   };
-  return context.operations.start(kind, target, `${kind} ${target}`, run, gpus.map(subjectOf));
+  return context.operations.start(kind, target, `${kind} ${target}`, run, gpus.map(instanceTarget));
 }
-
-const subjectOf = (gpu: number): string => `instance ${gpu}`;
 
 async function follow(
   context: InstanceOperations,
@@ -85,7 +84,7 @@ async function follow(
       : (instance: InstanceDocument) => instance.status === 'stopped';
   let told = '';
   for await (const documents of context.changes(handle.signal)) {
-    const left = gpus.filter((gpu) => !handle.superseded.has(subjectOf(gpu)));
+    const left = gpus.filter((gpu) => !handle.superseded.has(instanceTarget(gpu)));
     const wanted = documents.instances.instances.filter((instance) => left.includes(instance.gpu));
     const done = wanted.filter(isDone);
     const first = wanted.find((instance) => !isDone(instance));
@@ -114,7 +113,9 @@ const CLOCK_TICK_MS = 20;
 
 /** What waiting cannot heal is told at once. */
 function refuseHopeless(documents: Documents, instance: InstanceDocument, requestedAt: number): void {
-  const hold = documents.health.holds.find((candidate) => candidate.target === `instance ${instance.gpu}` && HOPELESS.has(candidate.code));
+  const hold = documents.health.holds.find(
+    (candidate) => candidate.target === instanceTarget(instance.gpu) && HOPELESS.has(candidate.code),
+  );
   if (hold !== undefined) throw new AgentError('HELD', `gpu ${instance.gpu}: ${hold.reason}`, { help: hold.help });
   const { functional } = instance.layers;
   if (instance.startedAt !== null && Date.parse(instance.startedAt) >= requestedAt - CLOCK_TICK_MS && functional.status === 'fail') {
@@ -138,6 +139,10 @@ export async function patchIntent(context: InstanceOperations, gpu: number, patc
   // Whoever waits for the opposite would wait for ever.
   const { desired, draining } = intentOf(knowledge.intents, gpu);
   const isDown = desired === 'stopped' || draining;
-  context.operations.supersede([subjectOf(gpu)], 'a later change of its state', (kind) => (kind === 'stop' || kind === 'drain') !== isDown);
+  context.operations.supersede(
+    [instanceTarget(gpu)],
+    'a later change of its state',
+    (kind) => (kind === 'stop' || kind === 'drain') !== isDown,
+  );
   await context.trigger();
 }

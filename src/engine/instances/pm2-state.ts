@@ -1,4 +1,5 @@
 import { asAgentError } from '../../domain/errors/errors.ts';
+import { isCalledInstance } from '../../domain/identity.ts';
 import type { ProcessState } from '../../domain/instances/instance.ts';
 import type { Pm2State } from '../../domain/instances/ownership.ts';
 import { known, type Observed, unknown } from '../../domain/observed.ts';
@@ -17,7 +18,7 @@ export async function askPm2(
   });
   try {
     const listed = await processes.list();
-    return { processes: known(listed.filter((process) => process.name.startsWith('comfyui-gpu'))), pm2: be('answers', null) };
+    return { processes: known(listed.filter((process) => isCalledInstance(process.name))), pm2: be('answers', null) };
   } catch (error) {
     const { message, details } = asAgentError(error);
     return { processes: unknown(message), pm2: be(details['timedOut'] === true ? 'deaf' : 'gone', message) };

@@ -1,9 +1,8 @@
+import { gpuOfInstance } from '../../domain/identity.ts';
 import type { Incarnation, ProcessState } from '../../domain/instances/instance.ts';
 import { INSTANCE_MARK } from '../../domain/instances/ownership.ts';
 import type { Ports } from '../../ports.ts';
 import { instanceClaim, lookAtOwner, rootNames } from './ownership.ts';
-
-const INSTANCE_NAME = /^comfyui-gpu(\d{1,3})$/;
 
 /** What of the marked processes belongs to no entry that PM2 has. */
 interface Unhosted {
@@ -29,13 +28,13 @@ export async function findUnhosted(
   const found = new Map<string, Unhosted>();
   for (const pid of unhosted) {
     const name = (await kernel.environmentOf(pid, INSTANCE_MARK)) ?? '';
-    const gpu = INSTANCE_NAME.exec(name)?.[1];
+    const gpu = gpuOfInstance(name);
     // PM2 looks after this instance: what its processes have started apart from themselves is theirs.
-    if (gpu === undefined || hosted.some((process) => process.name === name)) continue;
+    if (gpu === null || hosted.some((process) => process.name === name)) continue;
     const { ownership, identity } = await lookAtOwner(ports, pid, instanceClaim(roots, [name]));
     if (ownership !== 'ours' || identity === null) continue;
     const each = { incarnation: identity.incarnation, command: await kernel.command(pid) };
-    found.set(name, { name, gpu: Number(gpu), marked: [...(found.get(name)?.marked ?? []), each] });
+    found.set(name, { name, gpu, marked: [...(found.get(name)?.marked ?? []), each] });
   }
   return [...found.values()];
 }

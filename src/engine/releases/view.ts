@@ -1,4 +1,5 @@
 import type { Documents } from '../../domain/health/documents.ts';
+import { instanceTarget, type Target } from '../../domain/identity.ts';
 import type { Incarnation } from '../../domain/instances/instance.ts';
 import type { ObservedState } from '../../domain/state/state.ts';
 import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../../plan/releases/rollout.ts';
@@ -9,7 +10,7 @@ import type { Knowledge } from '../knowledge.ts';
  * time can tell: since when an instance runs from the new release.
  * @returns null when there is none, or when it cannot be seen
  */
-export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<string>, now: number): RolloutStep | null {
+export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<Target>, now: number): RolloutStep | null {
   const { rollout } = knowledge.intents;
   const { desired, observed, configuration, watches } = knowledge;
   if (rollout === null) {
@@ -27,10 +28,10 @@ export function viewRollout(knowledge: Knowledge, documents: Documents, acting: 
     const document = documents.instances.instances.find((candidate) => candidate.gpu === gpu);
     const isPresent = incarnation !== null && document?.pid === incarnation.pid && document.startedAt === incarnation.startedAt;
     const layers = isPresent ? document.layers : null;
-    const up = layers?.runtime.status === 'pass' && layers.functional.status === 'pass' && !acting.has(`instance ${gpu}`);
+    const up = layers?.runtime.status === 'pass' && layers.functional.status === 'pass' && !acting.has(instanceTarget(gpu));
     const isMoved = process === null || process.release === rollout.to;
     if (!isMoved) watches.delete(gpu);
-    else if (!acting.has(`instance ${gpu}`)) {
+    else if (!acting.has(instanceTarget(gpu))) {
       const mark = JSON.stringify([knowledge.logMovedAt.get(name) ?? 0, layers?.runtime.status, layers?.functional.status]);
       const broken = layers?.functional.status === 'fail';
       watches.set(gpu, watchMember(watches.get(gpu) ?? null, { mark, broken, exits: knowledge.exits.get(name) ?? [] }, now));

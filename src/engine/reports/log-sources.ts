@@ -1,6 +1,7 @@
 import type { LogQuery } from '../../domain/agent.ts';
 import type { Layout } from '../../domain/configuration/config.ts';
 import { AgentError } from '../../domain/errors/errors.ts';
+import { gpuOfInstance } from '../../domain/identity.ts';
 import type { LogLine } from '../../domain/journal.ts';
 import { instanceLogFile } from '../../plan/instances/launch.ts';
 import type { Files } from '../../ports/files.ts';
@@ -46,7 +47,7 @@ async function sourcesOf(files: Files, layout: Layout, gpus: readonly number[], 
     if (newest === undefined) throw new AgentError('NOT_FOUND', 'there is no installation log yet');
     return [{ source: 'install', path: `${layout.logs}/${newest}` }];
   }
-  const index = /^(?:gpu|comfyui-gpu)?(\d{1,3})$/.exec(source)?.[1];
+  const index = gpuOfInstance(source) ?? /^(?:gpu)?(\d{1,3})$/.exec(source)?.[1];
   if (index === undefined)
     throw new AgentError('USAGE', `there is no log "${source}"`, { help: 'name a GPU index, agent, install, pm2 or all' });
   return [gpu(Number(index))];

@@ -100,6 +100,7 @@ function shiftOwnership(knowledge: Knowledge, moved: (at: number) => number): vo
       { ...left, since: moved(left.since), silentSince: left.silentSince === null ? null : moved(left.silentSince) },
     ]),
   );
+  knowledge.strangers = new Map([...knowledge.strangers].map(([gpu, stranger]) => [gpu, { ...stranger, since: moved(stranger.since) }]));
   knowledge.leftoversAt = moved(knowledge.leftoversAt);
   knowledge.pm2 = { ...knowledge.pm2, since: moved(knowledge.pm2.since) };
 }

@@ -1,5 +1,6 @@
 import type { GpuProcess, GpuReading } from '../../domain/cards/gpu.ts';
 import type { Config } from '../../domain/configuration/config.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance } from '../../domain/instances/instance.ts';
 import type { Observed } from '../../domain/observed.ts';
 import { hold, type NewHold } from '../hold.ts';
@@ -39,7 +40,7 @@ export function foreignHolds(setting: Config['gpu'], instances: readonly Desired
       if (first === undefined) return [];
       return [
         hold(
-          `instance ${instance.gpu}`,
+          instanceTarget(instance.gpu),
           'GPU_FOREIGN_PROCESS',
           foreignReason(first),
           'end that process, raise gpu.foreignMemoryMb, or set gpu.foreignProcess to warn',

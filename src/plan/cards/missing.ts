@@ -1,4 +1,5 @@
 import type { Gpu, WaitingGpu } from '../../domain/cards/gpu.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance } from '../../domain/instances/instance.ts';
 import type { DesiredState } from '../../domain/state/state.ts';
 import { hold, type NewHold } from '../hold.ts';
@@ -26,5 +27,5 @@ export const waitingWords = ({ slot, formerly }: WaitingGpu): string =>
 /** No process is started for a card that is not there: it would end at once, or take another card. */
 export function missingHold(missing: DesiredState['missing'], instance: DesiredInstance): NewHold | null {
   const card = missing.find(({ gpu, uuid }) => gpu === instance.gpu && uuid === instance.uuid);
-  return card === undefined ? null : hold(`instance ${instance.gpu}`, 'GPU_MISSING', missingWords(card), ACCEPT_HELP);
+  return card === undefined ? null : hold(instanceTarget(instance.gpu), 'GPU_MISSING', missingWords(card), ACCEPT_HELP);
 }

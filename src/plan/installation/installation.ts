@@ -1,5 +1,6 @@
 import type { Action } from '../../domain/action.ts';
 import type { Config } from '../../domain/configuration/config.ts';
+import type { ErrorCode } from '../../domain/errors/registry.ts';
 import type { PackSpec, Release } from '../../domain/installation/release.ts';
 import type { DesiredState, InstallationIntent, Intents, ObservedState } from '../../domain/state/state.ts';
 import { hold, type NewHold } from '../hold.ts';
@@ -10,7 +11,7 @@ export interface FailedInstallation {
   readonly specDigest: string;
   readonly at: number;
   readonly attempts: number;
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
   readonly help: string;
   readonly retryable: boolean;
@@ -31,7 +32,7 @@ export interface InstallationInput {
   /** What config_nodes.json asks for, and whose file it is. */
   readonly packList: { readonly file: string; readonly owner: string | null; readonly packs: readonly PackSpec[] };
   /** config_nodes.json is bad: nothing is built from it, not even from what it said before. */
-  readonly inputProblem: { readonly code: string; readonly message: string; readonly help: string } | null;
+  readonly inputProblem: { readonly code: ErrorCode; readonly message: string; readonly help: string } | null;
   readonly now: number;
 }
 

@@ -1,4 +1,5 @@
 import type { Verdict } from '../../domain/faults/verdict.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance, ProcessState } from '../../domain/instances/instance.ts';
 import { hold, type NewHold } from '../hold.ts';
 import type { Exit } from './restart-policy.ts';
@@ -32,7 +33,7 @@ export function driverHold(
   if (gone.unread && process?.pid == null) {
     const reason = `its card was not seen since the agent started: ${gone.reason}`;
     return {
-      hold: hold(`instance ${instance.gpu}`, 'GPU_QUERY_FAILED', reason, 'nothing to do: it is started when the driver answers'),
+      hold: hold(instanceTarget(instance.gpu), 'GPU_QUERY_FAILED', reason, 'nothing to do: it is started when the driver answers'),
       stop: false,
     };
   }
@@ -41,7 +42,7 @@ export function driverHold(
   if (end === undefined) return null;
   return {
     hold: hold(
-      `instance ${instance.gpu}`,
+      instanceTarget(instance.gpu),
       'GPU_QUERY_FAILED',
       `it ended with ${end.reason} and no new process could use a card: ${gone.reason}`,
       'nothing to do: it is started when the driver answers again',
@@ -54,7 +55,7 @@ export function driverHold(
 export const trialHold = (gone: DriverGone | null, instance: DesiredInstance): NewHold | null =>
   gone === null || instance.mode !== 'gpu' || instance.quarantined === null
     ? null
-    : hold(`instance ${instance.gpu}`, 'GPU_QUERY_FAILED', gone.reason, 'nothing to do: it is tried when the driver answers again');
+    : hold(instanceTarget(instance.gpu), 'GPU_QUERY_FAILED', gone.reason, 'nothing to do: it is tried when the driver answers again');
 
 /** Faults are told all the same; a new process would have no card, and the card is not to blame. */
 export const heldRemedies = (gone: DriverGone | null, instance: DesiredInstance, verdicts: readonly Verdict[]): readonly Verdict[] =>

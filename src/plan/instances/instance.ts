@@ -2,6 +2,8 @@ import type { Action } from '../../domain/action.ts';
 import type { Config } from '../../domain/configuration/config.ts';
 import type { AgentError } from '../../domain/errors/errors.ts';
 import type { Verdict } from '../../domain/faults/verdict.ts';
+import type { HoldCode } from '../../domain/hold.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance, Incarnation, ProcessState } from '../../domain/instances/instance.ts';
 import { type Observed, toTime } from '../../domain/observed.ts';
 import { hold, type NewHold } from '../hold.ts';
@@ -49,8 +51,8 @@ const NOTHING: InstanceStep = { action: null, hold: null };
 /** The next step of one instance, read from top to bottom; at most one action. */
 export function planInstance(input: InstanceInput): InstanceStep {
   const { instance, process: seen, leaving } = input;
-  const target = `instance ${instance.gpu}`;
-  const held = (code: string, reason: string, help: string): InstanceStep => ({ action: null, hold: hold(target, code, reason, help) });
+  const target = instanceTarget(instance.gpu);
+  const held = (code: HoldCode, reason: string, help: string): InstanceStep => ({ action: null, hold: hold(target, code, reason, help) });
   const { gpu, name } = instance;
   const act = (kind: 'start-instance' | 'stop-instance' | 'restart-instance', reason: string): InstanceStep => ({
     action: kind === 'start-instance' ? { kind, gpu, name, reason } : { kind, gpu, name, reason, fault: null },

@@ -1,4 +1,5 @@
 import type { Config, Layout } from '../../domain/configuration/config.ts';
+import { instanceName } from '../../domain/identity.ts';
 import type { Release } from '../../domain/installation/release.ts';
 import type { DesiredInstance, InstanceLaunch } from '../../domain/instances/instance.ts';
 import { digestOf } from '../../domain/text/digest.ts';
@@ -54,7 +55,7 @@ export const instanceDirectories = (layout: Layout, gpu: number) => ({
   output: `${layout.outputs}/gpu${gpu}`,
 });
 
-export const instanceLogFile = (layout: Layout, gpu: number): string => `${layout.logs}/comfyui-gpu${gpu}.log`;
+export const instanceLogFile = (layout: Layout, gpu: number): string => `${layout.logs}/${instanceName(gpu)}.log`;
 
 /** Holds a sitecustomize.py that tells the log when a thread is ended by sys.exit (assets/witness). */
 export const witnessDirectory = (layout: Layout): string => `${layout.instances}/witness`;

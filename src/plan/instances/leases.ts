@@ -1,6 +1,8 @@
 import type { Action } from '../../domain/action.ts';
 import type { Config } from '../../domain/configuration/config.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance, PortHolder, PortLease, ProcessState } from '../../domain/instances/instance.ts';
+import type { Stranger } from '../../domain/instances/ownership.ts';
 import type { Observed } from '../../domain/observed.ts';
 import type { NewHold } from '../hold.ts';
 import { hold } from '../hold.ts';
@@ -34,48 +36,63 @@ export function portInUse(process: ProcessState | null, gpu: number, leases: rea
   return started ?? leases.find((lease) => lease.gpu === gpu)?.tcpPort ?? null;
 }
 
+export interface LeasePlan {
+  readonly actions: readonly Action[];
+  readonly holds: readonly NewHold[];
+  readonly blocked: ReadonlySet<number>;
+  /** Who sits on the port of an instance that is held for it, by GPU. */
+  readonly strangers: ReadonlyMap<number, PortHolder>;
+}
+
 /** Gives every instance a port and keeps it; names the stranger where one sits on it. */
-export function planLeases(input: LeaseInput): { actions: Action[]; holds: NewHold[]; blocked: ReadonlySet<number> } {
+export function planLeases(input: LeaseInput): LeasePlan {
   const { setting, instances, leases, holders, ownPids, running } = input;
   const actions: Action[] = [];
   const holds: NewHold[] = [];
   const blocked = new Set<number>();
-  const strangers = new Map<number, PortHolder>();
+  const byPort = new Map<number, PortHolder>();
   if (holders.known) {
     for (const holder of holders.value) {
-      if (holder.pid === null || !ownPids.has(holder.pid)) strangers.set(holder.tcpPort, holder);
+      if (holder.pid === null || !ownPids.has(holder.pid)) byPort.set(holder.tcpPort, holder);
     }
   }
+  const strangers = new Map<number, PortHolder>();
+  const holdFor = (instance: DesiredInstance, tcpPort: number, stranger: PortHolder | undefined): void => {
+    blocked.add(instance.gpu);
+    holds.push(portHold(instance, tcpPort, stranger));
+    if (stranger !== undefined) strangers.set(instance.gpu, stranger);
+  };
   const taken = new Set(leases.map((lease) => lease.tcpPort));
   for (const instance of instances) {
     if (input.acting?.has(instance.gpu) === true) continue;
     const lease = leases.find((candidate) => candidate.gpu === instance.gpu);
     const kept = lease !== undefined && lease.first === setting.first;
-    const stranger = kept ? strangers.get(lease.tcpPort) : strangers.get(setting.first + instance.gpu);
+    const stranger = byPort.get(kept ? lease.tcpPort : setting.first + instance.gpu);
     if (kept && (stranger === undefined || running.has(instance.gpu) || instance.desired === 'stopped')) continue;
     if (kept && setting.onConflict === 'hold') {
-      blocked.add(instance.gpu);
-      holds.push(portHold(instance, lease.tcpPort, stranger));
+      holdFor(instance, lease.tcpPort, stranger);
       continue;
     }
     const wanted = kept ? null : setting.first + instance.gpu;
     const tcpPort =
-      wanted !== null && wanted <= HIGHEST_PORT && !strangers.has(wanted) && !isTakenByAnother(wanted, instance.gpu, leases)
+      wanted !== null && wanted <= HIGHEST_PORT && !byPort.has(wanted) && !isTakenByAnother(wanted, instance.gpu, leases)
         ? wanted
         : setting.onConflict === 'next'
-          ? nextFree(setting.first + instances.length, taken, strangers)
+          ? nextFree(setting.first + instances.length, taken, byPort)
           : null;
     if (tcpPort === null) {
+      if (wanted === null || wanted <= HIGHEST_PORT) {
+        holdFor(instance, wanted ?? setting.first + instance.gpu, stranger);
+        continue;
+      }
       blocked.add(instance.gpu);
       holds.push(
-        wanted !== null && wanted > HIGHEST_PORT
-          ? hold(
-              `instance ${instance.gpu}`,
-              'PORT_OUT_OF_RANGE',
-              `port ${wanted} for GPU ${instance.gpu} is above ${HIGHEST_PORT}`,
-              'lower ports.first (COMFYUI_PORT_START)',
-            )
-          : portHold(instance, wanted ?? setting.first + instance.gpu, stranger),
+        hold(
+          instanceTarget(instance.gpu),
+          'PORT_OUT_OF_RANGE',
+          `port ${wanted} for GPU ${instance.gpu} is above ${HIGHEST_PORT}`,
+          'lower ports.first (COMFYUI_PORT_START)',
+        ),
       );
       continue;
     }
@@ -88,8 +105,15 @@ export function planLeases(input: LeaseInput): { actions: Action[]; holds: NewHo
         : `port ${wanted ?? lease?.tcpPort} is held by ${describe(stranger)}`;
     actions.push({ kind: 'lease-port', gpu: instance.gpu, tcpPort, reason });
   }
-  return { actions, holds, blocked };
+  return { actions, holds, blocked, strangers };
 }
+
+/** Keeps since when somebody sits on the port of an instance. */
+export const datedStrangers = (
+  found: ReadonlyMap<number, PortHolder>,
+  before: ReadonlyMap<number, Stranger>,
+  now: number,
+): ReadonlyMap<number, Stranger> => new Map([...found].map(([gpu, holder]) => [gpu, { holder, since: before.get(gpu)?.since ?? now }]));
 
 const isTakenByAnother = (tcpPort: number, gpu: number, leases: readonly PortLease[]): boolean =>
   leases.some((lease) => lease.tcpPort === tcpPort && lease.gpu !== gpu);
@@ -118,7 +142,7 @@ export const portHoldReason = (tcpPort: number, holder: PortHolder | undefined):
 
 const portHold = (instance: DesiredInstance, tcpPort: number, stranger: PortHolder | undefined): NewHold =>
   hold(
-    `instance ${instance.gpu}`,
+    instanceTarget(instance.gpu),
     'PORT_HELD',
     portHoldReason(tcpPort, stranger),
     'stop that process, choose another ports.first, or set ports.onConflict to next',

@@ -1,5 +1,6 @@
 import type { Action } from '../../domain/action.ts';
 import type { Config } from '../../domain/configuration/config.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { Leftover } from '../../domain/instances/ownership.ts';
 import { hold, type NewHold } from '../hold.ts';
 
@@ -53,5 +54,5 @@ export function planLeftover(
   const { waitsUntil, reason } = judgeLeftover(leftover, setting, now, isIdle);
   if (waitsUntil === null || atOnce) return { actions: [{ kind: 'end-leftovers', gpu, name: leftover.name, reason }], holds: [] };
   const help = `nothing to do: it is replaced by itself; \`agent restart ${gpu}\` or pm2.leftovers: end does it at once`;
-  return { actions: [], holds: [hold(`instance ${gpu}`, 'DRAINING', reason, help)] };
+  return { actions: [], holds: [hold(instanceTarget(gpu), 'DRAINING', reason, help)] };
 }

@@ -1,6 +1,7 @@
 import type { Action } from '../../domain/action.ts';
 import type { Config } from '../../domain/configuration/config.ts';
 import type { Verdict } from '../../domain/faults/verdict.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance } from '../../domain/instances/instance.ts';
 import { toTime } from '../../domain/observed.ts';
 import { hold, type NewHold } from '../hold.ts';
@@ -56,7 +57,7 @@ export function planQuarantine(input: QuarantineInput): QuarantineStep {
   const { gpu, name, quarantine, quarantined } = instance;
   const reason = quarantined ?? 'quarantined';
   const byHand = `find the cause with \`agent logs ${gpu}\`, then \`agent unquarantine ${gpu}\``;
-  const held = (text: string): QuarantineStep => ({ action: null, hold: hold(`instance ${gpu}`, 'QUARANTINED', text, byHand) });
+  const held = (text: string): QuarantineStep => ({ action: null, hold: hold(instanceTarget(gpu), 'QUARANTINED', text, byHand) });
   const act = (action: Action): QuarantineStep => ({ action, hold: null });
   const isWanted = instance.desired === 'running' && !instance.draining;
 

@@ -1,5 +1,6 @@
 import type { Action } from '../../domain/action.ts';
 import type { Verdict } from '../../domain/faults/verdict.ts';
+import { instanceTarget } from '../../domain/identity.ts';
 import type { DesiredInstance } from '../../domain/instances/instance.ts';
 import { hold, type NewHold } from '../hold.ts';
 import { dueSince, jobsLeft, type Leaving, mayGo } from './leaving.ts';
@@ -45,7 +46,7 @@ export function planRemedy(input: RemedyInput): RemedyStep | null {
 function recycleWhenIdle(input: RemedyInput, verdict: Verdict): RemedyStep {
   const { instance, leaving, now } = input;
   const { gpu, name } = instance;
-  const target = `instance ${gpu}`;
+  const target = instanceTarget(gpu);
   const help = `\`agent restart ${gpu}\` restarts it at once`;
   if (leaving === null)
     return { action: null, hold: hold(target, 'ROLLING', `restarts when another instance is back: ${verdict.reason}`, help) };

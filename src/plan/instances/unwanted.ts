@@ -1,5 +1,6 @@
 import type { Action } from '../../domain/action.ts';
 import type { Config } from '../../domain/configuration/config.ts';
+import { gpuOfInstance, processTarget } from '../../domain/identity.ts';
 import type { ProcessState } from '../../domain/instances/instance.ts';
 import type { DesiredState, ObservedState } from '../../domain/state/state.ts';
 import { hold, type NewHold } from '../hold.ts';
@@ -39,7 +40,7 @@ export function findUnwanted(
   const found = observed.processes.value.filter(({ name }) => !wanted.has(name));
   return new Map(
     found.flatMap(({ name }): [string, Unwanted][] => {
-      const why = whyUnwanted(placeOf(name), config, desired, observed);
+      const why = whyUnwanted(gpuOfInstance(name), config, desired, observed);
       if (why === null) return [];
       const old = before.get(name);
       if (old === undefined || old.reason !== why.reason) return [[name, { ...why, since: observed.at, cardsAskedAt, agreed: false }]];
@@ -48,12 +49,6 @@ export function findUnwanted(
     }),
   );
 }
-
-/** PM2's name of an instance ends in its place. */
-export const placeOf = (name: string): number | null => {
-  const digits = /^comfyui-gpu(\d+)$/.exec(name)?.[1];
-  return digits === undefined ? null : Number(digits);
-};
 
 function whyUnwanted(
   place: number | null,
@@ -82,12 +77,12 @@ export function planUnwanted(
   const holds: NewHold[] = [];
   for (const process of observed.processes.known ? observed.processes.value : []) {
     const found = unwanted.get(process.name);
-    if (found === undefined || observed.busy.has(`process ${process.name}`)) continue;
+    if (found === undefined || observed.busy.has(processTarget(process.name))) continue;
     const waits = waitsFor(process, found, config, observed);
     if (waits === null) actions.push({ kind: 'remove-process', name: process.name, reason: found.reason });
     else
       holds.push(
-        hold(`process ${process.name}`, 'DRAINING', `${found.reason}; it is removed ${waits}`, 'nothing to do: it follows by itself'),
+        hold(processTarget(process.name), 'DRAINING', `${found.reason}; it is removed ${waits}`, 'nothing to do: it follows by itself'),
       );
   }
   return { actions, holds };

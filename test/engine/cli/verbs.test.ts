@@ -19,6 +19,7 @@ import { ConfigCheckDocument } from '../../../src/domain/configuration/check.ts'
 import { DoctorDocument } from '../../../src/domain/doctor/doctor.ts';
 import { ErrorDocument } from '../../../src/domain/errors/document.ts';
 import { HealthDocument, InstallationDocument, InstancesDocument, ModelsDocument } from '../../../src/domain/health/health.ts';
+import type { Hold } from '../../../src/domain/hold.ts';
 import { InstallPreview } from '../../../src/domain/installation/preview.ts';
 import { DiscoveryDocument } from '../../../src/domain/instances/discovery.ts';
 import { InstanceDocument } from '../../../src/domain/instances/instance.ts';
@@ -260,7 +261,7 @@ describe('without an agent', () => {
   );
 
   it('install --dry-run does not call right what was refused', async () => {
-    const refused = {
+    const refused: Hold = {
       target: 'configuration',
       code: 'INPUT_UNTRUSTED',
       reason: 'shared/config_nodes.json (of comfyui) is not obeyed; it would change: adds Planted',

@@ -39,7 +39,7 @@ const running = (gpu: number, change = {}) => aProcess(gpu, { entryDigest: launc
 describe('plan', () => {
   it('does nothing on a machine that is as it should be', () => {
     const planned = plan(machine());
-    expect(planned).toEqual({ actions: [], holds: [], leaving: new Map() });
+    expect(planned).toEqual({ actions: [], holds: [], leaving: new Map(), strangers: new Map() });
   });
 
   describe('installation', () => {
@@ -131,7 +131,7 @@ describe('plan', () => {
           specDigest: bare.desired.specDigest,
           at: NOW - ago,
           attempts,
-          code: 'REPOSITORY_UNREACHABLE',
+          code: 'REPOSITORY_UNREACHABLE' as const,
           message: 'no route',
           help: 'check',
           retryable,
@@ -148,7 +148,7 @@ describe('plan', () => {
         specDigest: 'of another configuration',
         at: NOW,
         attempts: 9,
-        code: 'X',
+        code: 'COMMAND_FAILED' as const,
         message: '',
         help: '',
         retryable: false,
@@ -318,7 +318,7 @@ describe('plan', () => {
 
     it('says nothing of cards it has not asked for yet', () => {
       const input = withObserved(machine({ gpu: { mode: 'actual' } }), { gpus: unknown(NOT_LOOKED_YET) });
-      expect(plan(input)).toEqual({ actions: [], holds: [], leaving: new Map() });
+      expect(plan(input)).toEqual({ actions: [], holds: [], leaving: new Map(), strangers: new Map() });
     });
 
     it('says what to do about a driver that does not answer, where that is known', () => {

@@ -172,11 +172,13 @@ describe('others', () => {
     expect(digestOf({ a: 1, b: 2 })).toBe(digestOf({ b: 2, a: 1 }));
   });
   it('holds keep the time of their first appearance', () => {
-    const first = datedHolds([hold('instance 0', 'X', 'a', 'h')], [], '2026-01-01T00:00:00.000Z');
+    const first = datedHolds([hold('instance 0', 'DRAINING', 'a', 'h')], [], '2026-01-01T00:00:00.000Z');
     expect(
-      datedHolds([hold('instance 0', 'X', 'changed', 'h'), hold('instance 1', 'X', 'a', 'h')], first, '2026-01-02T00:00:00.000Z').map(
-        (each) => each.since,
-      ),
+      datedHolds(
+        [hold('instance 0', 'DRAINING', 'changed', 'h'), hold('instance 1', 'DRAINING', 'a', 'h')],
+        first,
+        '2026-01-02T00:00:00.000Z',
+      ).map((each) => each.since),
     ).toEqual(['2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z']);
   });
   it('retries wait longer and longer, up to a quarter of an hour', () =>

@@ -42,6 +42,7 @@ describe('serviceEnvironment', () => {
       AGENT_COMFYUI_USER: 'comfyui',
       HOME: '/var/lib/comfyui',
       MALLOC_ARENA_MAX: '1',
+      NOTIFY_SOCKET: '/run/comfylet-notify/socket',
     });
     const file = readEnvironmentFile('PIP_FIND_LINKS=/srv/wheels\nAGENT_PM2=owned\n');
     expect(serviceEnvironment(unit, file)).toMatchObject({ PIP_FIND_LINKS: '/srv/wheels', AGENT_PM2: 'owned', AGENT_ROOT: '/workspace' });

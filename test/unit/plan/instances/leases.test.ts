@@ -39,7 +39,7 @@ describe('planLeases', () => {
 
   it('keeps what was given', () => {
     const result = planLeases(input({ leases: [aLease(0, 9_999), aLease(1)] }));
-    expect(result).toEqual({ actions: [], holds: [], blocked: new Set() });
+    expect(result).toEqual({ actions: [], holds: [], blocked: new Set(), strangers: new Map() });
   });
 
   it('moves when ports.first changed', () => {
@@ -53,6 +53,7 @@ describe('planLeases', () => {
     const result = planLeases(input({ holders: known([stranger(8188)]) }));
     expect(leased(result)).toEqual([[1, 8189]]);
     expect(result.holds[0]?.reason).toBe('port 8188 is held by pid 4711 (nginx)');
+    expect(result.strangers).toEqual(new Map([[0, stranger(8188)]]));
     expect(result.blocked).toEqual(new Set([0]));
   });
 
