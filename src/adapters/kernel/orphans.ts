@@ -22,18 +22,13 @@ const GRACE_MS = 2_000;
 const LIMIT_MS = 5_000;
 const LOOK_MS = 25;
 
-/** The control group of this process, if systemd made it for that unit; null: it runs elsewhere. */
-export function unitGroup(unit: string, procRoot = '/proc'): string | null {
-  const group = groupOf(procRoot, 'self');
-  return group?.endsWith(`/${unit}`) === true ? group : null;
-}
+/** The line of /proc/PID/cgroup by which systemd knows that unit, if this process is in it; null: it runs elsewhere. */
+export const unitGroup = (unit: string, procRoot = '/proc'): string | null =>
+  groupsOf(procRoot, 'self').find((line) => line.endsWith(`/${unit}`)) ?? null;
 
-/** As systemd names it: in its own hierarchy of version 1 where there is one, or in that of version 2. */
-function groupOf(procRoot: string, pid: number | 'self'): string | null {
-  const lines = readOptional(`${procRoot}/${pid}/cgroup`)?.split('\n') ?? [];
-  const own = lines.find((line) => /^\d+:name=systemd:/.test(line)) ?? lines.find((line) => line.startsWith('0::'));
-  return own?.slice(own.indexOf(':', own.indexOf(':') + 1) + 1) ?? null;
-}
+/** Lines of the hierarchies that systemd may keep units in: its own of version 1, or that of version 2. One of them may be out of use. */
+const groupsOf = (procRoot: string, pid: number | 'self'): readonly string[] =>
+  (readOptional(`${procRoot}/${pid}/cgroup`)?.split('\n') ?? []).filter((line) => /^(?:\d+:name=systemd|0:):/.test(line));
 
 /** The real, effective, saved and file system uid: any of them. */
 function belongsTo(procRoot: string, pid: number, uid: number): boolean {
@@ -46,7 +41,7 @@ export async function findOrphans({ uid, group, self = process.pid, procRoot = '
   const inGroup = new Map<number, ProcessStat>();
   for (const pid of listPids(procRoot)) {
     await pause();
-    const stat = groupOf(procRoot, pid) === group ? readStat(procRoot, pid) : null;
+    const stat = groupsOf(procRoot, pid).includes(group) ? readStat(procRoot, pid) : null;
     if (stat !== null) inGroup.set(pid, stat);
   }
   const isOfSelf = (pid: number): boolean => {

@@ -6,6 +6,7 @@ import { createShell } from '../../../src/adapters/shell/shell.ts';
 import { type TempRoot, tempRoot } from '../../support/temp-root.ts';
 
 const UNIT = '/system.slice/comfylet.service';
+const OWN = `1:name=systemd:${UNIT}`;
 
 describe('of a /proc as it could be', () => {
   let root: TempRoot;
@@ -15,11 +16,11 @@ describe('of a /proc as it could be', () => {
   afterEach(() => root.remove());
   const process_ = async (pid: number | 'self', parent: number, change: { cgroup?: string; uids?: string; state?: string } = {}) => {
     await mkdir(root.at(String(pid)));
-    await writeFile(root.at(String(pid), 'cgroup'), change.cgroup ?? `12:pids:/x\n1:name=systemd:${UNIT}\n0::/other\n`);
+    await writeFile(root.at(String(pid), 'cgroup'), change.cgroup ?? `12:pids:/x\n${OWN}\n0::/other\n`);
     await writeFile(root.at(String(pid), 'status'), `Name:\tx\nUid:\t${change.uids ?? '990\t990\t990\t990'}\nGid:\t1\t1\t1\t1\n`);
     await writeFile(root.at(String(pid), 'stat'), `${pid} (p${pid}) ${change.state ?? 'S'} ${parent} ${'0 '.repeat(17)}77 0 0`);
   };
-  const found = async (group = UNIT) => (await findOrphans({ uid: 990, group, self: 10, procRoot: root.path })).map(({ pid }) => pid);
+  const found = async (group = OWN) => (await findOrphans({ uid: 990, group, self: 10, procRoot: root.path })).map(({ pid }) => pid);
 
   it('counts who is in the unit, of that user, and no longer below the agent', async () => {
     await process_(10, 1, { uids: '5\t5\t5\t5' });
@@ -33,12 +34,14 @@ describe('of a /proc as it could be', () => {
     await process_(32, 1, { cgroup: `1:name=systemd:${UNIT}/x\n` });
     await process_(33, 1, { state: 'Z' });
     await process_(34, 1, { cgroup: `0::${UNIT}\n` });
-    expect(await found()).toEqual([20, 21, 22, 34]);
+    expect(await found()).toEqual([20, 21, 22]);
+    expect(await found(`0::${UNIT}`)).toEqual([34]);
   });
 
   it.each([
-    ['of version 1', `12:pids:/x\n1:name=systemd:${UNIT}\n0::/\n`, UNIT],
-    ['of version 2', `0::${UNIT}\n`, UNIT],
+    ['of version 1', `12:pids:/x\n${OWN}\n0::/\n`, OWN],
+    ['of version 2', `0::${UNIT}\n`, `0::${UNIT}`],
+    ['of version 2 beside an unused one of systemd', `1:name=systemd:/\n0::${UNIT}\n`, `0::${UNIT}`],
     ['of another unit', '0::/system.slice/comfylet-pm2.service\n', null],
     ['of a session', '0::/user.slice/user-0.slice/session-1.scope\n', null],
     ['below the unit', `0::${UNIT}/x\n`, null],
@@ -73,10 +76,9 @@ os.wait()
     return text.slice(text.lastIndexOf(')') + 2, text.lastIndexOf(')') + 3);
   };
   const ended = ['', 'Z'];
-  const ownGroup = async () => {
+  const ownGroup = async (): Promise<string> => {
     const lines = (await readFile('/proc/self/cgroup', 'utf8')).split('\n');
-    const own = lines.find((line) => line.includes(':name=systemd:')) ?? lines.find((line) => line.startsWith('0::')) ?? '';
-    return own.split(':').slice(2).join(':');
+    return lines.find((line) => line.includes(':name=systemd:')) ?? lines.find((line) => line.startsWith('0::')) ?? '';
   };
   const shell = async () => {
     const group = await ownGroup();
