@@ -5,7 +5,7 @@ import { instanceVerdicts } from '../plan/faults/verdicts.ts';
 import type { ProbeRecord } from '../plan/health/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
 import { driverGoneOf, verdictFacts } from './faults/facts.ts';
-import type { Knowledge } from './knowledge.ts';
+import { type Knowledge, NO_INPUTS } from './knowledge.ts';
 
 /** What is known, as the planner takes it. Verdicts are made from this look, not from the documents before it. */
 export function planInput(
@@ -39,7 +39,7 @@ export function planInput(
     exits,
     driverGone: driverGoneOf(knowledge),
     failedInstallation,
-    packList: { file: configuration.layout.configNodes, owner: inputs.packsOwner, packs: inputs.packs },
+    packList: inputs === NO_INPUTS ? null : { file: configuration.layout.configNodes, owner: inputs.packsOwner, packs: inputs.packs },
     inputProblem: inputs.installationProblem,
     fileProblem: inputs.problem,
     configurationProblem: configuration.problem,

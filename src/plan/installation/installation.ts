@@ -30,7 +30,8 @@ export interface InstallationInput {
   readonly intents: Intents;
   readonly failedInstallation: FailedInstallation | null;
   /** What config_nodes.json asks for, and whose file it is. */
-  readonly packList: { readonly file: string; readonly owner: string | null; readonly packs: readonly PackSpec[] };
+  /** null: it was not read yet, so that nobody knows what is wanted. */
+  readonly packList: { readonly file: string; readonly owner: string | null; readonly packs: readonly PackSpec[] } | null;
   /** config_nodes.json is bad: nothing is built from it, not even from what it said before. */
   readonly inputProblem: { readonly code: ErrorCode; readonly message: string; readonly help: string } | null;
   readonly now: number;
@@ -84,7 +85,9 @@ function pinnedHold({ desired, observed, intents }: InstallationInput): NewHold 
 }
 
 /** Told before it is obeyed: what the list of packs changes, and whose it is. */
-function listWords({ packList: { file, owner, packs }, observed }: InstallationInput): string {
+function listWords({ packList, observed }: InstallationInput): string {
+  if (packList === null) return '';
+  const { file, owner, packs } = packList;
   const release = observed.release.known ? observed.release.value : null;
   const changes = release === null ? null : packChanges(release.spec.packs, packs);
   return changes === null ? '' : ` (${file}${owner === null ? '' : `, of ${owner},`} ${changes})`;
@@ -94,7 +97,7 @@ function listWords({ packList: { file, owner, packs }, observed }: InstallationI
 export function planInstallation(input: InstallationInput): { actions: Action[]; holds: NewHold[] } {
   const { config, desired, observed, failedInstallation: failed, now } = input;
   const none = { actions: [], holds: [] };
-  if (observed.busy.has('installation') || input.intents.rollout !== null) return none;
+  if (observed.busy.has('installation') || input.intents.rollout !== null || input.packList === null) return none;
   if (!observed.release.known) {
     return {
       actions: [],

@@ -67,6 +67,14 @@ describe('plan', () => {
       expect(holdsOf(planned)).toEqual(['installation: INSTALLATION_DIFFERS']);
     });
 
+    it('says and does nothing before the list of packs was read', () => {
+      for (const release of [aRelease(undefined, { specDigest: 'another' }), null]) {
+        const planned = plan({ ...withObserved(machine(), { release: known(release) }), packList: null });
+        expect(actionsOf(planned)).not.toContain('install');
+        expect(holdsOf(planned)).toEqual([]);
+      }
+    });
+
     it('replaces it when configured to, or when asked to', () => {
       const other = withObserved(machine({ install: { onChange: 'install' } }), {
         release: known(aRelease(undefined, { specDigest: 'another' })),
