@@ -86,6 +86,7 @@ export async function connectPorts({
   const isShared = (file: string): boolean => file.startsWith(`${layout.root}/`) && !file.startsWith(`${layout.state}/`);
   const files = isDivided ? shareWithGroup(disk, isShared) : disk;
   const assets = createAssets(layout.cache);
+  const recordsDirectory = `${layout.state}/trees`;
   const gitProgram = isDivided ? await own.which('git') : null;
   const git = createGit({
     ...(gitProgram === null
@@ -95,12 +96,12 @@ export async function connectPorts({
       asOther === null
         ? null
         : {
-            lookPath: await programBehind(disk, `${layout.state}/git-that-looks`, asOther, gitProgram ?? 'git'),
             closed: layout.closed,
             files,
           },
     cacheDirectory: isDivided ? `${layout.closed}/git` : `${layout.cache}/git`,
     stateDirectory: `${layout.state}/git`,
+    recordsDirectory,
     environment,
     ssh: {
       get keyFile() {
@@ -137,7 +138,7 @@ export async function connectPorts({
     kernelLog: createKernelLog({ shell: own }),
     git,
     sources: createSources({
-      recordsDirectory: `${layout.state}/trees`,
+      recordsDirectory,
       building: isDivided ? { directory: `${layout.closed}/trees`, files } : BESIDE,
       foreign,
       ...(asOther === null ? {} : { firstUnreadable: (directory, signal) => firstUnreadable(shell, directory, signal) }),

@@ -56,10 +56,6 @@ export interface Git {
    * @throws AgentError SHARED_REPOSITORY_DIRTY when a tracked file was changed or an untracked one is in the way
    */
   updateInPlace(source: GitSource, directory: string, options?: GitOptions & { readonly closed?: boolean }): Promise<GitCheckout>;
-  /** HEAD of a work tree and which tracked files differ from it (submodules count by their path); null when it is no work tree. */
-  inspect(directory: string): Promise<{ readonly commit: string; readonly changed: readonly string[] } | null>;
-  /** Paths in a work tree that git does not track, ignored ones included, directories collapsed, without __pycache__. */
-  untracked(directory: string): Promise<readonly string[]>;
   /**
    * Writes the history of these commits of one repository into a git bundle; what the mirror lacks is fetched.
    * @param url may hold credentials, as everywhere

@@ -21,8 +21,11 @@ export interface Sources {
   adoptArchive(file: string, sha256: string): Promise<void>;
   /** Copies a directory, without `.git` and `__pycache__`. @returns the digest of all paths, modes and contents */
   directory(from: string, directory: string, options?: GitOptions): Promise<{ readonly sha256: string }>;
-  /** Files that are not as they were written; null when no source of this kind wrote the directory. */
+  /**
+   * Files that are not as a source brought them, git among them, by what the agent noted then: nothing that lies in the directory
+   * is asked. null: nothing is noted of it.
+   */
   changed(directory: string): Promise<readonly string[] | null>;
-  /** As Git.untracked; null when no source of this kind wrote the directory. */
+  /** Paths that no source brought, directories collapsed with a slash, without .git and __pycache__. null: nothing is noted of it. */
   untracked(directory: string): Promise<readonly string[] | null>;
 }

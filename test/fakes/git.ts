@@ -4,6 +4,7 @@ import { redactUrl } from '../../src/domain/installation/git-url.ts';
 import type { LockedSubmodule } from '../../src/domain/installation/lock.ts';
 import type { Files } from '../../src/ports/files.ts';
 import type { Git, GitOptions, GitSource } from '../../src/ports/git.ts';
+import { FAKE_RECORD } from './sources.ts';
 
 export interface FakeCommit {
   readonly files: Readonly<Record<string, string>>;
@@ -24,7 +25,7 @@ export interface FakeGitOptions {
   /** By URL; add, change and delete at will. */
   readonly repositories: Record<string, FakeRepository>;
   /** Work trees are written here. */
-  readonly files: Pick<Files, 'readText' | 'writeText' | 'exists' | 'isDirectory' | 'list' | 'ensureDirectory' | 'remove' | 'move'>;
+  readonly files: Pick<Files, 'readText' | 'writeText' | 'exists' | 'ensureDirectory' | 'remove' | 'move'>;
   /** Called before each operation: hold it by a promise, or throw. */
   readonly before?: (operation: 'resolve' | 'checkout' | 'updateInPlace', source: GitSource) => void | Promise<void>;
 }
@@ -134,6 +135,7 @@ export function createFakeGit(options: FakeGitOptions): Git {
       const unfinished = `${directory.slice(0, directory.lastIndexOf('/'))}/.${directory.slice(directory.lastIndexOf('/') + 1)}.partial`;
       for (const [path, content] of Object.entries(tree)) await files.writeText(`${unfinished}/${path}`, content);
       await files.writeText(marker(unfinished), JSON.stringify({ url: source.url, commit, tracked: tree }));
+      await files.writeText(`${unfinished}/${FAKE_RECORD}`, JSON.stringify(tree));
       await files.move(unfinished, directory);
       return describe(source, commit, branch, tree, { recursive, lfs });
     },
@@ -178,31 +180,6 @@ export function createFakeGit(options: FakeGitOptions): Git {
         throw new AgentError('BUNDLE_INVALID', `the git bundle of ${redactUrl(url)} does not hold commit ${missing}`);
       const before = mirrored.get(url) ?? { branches: {}, commits: {} };
       mirrored.set(url, { ...before, commits: { ...before.commits, ...bundle.commits } });
-    },
-    inspect: async (directory) => {
-      const tree = await workTree(directory);
-      if (tree === null) return null;
-      const changed: string[] = [];
-      for (const [path, content] of Object.entries(tree.tracked))
-        if ((await files.readText(`${directory}/${path}`)) !== content) changed.push(path);
-      return { commit: tree.commit, changed };
-    },
-    untracked: async (directory) => {
-      const tree = await workTree(directory);
-      if (tree === null) return [];
-      const tracked = Object.keys(tree.tracked);
-      const walk = async (below: string): Promise<string[]> => {
-        const found: string[] = [];
-        for (const name of [...(await files.list(below === '' ? directory : `${directory}/${below}`))].sort()) {
-          const path = below === '' ? name : `${below}/${name}`;
-          if (path === '.git' || name === '__pycache__' || tracked.includes(path)) continue;
-          if (!(await files.isDirectory(`${directory}/${path}`))) found.push(path);
-          else if (tracked.some((file) => file.startsWith(`${path}/`))) found.push(...(await walk(path)));
-          else found.push(`${path}/`);
-        }
-        return found;
-      };
-      return walk('');
     },
   };
 }

@@ -17,7 +17,8 @@ export interface FakeSourcesOptions {
   readonly archiveDirectory?: string;
 }
 
-const RECORD = '.comfylet-files.json';
+/** What a source brought into a directory. */
+export const FAKE_RECORD = '.comfylet-files.json';
 const digest = (tree: Tree): string =>
   createHash('sha256')
     .update(JSON.stringify(Object.entries(tree).sort()))
@@ -31,7 +32,7 @@ export function createFakeSources({ files, archives, registry, archiveDirectory 
   const read = async (directory: string, below = ''): Promise<Record<string, string>> => {
     const found: Record<string, string> = {};
     for (const name of [...(await files.list(below === '' ? directory : `${directory}/${below}`))].sort()) {
-      if (['.git', '__pycache__', RECORD].includes(name)) continue;
+      if (['.git', '__pycache__', FAKE_RECORD].includes(name)) continue;
       const path = below === '' ? name : `${below}/${name}`;
       if (await files.isDirectory(`${directory}/${path}`)) Object.assign(found, await read(directory, path));
       else found[path] = (await files.readText(`${directory}/${path}`)) ?? '';
@@ -40,10 +41,10 @@ export function createFakeSources({ files, archives, registry, archiveDirectory 
   };
   const write = async (directory: string, tree: Tree): Promise<void> => {
     for (const [path, content] of Object.entries(tree)) await files.writeText(`${directory}/${path}`, content);
-    await files.writeText(`${directory}/${RECORD}`, JSON.stringify(tree));
+    await files.writeText(`${directory}/${FAKE_RECORD}`, JSON.stringify(tree));
   };
   const recorded = async (directory: string): Promise<Tree | null> => {
-    const text = await files.readText(`${directory}/${RECORD}`);
+    const text = await files.readText(`${directory}/${FAKE_RECORD}`);
     return text === null ? null : (JSON.parse(text) as Tree);
   };
   return {

@@ -10,6 +10,7 @@ import { type GitUrl, redactUrl } from '../../domain/installation/git-url.ts';
 import type { GitCheckout, GitOptions } from '../../ports/git.ts';
 import { type Building, beginTree, finishTree } from '../files/building.ts';
 import { fullReason } from '../files/disk-full.ts';
+import { recordTree, writeRecords } from '../sources/tree.ts';
 import type { GitCall, GitRunner } from './command.ts';
 import type { SubmoduleFacts } from './facts.ts';
 import { fetchLfs, findLfsPointers, mayUseLfs } from './lfs.ts';
@@ -24,6 +25,8 @@ export interface CheckoutRequest {
   /** Git LFS pointers are replaced by what they stand for. */
   readonly lfs: boolean;
   readonly building: Building;
+  /** Where it is noted what was put in place: nobody asks the tree's own repository later, which others can change. */
+  readonly records: string;
 }
 
 /**
@@ -54,7 +57,9 @@ export async function checkoutTree(
     const below = (await request.submodules?.(unfinished)) ?? { submodules: [], lfsPointers: [], warnings: [] };
     const own = lfs ? await fetchLfs(runner, unfinished, remote, facts.lfsPointers, options) : { ...facts, warnings: [] };
     if (options.signal?.aborted) throw new AgentError('INTERRUPTED', `checking out ${redactUrl(remote.url)} was interrupted`);
+    const records = await recordTree(unfinished, options.signal);
     await finishTree(request.building, unfinished, directory);
+    await writeRecords(request.records, directory, records);
     return {
       ...facts,
       branch: request.branch,

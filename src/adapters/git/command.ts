@@ -69,8 +69,6 @@ export interface GitRunnerOptions {
   readonly lfsDirectory: string;
   /** Put into the environment of every call. */
   readonly mark?: Readonly<Record<string, string>>;
-  /** Looks into repositories of other users too: only for a git that has no more rights than they. */
-  readonly trustsOwners?: boolean;
   readonly log: Logger;
 }
 
@@ -92,7 +90,6 @@ export function createGitRunner(options: GitRunnerOptions): GitRunner {
         ...(remote ? { remote } : {}),
         ...(call.lfsOf ? { lfsOf: call.lfsOf } : {}),
         ...(call.repository ? { repository: call.repository } : {}),
-        trustsOwners: options.trustsOwners ?? false,
       }),
       ...options.mark,
     };

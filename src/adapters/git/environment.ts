@@ -60,8 +60,6 @@ export interface GitCallContext {
   readonly marker: string;
   /** Where the repository of `cwd` is, when it is not in it. */
   readonly repository?: string;
-  /** Whom a repository belongs to says nothing. */
-  readonly trustsOwners?: boolean;
 }
 
 export const markerName = 'COMFYLET_GIT_CALL';
@@ -113,7 +111,6 @@ export function gitEnvironment(
   }
   const entries = [
     ...configuration,
-    ...(call.trustsOwners === true ? [['safe.directory', '*'] as const] : []),
     ...(credentials != null && scope != null ? [[`credential.${scope}.helper`, credentialHelper] as const] : []),
     ...lfsConfiguration(call),
   ];

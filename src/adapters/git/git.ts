@@ -8,7 +8,7 @@ import type { Git, GitOptions, GitSource } from '../../ports/git.ts';
 import type { Logger } from '../../ports/logs.ts';
 import { BESIDE, type Building } from '../files/building.ts';
 import { createGitBundle, importGitBundle } from './bundle.ts';
-import { checkoutTree, cloneFromMirror, describeTree, exists, fileError } from './checkout.ts';
+import { checkoutTree, cloneFromMirror, describeTree, fileError } from './checkout.ts';
 import { createGitRunner } from './command.ts';
 import type { GitEnvironmentFiles } from './environment.ts';
 import { isDamage } from './errors.ts';
@@ -30,11 +30,11 @@ export interface GitAdapterOptions {
   readonly gitMirror?: () => Readonly<Record<string, string>>;
   /** A transfer without any output for this long is given up (install.gitTimeoutMs). */
   readonly timeoutMs: number;
+  /** Where it is noted what was put in which place. Only the agent may write there. */
+  readonly recordsDirectory: string;
   readonly gitPath?: string;
   /** With another user who may write to work trees; null: there is none, and a work tree is as good as the agent's own. */
   readonly divided?: {
-    /** A git with no more rights than that user: work trees in place are looked at by it alone. */
-    readonly lookPath: string;
     /** Below it trees are made, and the repository of the shared folder is kept. Only the agent may enter. */
     readonly closed: string;
     readonly files: Pick<Files, 'ensureDirectory' | 'move'>;
@@ -48,9 +48,6 @@ export interface GitAdapter extends Git {
   /** Removes the SSH key that was written from text. */
   close(): Promise<void>;
 }
-
-/** For a git that may not read what is the agent's. */
-const NO_FILES: GitEnvironmentFiles = { home: '/', globalConfig: '/dev/null', sshConfig: '/dev/null' };
 
 /** Where GIT_CONFIG_GLOBAL and the rest of what is used here came to git. */
 const oldestVersion = [2, 32] as const;
@@ -86,9 +83,6 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
     log: options.log,
   };
   const runner = createGitRunner({ ...common, files, gitPath: options.gitPath ?? 'git' });
-  // What lies in a tree that is in place may be of a pack, and names programs that git runs: by the rights of that pack.
-  const looker =
-    divided === null ? runner : createGitRunner({ ...common, files: async () => NO_FILES, gitPath: divided.lookPath, trustsOwners: true });
   const mirrors = createMirrors(options.cacheDirectory, runner);
 
   let version: Promise<string> | null = null;
@@ -219,11 +213,15 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
         const submodules = recursive
           ? (place: string) => fetchSubmodules({ runner, mirrors, repaired }, { remote, directory: place, lfs }, call)
           : null;
-        return checkoutTree(runner, { remote, branch: found.branch, directory, submodules, lfs, building }, call, (place) =>
-          mirrors.withCommit(remote, found, call, async (mirror, commit) => {
-            await cloneFromMirror(runner, mirror, place, remote, call);
-            return commit;
-          }),
+        return checkoutTree(
+          runner,
+          { remote, branch: found.branch, directory, submodules, lfs, building, records: options.recordsDirectory },
+          call,
+          (place) =>
+            mirrors.withCommit(remote, found, call, async (mirror, commit) => {
+              await cloneFromMirror(runner, mirror, place, remote, call);
+              return commit;
+            }),
         );
       });
     },
@@ -253,32 +251,6 @@ export function createGit(options: GitAdapterOptions): GitAdapter {
       const remote = parseGitUrl(url);
       await checkedVersion();
       await repaired(remote, () => importGitBundle({ runner, mirrors }, remote, commits, file, call));
-    },
-
-    inspect: async (directory) => {
-      if (!(await exists(join(directory, '.git')))) return null;
-      await checkedVersion();
-      const { exitCode, stdout } = await looker.run(
-        ['status', '--porcelain=v2', '--branch', '--untracked-files=no', '--no-renames', '-z'],
-        {
-          cwd: directory,
-          doing: 'reading',
-          answers: [0, 128],
-        },
-      );
-      const records = stdout.split('\0');
-      const commit = records.map((record) => /^# branch\.oid ([0-9a-f]+)$/.exec(record)?.[1]).find((found) => found !== undefined);
-      if (exitCode !== 0 || commit === undefined) return null;
-      // `1 XY sub mH mI mW hH hI path`; a conflict (`u`) has two fields more.
-      const paths = records.map((record) => /^(?:1(?: \S+){7}|u(?: \S+){9}) (.+)$/s.exec(record)?.[1]);
-      return { commit, changed: paths.filter((path) => path !== undefined) };
-    },
-
-    untracked: async (directory) => {
-      if (!(await exists(join(directory, '.git')))) return [];
-      await checkedVersion();
-      const { stdout } = await looker.run(['ls-files', '--others', '--directory', '-z'], { cwd: directory, doing: 'reading' });
-      return stdout.split('\0').filter((path) => path !== '' && !path.split('/').includes('__pycache__'));
     },
   };
 }

@@ -1,7 +1,21 @@
-/** What a source other than git wrote into a pack's folder: recorded, so that changes and additions are seen later. */
-import { createHash } from 'node:crypto';
+/** What a source brought into a folder: recorded where only the agent writes, so that changes and additions are seen later. */
+import { createHash, randomUUID } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { copyFile, type FileHandle, lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { AgentError } from '../../domain/errors/errors.ts';
@@ -9,7 +23,7 @@ import { allows, type ForeignUser } from '../../domain/files/foreign.ts';
 import { NotPlain, O_PATH, openPlain, readPlain } from '../files/foreign/plain-file.ts';
 import { walkTo } from '../files/foreign/walk.ts';
 
-/** By path: `644 <sha256>`, `755 <sha256>` or `link <target>`. */
+/** By path: `644 <sha256>`, `755 <sha256>`, `link <target>`, or `directory` of one that came empty. */
 export type FileRecords = Readonly<Record<string, string>>;
 
 export const plainRecord = (executable: boolean, sha256: string): string => `${executable ? '755' : '644'} ${sha256}`;
@@ -46,13 +60,23 @@ const recordFile = (records: string, directory: string): string =>
 /** Notes what a place gets, and forgets places that are gone. */
 export async function writeRecords(records: string, directory: string, files: FileRecords): Promise<void> {
   await mkdir(records, { recursive: true, mode: 0o700 });
-  for (const name of await readdir(records)) {
-    const [, place] =
-      /^\{"schema":1,"directory":("(?:[^"\\]|\\.)*")/.exec((await readPlain(join(records, name), MAX_PATH_BYTES)) ?? '') ?? [];
+  for (const name of (await readdir(records)).filter((each) => each.endsWith('.json'))) {
+    const text = await readPlain(join(records, name), MAX_PATH_BYTES);
+    // Another one is forgetting it.
+    if (text === null) continue;
+    const [, place] = /^\{"schema":1,"directory":("(?:[^"\\]|\\.)*")/.exec(text) ?? [];
     const isGone = place === undefined || (await lstat(JSON.parse(place) as string).catch(() => null)) === null;
     if (isGone) await rm(join(records, name), { force: true });
   }
-  await writeFile(recordFile(records, directory), `${JSON.stringify({ schema: 1, directory, files })}\n`, { mode: 0o600 });
+  // Whole or not there: several places get theirs at the same time, and each looks at all.
+  const file = recordFile(records, directory);
+  const beside = `${file}.${randomUUID()}.new`;
+  try {
+    await writeFile(beside, `${JSON.stringify({ schema: 1, directory, files })}\n`, { mode: 0o600 });
+    await rename(beside, file);
+  } finally {
+    await rm(beside, { force: true });
+  }
 }
 
 const readRecords = async (records: string, directory: string): Promise<FileRecords | null> =>
@@ -135,10 +159,31 @@ export async function copyDirectory(
 
 const refused = (from: string, why: string): AgentError => new AgentError('SOURCE_REFUSED', `the directory ${from} is refused: ${why}`);
 
+/** Of a tree that is complete and that nobody else can change yet. Files of git itself and of Python are no part of it. */
+export async function recordTree(directory: string, signal?: AbortSignal): Promise<FileRecords> {
+  const records: Record<string, string> = {};
+  const walk = async (below: string): Promise<void> => {
+    const names = (await readdir(join(directory, below))).filter((name) => !LEFT_OUT.has(name)).sort();
+    if (names.length === 0 && below !== '') records[below] = DIRECTORY;
+    for (const name of names) {
+      signal?.throwIfAborted();
+      const path = below === '' ? name : `${below}/${name}`;
+      const record = await recordOf(join(directory, path));
+      if (record === DIRECTORY) await walk(path);
+      else records[path] = record;
+    }
+  };
+  await walk('');
+  return records;
+}
+
+const DIRECTORY = 'directory';
+
 /** Never waits for a pipe, and never reads what a link leads to. */
 async function recordOf(path: string): Promise<string> {
   const facts = await lstat(path);
   if (facts.isSymbolicLink()) return linkRecord(await readlink(path));
+  if (facts.isDirectory()) return DIRECTORY;
   const file = await openPlain(path, false).catch((error: unknown) => {
     if (error instanceof NotPlain) return null;
     throw error;
@@ -160,8 +205,20 @@ export async function changedFiles(place: string, directory: string): Promise<re
   const records = await readRecords(place, directory);
   if (records === null) return null;
   const changed: string[] = [];
-  for (const [path, record] of Object.entries(records))
-    if ((await recordOf(join(directory, path)).catch(() => null)) !== record) changed.push(path);
+  const top = await realpath(directory).catch(() => null);
+  const folders = Map.groupBy(Object.entries(records), ([path]) => posix.dirname(path));
+  for (const [folder, entries] of folders) {
+    // No link leads out: what stands elsewhere is not what was brought.
+    const found = top === null ? null : await walkTo(join(top, folder), top).catch(() => null);
+    try {
+      for (const [path, record] of entries) {
+        const entry = found === null ? null : `/proc/self/fd/${found.place.fd}/${posix.basename(path)}`;
+        if (entry === null || (await recordOf(entry).catch(() => null)) !== record) changed.push(path);
+      }
+    } finally {
+      await found?.place.close();
+    }
+  }
   return changed.sort();
 }
 

@@ -2,12 +2,15 @@ import { AgentError, asAgentError } from '../../domain/errors/errors.ts';
 import type { Drift, DriftDocument } from '../../domain/installation/drift.ts';
 import { LOCK_NAME } from '../../domain/installation/lock.ts';
 import { toTime } from '../../domain/observed.ts';
-import { fileDrift, modelDrift, packageDrift, sourceDrift } from '../../plan/installation/drift.ts';
+import { copyDrift, modelDrift, packageDrift, sourceDrift } from '../../plan/installation/drift.ts';
 import { parseLock } from '../../plan/installation/lock.ts';
+import type { Files } from '../../ports/files.ts';
 import type { Ports } from '../../ports.ts';
 import type { Knowledge } from '../knowledge.ts';
-import { readCurrent, readRecord, releaseDirectory } from '../releases/releases.ts';
+import { alteredCopies, readCurrent, readRecord, releaseDirectory } from '../releases/releases.ts';
 import { alteredSince } from './packs/files.ts';
+
+const HEAD_BYTES = 256;
 
 /**
  * Looks at the release in place, file by file, and changes nothing.
@@ -33,13 +36,10 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
     }
   };
   const checkout = `${directory}/ComfyUI`;
-  const byHand = async <T extends { readonly changed: readonly string[] }>(
-    name: string,
-    place: string,
-    found: T | null,
-  ): Promise<T | null> => {
+  const byHand = async (name: string, place: string): Promise<readonly string[] | null> => {
+    const found = await ports.sources.changed(place);
     const pack = release.packs.find((each) => each.name === name);
-    return found === null || pack === undefined ? found : { ...found, changed: await alteredSince(ports, place, found.changed, pack) };
+    return found === null || pack === undefined ? found : alteredSince(ports, place, found, pack);
   };
   const present = lock.packs.filter(
     (pack) =>
@@ -50,11 +50,8 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
     ...present.map(({ name, source }) => ({ part: 'pack' as const, name, source, place: `${checkout}/custom_nodes/${name}` })),
   ].filter(({ source }) => source.kind !== 'embedded');
   for (const { part, name, source, place } of sources)
-    await look(name, async () =>
-      source.kind === 'git'
-        ? sourceDrift(part, name, source, await byHand(name, place, await ports.git.inspect(place)))
-        : fileDrift(part, name, (await byHand(name, place, changedIn(await ports.sources.changed(place))))?.changed ?? null),
-    );
+    await look(name, async () => sourceDrift(part, name, source, await headOf(ports.files, place), await byHand(name, place)));
+  await look('copies of records', async () => copyDrift(release.id, await alteredCopies(ports.files, layout, release.id)));
   if (lock.python.packages.length > 0) {
     const python = `${directory}/${release.python}`;
     await look('packages', async () => packageDrift(lock.python.packages, await ports.python.packages(python)));
@@ -75,4 +72,8 @@ export async function examineDrift(ports: Ports, { configuration, models }: Know
   };
 }
 
-const changedIn = (changed: readonly string[] | null) => (changed === null ? null : { changed });
+/** The commit that a work tree says it stands at, for people; packs can write there, so it proves nothing. */
+async function headOf(files: Files, place: string): Promise<string | null> {
+  const text = await files.readForeign(`${place}/.git/HEAD`, { within: place, maxBytes: HEAD_BYTES }).catch(() => null);
+  return /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/.exec(text?.trim() ?? '')?.[0] ?? null;
+}

@@ -34,12 +34,28 @@ export async function readRecord(files: Files, layout: Layout, id: string, name:
     return await files.readText(recordFile(layout, id, name));
   } catch (error) {
     if (!isAgentError(error) || error.details['code'] !== 'EACCES') throw error;
-    const copy = `${releaseDirectory(layout, id)}/${name}`;
-    return files.readForeign(copy, { within: layout.releases, maxBytes: INPUT_LIMITS.record }).catch((refused: unknown) => {
+    return readCopy(files, layout, id, name);
+  }
+}
+
+/** null: there is none, or something else in its place. */
+const readCopy = (files: Files, layout: Layout, id: string, name: string): Promise<string | null> =>
+  files
+    .readForeign(`${releaseDirectory(layout, id)}/${name}`, { within: layout.releases, maxBytes: INPUT_LIMITS.record })
+    .catch((refused: unknown) => {
       if (isAgentError(refused) && refused.code === 'INPUT_REFUSED') return null;
       throw refused;
     });
+
+/** Copies of records that somebody changed: nobody obeys them, and whoever looks into the release should know. */
+export async function alteredCopies(files: Files, layout: Layout, id: string): Promise<readonly string[]> {
+  const altered: string[] = [];
+  for (const name of [RECORD, LOCK_NAME]) {
+    const record = await readRecord(files, layout, id, name);
+    const copy = record === null ? null : await readCopy(files, layout, id, name);
+    if (record !== copy) altered.push(name);
   }
+  return altered;
 }
 
 /** Notes something of a release, with a copy in it for whoever looks into it. The record is written last: with it, it is so. */

@@ -6,24 +6,29 @@ import { type LockedPackage, type LockedSource, requirementLine } from '../../do
 const LINKED = ['models', 'input', 'output', 'user'];
 const SHOWN = 5;
 
-/** A checkout beside its pin. @param found null: it is no work tree any more */
+/**
+ * A source beside what the lock has of it.
+ * @param head the commit that a checkout says it stands at, which hides nothing; null: it says none
+ * @param changed null: nobody recorded what was installed
+ */
 export function sourceDrift(
   part: 'core' | 'pack',
   name: string,
   source: LockedSource,
-  found: { readonly commit: string; readonly changed: readonly string[] } | null,
+  head: string | null,
+  changed: readonly string[] | null,
 ): Drift[] {
-  if (source.kind !== 'git') return [];
-  if (found === null) return [{ part, name, message: 'its work tree is gone or damaged' }];
-  const drift: Drift[] = [];
-  if (found.commit !== source.commit)
-    drift.push({ part, name, message: `it is at ${found.commit.slice(0, 10)}, locked is ${source.commit.slice(0, 10)}` });
-  const changed = found.changed.filter((path) => part !== 'core' || !LINKED.some((folder) => path.startsWith(`${folder}/`)));
-  return [...drift, ...fileDrift(part, name, changed)];
+  const isElsewhere = source.kind === 'git' && head !== null && head !== source.commit;
+  const message = isElsewhere ? `it is at ${head.slice(0, 10)}, locked is ${source.commit.slice(0, 10)}` : null;
+  const counted = changed?.filter((path) => part !== 'core' || !LINKED.some((folder) => path.startsWith(`${folder}/`))) ?? null;
+  return [...(message === null ? [] : [{ part, name, message }]), ...fileDrift(part, name, counted)];
 }
 
-/** Files that differ from what was installed. @param changed null: nobody recorded what was installed */
-export function fileDrift(part: 'core' | 'pack', name: string, changed: readonly string[] | null): Drift[] {
+/** What lies in a release for people and is not as the agent wrote it. */
+export const copyDrift = (release: string, names: readonly string[]): Drift[] =>
+  names.map((name) => ({ part: 'core', name, message: `changed by hand in release ${release}; the agent goes by its own record` }));
+
+function fileDrift(part: 'core' | 'pack', name: string, changed: readonly string[] | null): Drift[] {
   if (changed === null) return [{ part, name, message: 'its files are gone, or the record of them' }];
   if (changed.length === 0) return [];
   const more = changed.length > SHOWN ? ` and ${changed.length - SHOWN} more` : '';

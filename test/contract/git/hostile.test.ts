@@ -1,19 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFiles } from '../../../src/adapters/files/files.ts';
 import type { GitAdapter } from '../../../src/adapters/git/git.ts';
-import { commandAs, programBehind } from '../../../src/adapters/shell/other-user.ts';
-import { createShell } from '../../../src/adapters/shell/shell.ts';
-import { realGit } from '../../support/git/harness.ts';
+import { notedBelow, realGit } from '../../support/git/harness.ts';
 import { createOrigin } from '../../support/git/origin.ts';
 import { type TempRoot, tempRoot } from '../../support/temp-root.ts';
 
-/** What a pack may have put into its folder, or in place of it, never runs as the agent: here that is root, and packs are nobody. */
+/** What a pack may have put into its folder, or in place of it, never runs as the agent, and hides nothing from it. */
 
-const OTHER = 'nobody';
-const shell = createShell({ path: '/usr/local/bin:/usr/bin:/bin' });
 let root: TempRoot;
 let git: GitAdapter;
 let place: string;
@@ -24,7 +20,6 @@ const ranAs = async (): Promise<readonly string[]> =>
 const divided = async (): Promise<GitAdapter> =>
   realGit(root.path, {
     divided: {
-      lookPath: await programBehind(createFiles(), root.at('git-that-looks'), await commandAs(shell, OTHER), '/usr/bin/git'),
       closed: root.at('closed'),
       files: createFiles({ trust: new Set([0]) }),
     },
@@ -58,6 +53,15 @@ async function plant(directory: string): Promise<void> {
   execFileSync('chmod', ['-R', 'a+rwX', directory]);
 }
 
+/** A pack as the agent brought it. */
+async function broughtTree(): Promise<{ readonly directory: string }> {
+  const origin = await createOrigin(root.at('origin'));
+  await origin.commit({ 'a.txt': 'a', 'sub/b.txt': 'b' });
+  const directory = root.at('packs/one');
+  await git.checkout({ url: origin.url, branch: null, commit: null }, directory, { recursive: false });
+  return { directory };
+}
+
 beforeEach(async () => {
   root = await tempRoot();
   await chmod(root.path, 0o755);
@@ -72,55 +76,71 @@ afterEach(async () => {
   await root.remove();
 });
 
-describe.skipIf(process.getuid?.() !== 0)('git in a tree of somebody else', () => {
-  it('runs what the tree names: so it is not run there with the rights of the agent', async () => {
+describe('git in a tree of somebody else', () => {
+  it('runs what the tree names: so nobody asks it', async () => {
     git = realGit(root.path);
     await plant(place);
-    await git.inspect(place);
-    expect(await ranAs()).toEqual(['root']);
+    execFileSync('git', ['-C', place, 'status'], { stdio: 'pipe' });
+    expect(await ranAs()).toHaveLength(1);
   });
 
   it.each([
-    ['in its place', async () => plant(place)],
+    ['in its place', async (directory: string) => plant(directory)],
     [
       'by way of a file that names another repository',
-      async () => {
+      async (directory: string) => {
         await mkdir(root.at('elsewhere'));
         await plant(root.at('elsewhere'));
-        await writeFile(join(place, '.git'), `gitdir: ${root.at('elsewhere/.git')}\n`);
-        await writeFile(join(place, 'a.txt'), 'three\n');
+        await writeFile(join(directory, '.git'), `gitdir: ${root.at('elsewhere/.git')}\n`);
       },
     ],
     [
       'by way of a link to another repository',
-      async () => {
+      async (directory: string) => {
         await mkdir(root.at('elsewhere'));
         await plant(root.at('elsewhere'));
-        await symlink(root.at('elsewhere/.git'), join(place, '.git'));
-        await writeFile(join(place, 'a.txt'), 'three\n');
+        await symlink(root.at('elsewhere/.git'), join(directory, '.git'));
       },
     ],
-  ])('with two users nothing of it runs as the agent: %s', async (_, prepare) => {
-    git = await divided();
-    await prepare();
-    await git.inspect(place);
-    await git.untracked(place);
-    expect((await ranAs()).filter((user) => user !== OTHER)).toEqual([]);
+  ])('is not asked what changed there, with one user neither: %s', async (_, prepare) => {
+    git = realGit(root.path);
+    const { directory } = await broughtTree();
+    await rm(join(directory, '.git'), { recursive: true });
+    await prepare(directory);
+    await writeFile(join(directory, 'a.txt'), 'three\n');
+    expect(await notedBelow(root.path).changed(directory)).toEqual(['a.txt']);
+    await notedBelow(root.path).untracked(directory);
+    expect(await ranAs()).toEqual([]);
   });
 
-  it('a tree that the agent has brought is looked at all the same', async () => {
+  it.each<[string, (directory: string, run: (...args: string[]) => void) => unknown]>([
+    ['an index that is told to look away', (_, run) => run('update-index', '--assume-unchanged', 'a.txt')],
+    ['a sparse index', (_, run) => run('update-index', '--skip-worktree', 'a.txt')],
+    ['a commit of its own', (_, run) => run('-c', 'user.name=x', '-c', 'user.email=x@example.org', 'commit', '-qam', 'mine')],
+    ['an attribute', (directory) => writeFile(join(directory, '.git/info/attributes'), 'a.txt filter=hides\n')],
+    ['a repository of its own', (directory) => rm(join(directory, '.git'), { recursive: true })],
+  ])('hides no change from the agent: %s', async (_, hide) => {
     git = await divided();
-    const origin = await createOrigin(root.at('origin'));
-    const commit = await origin.commit({ 'a.txt': 'a', 'b.txt': 'b' });
-    const directory = root.at('packs/one');
-    await git.checkout({ url: origin.url, branch: null, commit: null }, directory, { recursive: false });
-    expect(await git.inspect(directory)).toEqual({ commit, changed: [] });
-    await writeFile(join(directory, 'a.txt'), 'other');
+    const { directory } = await broughtTree();
+    await writeFile(join(directory, 'a.txt'), 'mine');
     await writeFile(join(directory, 'new.txt'), 'x');
-    expect(await git.inspect(directory)).toEqual({ commit, changed: ['a.txt'] });
-    expect(await git.untracked(directory)).toEqual(['new.txt']);
+    await mkdir(join(directory, '.git/info'), { recursive: true });
+    await writeFile(join(directory, '.git/info/exclude'), 'new.txt\n');
+    await hide(directory, (...args) => void execFileSync('git', ['-C', directory, ...args], { stdio: 'pipe' }));
+    expect(await notedBelow(root.path).changed(directory)).toEqual(['a.txt']);
+    expect(await notedBelow(root.path).untracked(directory)).toEqual(['new.txt']);
   });
 
+  it('whose folders became links is not looked at elsewhere', async () => {
+    git = realGit(root.path);
+    const { directory } = await broughtTree();
+    await rename(join(directory, 'sub'), root.at('moved'));
+    await symlink(root.at('moved'), join(directory, 'sub'));
+    expect(await notedBelow(root.path).changed(directory)).toEqual(['sub/b.txt']);
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)('with two users', () => {
   it('a shared folder: its repository is where packs do not come, and one in the folder decides nothing', async () => {
     git = await divided();
     const origin = await createOrigin(root.at('origin'));

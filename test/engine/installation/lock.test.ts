@@ -215,6 +215,22 @@ describe('agent install --verify', () => {
     expect(files.tree('/workspace')).toEqual(before);
   });
 
+  it('tells where a checkout says it stands, and which copies in the release are not what the agent wrote', async () => {
+    await lab({ packs: { 'ComfyUI-One': null } });
+    await ask({ kind: 'install' });
+    await machine.core.surveys.models();
+    const { files } = machine.world;
+    const current = (await files.readLink('/workspace/current')) ?? '';
+    files.put(`${current}/ComfyUI/custom_nodes/ComfyUI-One/.git/HEAD`, `${'b'.repeat(40)}\n`);
+    files.put(`${current}/release.json`, '{"id":"stolen"}');
+    await files.remove(`${current}/agent.lock.json`);
+    expect((await machine.core.agent.drift()).drift).toEqual([
+      { part: 'pack', name: 'ComfyUI-One', message: expect.stringMatching(/^it is at bbbbbbbbbb, locked is /) as string },
+      { part: 'core', name: 'release.json', message: expect.stringContaining('the agent goes by its own record') as string },
+      { part: 'core', name: 'agent.lock.json', message: expect.stringContaining('changed by hand in release') as string },
+    ]);
+  });
+
   it('takes what scripts of packs changed while the release was built for what it is', async () => {
     await lab({
       packs: { 'ComfyUI-One': null },

@@ -2,9 +2,12 @@ import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createGit, type GitAdapter, type GitAdapterOptions } from '../../../src/adapters/git/git.ts';
+import { addedFiles, changedFiles } from '../../../src/adapters/sources/tree.ts';
 import type { Git } from '../../../src/ports/git.ts';
 import type { Logger } from '../../../src/ports/logs.ts';
+import type { Sources } from '../../../src/ports/sources.ts';
 import { createFakeGit, type FakeCommit, type FakeGitOptions, type FakeRepository, fakeCommitId } from '../../fakes/git.ts';
+import { createFakeSources, type FakeSourcesOptions } from '../../fakes/sources.ts';
 import { createOrigin } from './origin.ts';
 
 interface HarnessOrigin {
@@ -18,6 +21,8 @@ interface HarnessOrigin {
 export interface GitHarness {
   readonly root: string;
   readonly git: Git;
+  /** What the agent notes of trees. */
+  readonly sources: Pick<Sources, 'changed' | 'untracked'>;
   origin(name: string): Promise<HarnessOrigin>;
   /** Another machine, that no origin can be reached from once it was asked for. */
   unplugged(): Promise<Git>;
@@ -31,6 +36,7 @@ export const realGit = (root: string, change: Partial<GitAdapterOptions> = {}): 
   createGit({
     cacheDirectory: join(root, 'cache', 'git'),
     stateDirectory: join(root, 'state', 'git'),
+    recordsDirectory: join(root, 'state', 'trees'),
     environment: { PATH: process.env['PATH'] ?? '/usr/bin:/bin' },
     ssh: { knownHosts: '' },
     timeoutMs: 60_000,
@@ -38,12 +44,19 @@ export const realGit = (root: string, change: Partial<GitAdapterOptions> = {}): 
     ...change,
   });
 
+/** What `realGit` of that directory noted. */
+export const notedBelow = (root: string): GitHarness['sources'] => ({
+  changed: (directory) => changedFiles(join(root, 'state', 'trees'), directory),
+  untracked: (directory) => addedFiles(join(root, 'state', 'trees'), directory),
+});
+
 export async function realGitHarness(): Promise<GitHarness> {
   const root = await mkdtemp(join(tmpdir(), 'agent-git-'));
   const git = realGit(root);
   return {
     root,
     git,
+    sources: notedBelow(root),
     origin: (name) => createOrigin(join(root, 'origins', name)),
     unplugged: async () => {
       await rename(join(root, 'origins'), join(root, 'moved-away'));
@@ -63,6 +76,7 @@ export async function fakeGitHarness(): Promise<GitHarness> {
   return {
     root,
     git: createFakeGit({ repositories, files: diskFiles }),
+    sources: createFakeSources({ files: diskFiles, archives: {}, registry: {} }),
     unplugged: async () => createFakeGit({ repositories: {}, files: diskFiles }),
     origin: async (name) => {
       const repository = {
@@ -109,7 +123,7 @@ const there = (path: string): Promise<boolean> =>
     () => false,
   );
 
-const diskFiles: FakeGitOptions['files'] = {
+const diskFiles: FakeGitOptions['files'] & FakeSourcesOptions['files'] = {
   readText: (path) => readFile(path, 'utf8').catch(() => null),
   writeText: async (path, content) => {
     await mkdir(dirname(path), { recursive: true });

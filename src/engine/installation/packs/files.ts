@@ -6,30 +6,18 @@ import type { Ports } from '../../../ports.ts';
 /** Far beyond what the source of a pack brings; a file full of holes says more than any disk has. */
 const MOST_BYTES = 8 * 1024 ** 3;
 
-/** Which source brought a pack's folder. What is not noted of it stays unknown: git is asked about what came by git alone. */
-export interface Brought {
-  readonly directory: string;
-  readonly byGit: boolean;
-}
-
 /** Paths in a pack's folder that its source did not bring; null: what it brought is not noted any more. */
-export const untrackedPaths = async (
-  { sources, git }: Pick<Ports, 'sources' | 'git'>,
-  { directory, byGit }: Brought,
-): Promise<readonly string[] | null> => {
-  const found = byGit ? await git.untracked(directory) : await sources.untracked(directory);
-  // Told by programs of packs, where they can.
-  return found?.filter((path) => isInnerPath(path.replace(/\/$/, ''))) ?? null;
-};
+export const untrackedPaths = async ({ sources }: Pick<Ports, 'sources'>, directory: string): Promise<readonly string[] | null> =>
+  // Names of packs: whatever they are, they stay inside.
+  (await sources.untracked(directory))?.filter((path) => isInnerPath(path.replace(/\/$/, ''))) ?? null;
 
 /** Files of its source that are not as it brought them. */
 export async function alteredFiles(
-  { sources, git, files }: Pick<Ports, 'sources' | 'git' | 'files'>,
-  { directory, byGit }: Brought,
+  { sources, files }: Pick<Ports, 'sources' | 'files'>,
+  directory: string,
 ): Promise<PackStatus['altered']> {
-  const changed = byGit ? (await git.inspect(directory))?.changed : await sources.changed(directory);
-  const inner = (changed ?? []).filter(isInnerPath);
-  return Promise.all(inner.map(async (path) => ({ path, sha256: await digestOrNull(files, directory, path) })));
+  const changed = ((await sources.changed(directory)) ?? []).filter(isInnerPath);
+  return Promise.all(changed.map(async (path) => ({ path, sha256: await digestOrNull(files, directory, path) })));
 }
 
 /** What was altered by hand since: everything but what is still as the installation left it. */

@@ -37,11 +37,11 @@ export async function setUpPacks(context: InstallContext, environment: BuiltEnvi
     tracker.fraction((index + 1) / spec.packs.length);
   }
   await forEachLimited(packs, config.install.concurrency, async (pack) => {
-    const brought = { directory: packDirectory(context, pack.name), byGit: pack.source === undefined };
+    const directory = packDirectory(context, pack.name);
     // Scripts may write into the folders of other packs; what nobody touched need not be compared with its source.
     const isTouched = (await stampOf(context, pack.name)) !== stamps.get(pack.name);
-    const generated = isTouched ? ((await untrackedPaths(ports, brought)) ?? []) : [];
-    const altered = isTouched ? await alteredFiles(ports, brought) : [];
+    const generated = isTouched ? ((await untrackedPaths(ports, directory)) ?? []) : [];
+    const altered = isTouched ? await alteredFiles(ports, directory) : [];
     tracker.pack(pack.name, { state: 'installed', generated: [...generated], altered });
   });
   return [...new Map(adopted.map((locked) => [locked.name, locked])).values()];

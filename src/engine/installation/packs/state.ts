@@ -55,7 +55,7 @@ async function moveOut(context: InstallContext, layout: Layout, releaseId: strin
     }
   }
   const installed = new Set(pack.generated.map(withoutSlash));
-  const added = await untrackedPaths(context.ports, { directory, byGit: pack.source === null || pack.source.kind === 'git' });
+  const added = await untrackedPaths(context.ports, directory);
   if (added === null) {
     context.tracker.packWarning(
       pack.name,

@@ -14,19 +14,20 @@ const locked = (name: string, version: string | null, url: string | null = null)
 
 describe('drift', () => {
   it.each([
-    ['as locked', { commit, changed: [] }, []],
-    ['another commit', { commit: 'b'.repeat(40), changed: [] }, ['it is at bbbbbbbbbb, locked is aaaaaaaaaa']],
-    ['an edited file', { commit, changed: ['nodes.py'] }, ['changed by hand: nodes.py']],
-    ['many', { commit, changed: ['1', '2', '3', '4', '5', '6', '7'] }, ['changed by hand: 1, 2, 3, 4, 5 and 2 more']],
-    ['gone', null, ['its work tree is gone or damaged']],
-  ])('of a checkout: %s', (_what, found, messages) => {
-    expect(sourceDrift('pack', 'One', git, found).map(({ message }) => message)).toEqual(messages);
+    ['as locked', commit, [], []],
+    ['another commit', 'b'.repeat(40), [], ['it is at bbbbbbbbbb, locked is aaaaaaaaaa']],
+    ['no word of a commit', null, [], []],
+    ['an edited file', commit, ['nodes.py'], ['changed by hand: nodes.py']],
+    ['many', commit, ['1', '2', '3', '4', '5', '6', '7'], ['changed by hand: 1, 2, 3, 4, 5 and 2 more']],
+    ['nothing noted', commit, null, ['its files are gone, or the record of them']],
+  ])('of a checkout: %s', (_what, head, changed, messages) => {
+    expect(sourceDrift('pack', 'One', git, head, changed).map(({ message }) => message)).toEqual(messages);
   });
 
   it('the folders that ComfyUI gets as links are no drift, in a pack they are', () => {
-    const found = { commit, changed: ['models/put_here', 'user/x', 'output/y', 'input/z'] };
-    expect(sourceDrift('core', 'ComfyUI', git, found)).toEqual([]);
-    expect(sourceDrift('pack', 'One', git, found)).toHaveLength(1);
+    const found = ['models/put_here', 'user/x', 'output/y', 'input/z'];
+    expect(sourceDrift('core', 'ComfyUI', git, commit, found)).toEqual([]);
+    expect(sourceDrift('pack', 'One', git, commit, found)).toHaveLength(1);
   });
 
   it('of packages: missing, other, added; a VCS package has no version to compare', () => {
