@@ -65,8 +65,7 @@ const handlers: Handlers = {
     if (lease === undefined) throw new AgentError('HELD', `GPU ${gpu} has no port`);
     const { listen } = knowledge.configuration.config.comfyui;
     await ports.comfy.free(`http://${probeHost(listen)}:${lease.tcpPort}`, FREE_TIMEOUT_MS);
-    knowledge.freedFor.set(gpu, since);
-    knowledge.freedAt.set(gpu, ports.clock.now());
+    knowledge.instances.of(gpu).freed = { verdictSince: since, at: ports.clock.now() };
   },
   'stop-instance': ({ name }, { ports, onEnding }) => {
     onEnding();
@@ -74,7 +73,7 @@ const handlers: Handlers = {
   },
   'end-leftovers': async ({ gpu, name }, execution) => {
     const { knowledge, ports } = execution;
-    const leftover = knowledge.leftovers.get(gpu);
+    const { leftover } = knowledge.instances.of(gpu);
     // Told to be busy no more a moment ago: by now nobody gives it new work, so this answer stands.
     const jobs = leftover?.jobs === 0 ? await jobsOf(ports, knowledge, gpu) : 0;
     if (jobs === 0 || jobs === null) await endLeft(execution, gpu, name);

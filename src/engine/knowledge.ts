@@ -1,4 +1,3 @@
-import type { CardFacts } from '../domain/cards/card.ts';
 import type { GpuReading, MachineFacts } from '../domain/cards/gpu.ts';
 import type { RosterCard } from '../domain/cards/roster.ts';
 import type { XidEvent } from '../domain/cards/xid.ts';
@@ -8,21 +7,18 @@ import type { ModelStatus } from '../domain/health/health.ts';
 import type { Hold } from '../domain/hold.ts';
 import type { Lock } from '../domain/installation/lock.ts';
 import type { InstallProgress, PackSpec } from '../domain/installation/release.ts';
-import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { InstanceLaunch, PortLease } from '../domain/instances/instance.ts';
-import type { MemoryWatch } from '../domain/instances/memory-group.ts';
-import type { Leftover, Pm2State, Stranger } from '../domain/instances/ownership.ts';
+import type { Pm2State } from '../domain/instances/ownership.ts';
 import { NOT_LOOKED_YET, type Observed, unknown } from '../domain/observed.ts';
 import type { DesiredState, Intents, ObservedState } from '../domain/state/state.ts';
-import { type MachineResources, NO_MACHINE_RESOURCES, type ResourceFacts } from '../domain/upkeep/resources.ts';
+import { type MachineResources, NO_MACHINE_RESOURCES } from '../domain/upkeep/resources.ts';
 import { cardsOfRoster } from '../plan/cards/roster.ts';
-import type { ProbeRecord } from '../plan/health/assess.ts';
 import type { DirectorySection } from '../plan/inputs/directory-config.ts';
 import type { FailedInstallation } from '../plan/installation/installation.ts';
 import type { Leaving } from '../plan/instances/leaving.ts';
-import type { Exit } from '../plan/instances/restart-policy.ts';
 import type { Unwanted } from '../plan/instances/unwanted.ts';
-import type { RolloutStep, Watch } from '../plan/releases/rollout.ts';
+import type { RolloutStep } from '../plan/releases/rollout.ts';
+import { InstanceRecords } from './instance-records.ts';
 
 /** The configuration in force, and the edit that was refused if there is one. */
 export interface LoadedConfiguration {
@@ -98,8 +94,6 @@ export interface Knowledge {
   /** When the driver was last asked, and since when it tells nothing of cards that were there. Epoch ms. */
   gpusAskedAt: number;
   driverGoneSince: number | null;
-  /** By GPU: what its instance's card is judged by. */
-  readonly cardFacts: Map<number, CardFacts>;
   /** By PCI address, in order of time, the newest of each. */
   readonly xids: Map<string, readonly XidEvent[]>;
   /** By PCI address and code, "0000:3b:00 79": how many the kernel log told since the boot. */
@@ -113,28 +107,10 @@ export interface Knowledge {
   observed: ObservedState | null;
   launches: ReadonlyMap<number, InstanceLaunch>;
   holds: readonly Hold[];
-  /** By GPU: who sits on the port of an instance. */
-  strangers: ReadonlyMap<number, Stranger>;
-  /** By instance name, by probe. */
-  readonly probes: Map<string, Map<string, ProbeRecord>>;
-  readonly exits: Map<string, Exit[]>;
-  /** The newest end of each instance, by name, and its memory cgroup while it lives. */
-  readonly lastExits: Map<string, ExitEvidence>;
-  readonly memory: Map<string, MemoryWatch>;
-  /** By GPU: `since` of the verdict whose memory was freed last. */
-  readonly freedFor: Map<number, string>;
-  /** By GPU: when its instance was last asked to free memory. Epoch ms. */
-  readonly freedAt: Map<number, number>;
-  /** By GPU: processes of instances that nobody hosts, and when all processes were last gone through for them (epoch ms). */
-  leftovers: ReadonlyMap<number, Leftover>;
+  readonly instances: InstanceRecords;
+  /** When all processes were last gone through for those of instances that nobody hosts. Epoch ms. */
   leftoversAt: number;
   pm2: Pm2State;
-  /** Last time the log of an instance moved, epoch ms, while it starts. */
-  readonly logMovedAt: Map<string, number>;
-  /** Time of change of that log as its filesystem tells it: only ever compared with itself. */
-  readonly logChanges: Map<string, number>;
-  /** By GPU, as last looked. */
-  readonly resources: Map<number, ResourceFacts>;
   machineResources: MachineResources;
   /** The agent's own files that are not in their place, and why. For people. */
   unplaced: readonly string[];
@@ -146,9 +122,8 @@ export interface Knowledge {
   readonly cpuLists: Map<string, string | null>;
   /** By how much the wall clock jumped since the agent began, all jumps together. */
   clockShiftMs: number;
-  /** By GPU: instances that are about to leave, as the newest look decided, and since when everybody is told so. Epoch ms. */
+  /** By GPU: instances that are about to leave, as the newest look decided. */
   leaving: ReadonlyMap<number, Leaving>;
-  readonly leavingSince: Map<number, number>;
   /** By name: processes that no instance asks for, as the newest look found. */
   unwanted: ReadonlyMap<string, Unwanted>;
   /** The agent is ending and takes its instances with it: all drain, none is started. */
@@ -161,8 +136,6 @@ export interface Knowledge {
   rolloutTrouble: string | null;
   /** `current` is being switched just now. */
   switching: boolean;
-  /** By GPU: what was seen of a moved instance. */
-  readonly watches: Map<number, Watch>;
   modelPathsFile: string;
   /** Tells contents of that file apart: an instance that read another one runs with earlier settings. null: it was not made yet. */
   modelPathsDigest: string | null;
@@ -183,7 +156,6 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     roster,
     gpusAskedAt: 0,
     driverGoneSince: null,
-    cardFacts: new Map(),
     xids: new Map(),
     xidTotals: new Map(),
     kernelLog: notYet,
@@ -194,19 +166,9 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     observed: null,
     launches: new Map(),
     holds: [],
-    strangers: new Map(),
-    probes: new Map(),
-    exits: new Map(),
-    lastExits: new Map(),
-    memory: new Map(),
-    freedFor: new Map(),
-    freedAt: new Map(),
-    leftovers: new Map(),
+    instances: new InstanceRecords(),
     leftoversAt: Number.NEGATIVE_INFINITY,
     pm2: { state: 'answers', since: 0, reason: null },
-    logMovedAt: new Map(),
-    logChanges: new Map(),
-    resources: new Map(),
     machineResources: NO_MACHINE_RESOURCES,
     unplaced: [],
     stateTroubles: [],
@@ -214,7 +176,6 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     cpuLists: new Map(),
     clockShiftMs: 0,
     leaving: new Map(),
-    leavingSince: new Map(),
     unwanted: new Map(),
     stopping: false,
     installProgress: null,
@@ -222,7 +183,6 @@ export function emptyKnowledge(configuration: LoadedConfiguration, { intents, le
     rollout: null,
     rolloutTrouble: null,
     switching: false,
-    watches: new Map(),
     modelPathsFile: `${configuration.layout.instances}/extra_model_paths.yaml`,
     modelPathsDigest: null,
   };

@@ -52,8 +52,8 @@ export async function observe(
     (reading.gpus.known && reading.gpus.value.gpus.some((gpu) => gpu.processes.length > 0));
   const found = await ask(() => findLeftovers(ports, { reading, desired, knowledge }, processes, portHolders, busy));
   // What cannot be looked for is as it was.
-  const leftovers = found.known ? found.value : knowledge.leftovers;
-  knowledge.leftovers = leftovers;
+  const leftovers = found.known ? found.value : knowledge.instances.known('leftover');
+  knowledge.instances.replace('leftover', leftovers);
   knowledge.pm2 = pm2;
   const incarnations = unhostedIncarnations(hosted, leftovers);
   const unwantedQueues = await queuesOf(ports, reading, processes, [...knowledge.unwanted.keys()]);
@@ -77,7 +77,7 @@ export async function observe(
 }
 
 /** What earlier looks saw, and this one notes. */
-type Memory = Pick<Knowledge, 'observed' | 'pm2' | 'leftovers' | 'leftoversAt' | 'unwanted'>;
+type Memory = Pick<Knowledge, 'instances' | 'observed' | 'pm2' | 'leftoversAt' | 'unwanted'>;
 
 /** No probe asks those that no instance stands for. */
 async function queuesOf(

@@ -1,4 +1,5 @@
 import type { Documents } from '../domain/health/documents.ts';
+import { instanceName } from '../domain/identity.ts';
 import type { InstanceDocument, QueueReading } from '../domain/instances/instance.ts';
 import type { DesiredState, ObservedState, Unsaved } from '../domain/state/state.ts';
 import { instanceVerdicts } from '../plan/faults/verdicts.ts';
@@ -14,7 +15,7 @@ export function planInput(
   documents: Documents,
   now: number,
 ): PlanInput {
-  const { configuration, inputs, intents, launches, exits, freedFor, failedInstallation, leavingSince, unwanted } = knowledge;
+  const { configuration, inputs, intents, launches, failedInstallation, instances, unwanted } = knowledge;
   const facts = new Map(state.desired.instances.map((instance) => [instance.gpu, verdictFacts(knowledge, instance, now)]));
   return {
     config: configuration.config,
@@ -27,7 +28,7 @@ export function planInput(
         {
           starting: instance.status === 'starting',
           queue: queueReading(facts.get(instance.gpu)?.probes.get('http')),
-          leavingSince: leavingSince.get(instance.gpu) ?? null,
+          leavingSince: instances.of(instance.gpu).leavingSince,
           hasServed: hasServed(facts.get(instance.gpu)?.probes.get('http')),
           proof: proofOf(instance),
         },
@@ -35,8 +36,8 @@ export function planInput(
     ),
     verdicts: new Map([...facts].map(([gpu, of]) => [gpu, instanceVerdicts(of)])),
     unwanted,
-    freedFor,
-    exits,
+    freedFor: new Map([...instances.known('freed')].map(([gpu, { verdictSince }]) => [gpu, verdictSince])),
+    exits: new Map([...instances].map(([gpu, { exits }]) => [instanceName(gpu), exits])),
     driverGone: driverGoneOf(knowledge),
     failedInstallation,
     packList: inputs === NO_INPUTS ? null : { file: configuration.layout.configNodes, owner: inputs.packsOwner, packs: inputs.packs },

@@ -217,7 +217,8 @@ export class Reconciler {
     const holds = datedHolds(this.#planned.holds, knowledge.holds, toTime(ports.clock.now()));
     recordHolds(this.#options.journal, knowledge.holds, holds);
     knowledge.holds = holds;
-    knowledge.strangers = datedStrangers(this.#planned.strangers, knowledge.strangers, ports.clock.now());
+    const strangers = knowledge.instances.known('stranger');
+    knowledge.instances.replace('stranger', datedStrangers(this.#planned.strangers, strangers, ports.clock.now()));
     this.#probes.setTargets(probeTargets(knowledge, canary));
     this.refresh();
     this.#queues.read(this.#planned.leaving, input.health);
@@ -273,10 +274,9 @@ export class Reconciler {
 
   #onProbe(target: ProbeTarget, result: ProbeResult): void {
     const { knowledge } = this.#options;
-    const records = knowledge.probes.get(target.name) ?? new Map();
+    const records = knowledge.instances.of(target.gpu).probes;
     if (result.probe === 'canary') recordProof(this.#options.journal, target, result, records.get('canary')?.latest);
     records.set(result.probe, recordResult(records.get(result.probe), result));
-    knowledge.probes.set(target.name, records);
     const before = this.#documents;
     this.refresh();
     // Queues and states that the planner waits for.

@@ -4,6 +4,7 @@ import { instanceName, instanceTarget } from '../domain/identity.ts';
 import type { ExitEvidence } from '../domain/instances/exit-evidence.ts';
 import type { ProcessEvent } from '../domain/instances/instance.ts';
 import { type Exit, exitReason } from '../plan/instances/restart-policy.ts';
+import type { InstanceRecord } from './instance-records.ts';
 import type { Journal } from './journal.ts';
 import type { Knowledge } from './knowledge.ts';
 
@@ -55,13 +56,12 @@ export function recordExit(
 ): void {
   const { reason, wanted, cause, pid, kernel, lines } = exit;
   const gpu = knowledge.desired?.instances.find((instance) => instance.name === event.name)?.gpu;
-  const known = knowledge.exits.get(event.name) ?? [];
-  knowledge.exits.set(
-    event.name,
+  const record = knowledge.instances.named(event.name);
+  if (record !== null) {
     // That the agent ended it because of a fault may have been noted in the same moment.
-    known.map((each) => (each.at === event.at && each.fault === undefined ? { ...each, reason } : each)),
-  );
-  knowledge.lastExits.set(event.name, exit);
+    record.exits = record.exits.map((each) => (each.at === event.at && each.fault === undefined ? { ...each, reason } : each));
+    record.lastExit = exit;
+  }
   journal.record({
     type: EXIT_EVENT,
     target: gpu === undefined ? event.name : instanceTarget(gpu),
@@ -99,31 +99,27 @@ export function recordRemedy(
 }
 
 function addExit(knowledge: Knowledge, name: string, exit: Exit): void {
-  knowledge.exits.set(name, [...(knowledge.exits.get(name) ?? []), exit].slice(-KEPT_EXITS));
+  const record = knowledge.instances.named(name);
+  if (record !== null) record.exits = [...record.exits, exit].slice(-KEPT_EXITS);
 }
 
 /** A start by hand begins a new count: the operator has seen the old one; so does another release. Written down, for the agents after this one. */
 export function forgiveExits(journal: Journal, knowledge: Knowledge, gpu: number, why = 'asked for by hand'): void {
-  const name = instanceName(gpu);
-  const counted = (knowledge.exits.get(name) ?? []).filter((exit) => exit.at > 0 && !exit.wanted);
+  const counted = knowledge.instances.of(gpu).exits.filter((exit) => exit.at > 0 && !exit.wanted);
   if (counted.length === 0) return;
   journal.record({
     type: RECOUNT_EVENT,
     target: instanceTarget(gpu),
     level: 'info',
     message: `${why}: what ended before counts no longer`,
-    data: { name },
+    data: { name: instanceName(gpu) },
   });
-  forget(knowledge, name);
+  forget(knowledge.instances.of(gpu));
 }
 
 /** They stay in the total, outside of any window. */
-function forget(knowledge: Knowledge, name: string): void {
-  const exits = knowledge.exits.get(name) ?? [];
-  knowledge.exits.set(
-    name,
-    exits.map((exit) => ({ ...exit, at: 0 })),
-  );
+function forget(record: InstanceRecord | null): void {
+  if (record !== null) record.exits = record.exits.map((exit) => ({ ...exit, at: 0 }));
 }
 
 /** Ends within the window that an earlier agent saw: restarting the agent must not forgive a crash loop. */
@@ -132,7 +128,7 @@ export function recallExits(journal: Journal, knowledge: Knowledge, now: number)
   for (const event of journal.newest(2_000)) {
     const { name, reason, wanted, fault } = event.data;
     const at = Date.parse(event.at);
-    if (event.type === RECOUNT_EVENT && typeof name === 'string') forget(knowledge, name);
+    if (event.type === RECOUNT_EVENT && typeof name === 'string') forget(knowledge.instances.named(name));
     // One of the future was written before the clock was set back: when it was cannot be told.
     if (
       event.type !== EXIT_EVENT ||

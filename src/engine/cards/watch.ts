@@ -79,19 +79,15 @@ export class CardWatch {
 
   /** Makes the facts of all cards anew; after each reading. */
   async look(): Promise<void> {
-    const { desired, cardFacts } = this.#knowledge;
+    const { desired, instances: records } = this.#knowledge;
     const instances = (desired?.instances ?? []).filter(({ mode, uuid }) => mode === 'gpu' && uuid !== null);
     const facts = await Promise.all(instances.map((instance) => this.#factsOf(instance)));
-    cardFacts.clear();
-    for (const [index, instance] of instances.entries()) {
-      const fact = facts[index];
-      if (fact !== undefined) cardFacts.set(instance.gpu, fact);
-    }
+    records.replace('card', new Map(instances.flatMap(({ gpu }, index) => (facts[index] === undefined ? [] : [[gpu, facts[index]]]))));
   }
 
   async #factsOf(instance: DesiredInstance): Promise<CardFacts> {
-    const { gpus, cards, gpusAskedAt, freedAt, cardFacts, configuration } = this.#knowledge;
-    const before = cardFacts.get(instance.gpu);
+    const { gpus, cards, gpusAskedAt, instances, configuration } = this.#knowledge;
+    const { card: before, freed } = instances.of(instance.gpu);
     const uuid = instance.uuid ?? '';
     const card = cards.known ? cards.value.gpus.find((candidate) => candidate.uuid === uuid) : undefined;
     const pciBusId = card?.pciBusId ?? before?.pciBusId ?? null;
@@ -103,7 +99,7 @@ export class CardWatch {
       words: gpus.known ? unreachableWords(gpus.value, { uuid, pciBusId }) : null,
       xids: [],
       process: await this.#processOf(instance),
-      freedAt: freedAt.get(instance.gpu) ?? null,
+      freedAt: freed?.at ?? null,
     };
     const since = before?.uuid === uuid ? before.since : {};
     return { ...base, since: datedConditions(base, since, configuration.config) };
@@ -111,10 +107,10 @@ export class CardWatch {
 
   /** ComfyUI names its card once for each process: the question touches the driver, which may hang later. */
   async #deviceOf(instance: DesiredInstance, incarnation: string): Promise<string | null> {
-    const { probes, leases, configuration } = this.#knowledge;
+    const { instances, leases, configuration } = this.#knowledge;
     const before = this.#devices.get(instance.gpu);
     if (before?.incarnation === incarnation) return before.name;
-    const http = probes.get(instance.name)?.get('http')?.latest;
+    const http = instances.of(instance.gpu).probes.get('http')?.latest;
     const lease = leases.find(({ gpu }) => gpu === instance.gpu);
     if (http?.incarnation !== incarnation || http.outcome !== 'pass' || lease === undefined) return null;
     const baseUrl = `http://${probeHost(configuration.config.comfyui.listen)}:${lease.tcpPort}`;
@@ -180,8 +176,8 @@ const computingOn = ({ gpus }: GpuReading, pids: readonly number[]): readonly st
 
 /** What is known of the card of an instance now: the newest lines of the kernel log, and nothing of a process that has ended since. */
 export function cardFactsOf(knowledge: Knowledge, instance: DesiredInstance, seen: Observed<Incarnation | null>): CardFacts | null {
-  const facts = knowledge.cardFacts.get(instance.gpu);
-  if (facts === undefined || facts.uuid !== instance.uuid) return null;
+  const { card: facts } = knowledge.instances.of(instance.gpu);
+  if (facts === null || facts.uuid !== instance.uuid) return null;
   const xids: readonly XidEvent[] = facts.pciBusId === null ? [] : (knowledge.xids.get(facts.pciBusId) ?? []);
   const now = seen.known && seen.value !== null ? incarnationKey(seen.value) : null;
   const isSame = facts.process.known && (facts.process.value?.incarnation ?? null) === now && seen.known;

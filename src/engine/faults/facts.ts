@@ -15,7 +15,8 @@ export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, no
   const processes = observed?.processes ?? unknown(NOT_LOOKED_YET);
   const process = processes.known ? known(processes.value.find(({ name }) => name === instance.name) ?? null) : processes;
   const incarnation = observed?.incarnations.get(instance.name) ?? known(null);
-  const probes = currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation.known ? incarnation.value : null);
+  const record = knowledge.instances.of(instance.gpu);
+  const probes = currentRecords(record.probes, incarnation.known ? incarnation.value : null);
   const { running, pending } = probes.get('http')?.latest.facts ?? {};
   return {
     config: configuration.config,
@@ -23,12 +24,12 @@ export function verdictFacts(knowledge: Knowledge, instance: DesiredInstance, no
     process,
     incarnation,
     probes,
-    exits: knowledge.exits.get(instance.name) ?? [],
+    exits: record.exits,
     owner: ownerFacts(knowledge, instance),
     queue: typeof running === 'number' && typeof pending === 'number' ? { running, pending } : null,
-    startMovedAt: knowledge.logMovedAt.get(instance.name) ?? null,
+    startMovedAt: record.log?.movedAt ?? null,
     card: cardFactsOf(knowledge, instance, incarnation),
-    resources: knowledge.resources.get(instance.gpu) ?? null,
+    resources: record.resources,
     now,
   };
 }
@@ -53,12 +54,12 @@ function failuresOf(knowledge: Knowledge): MachineVerdictFacts['failures'] {
   const wanted = knowledge.desired?.instances.filter(({ desired, uuid }) => desired === 'running' && uuid !== null) ?? [];
   return wanted.map((instance) => {
     const incarnation = knowledge.observed?.incarnations.get(instance.name) ?? unknown(NOT_LOOKED_YET);
-    const probes = currentRecords(knowledge.probes.get(instance.name) ?? new Map(), incarnation.known ? incarnation.value : null);
+    const { probes: all, lastExit: exit } = knowledge.instances.of(instance.gpu);
+    const probes = currentRecords(all, incarnation.known ? incarnation.value : null);
     const canary = probes.get('canary');
     if (canary?.latest.outcome === 'fail') return { words: canary.latest.reason ?? '', at: canary.since };
-    const exit = knowledge.lastExits.get(instance.name);
     const serves = probes.get('http')?.everPassed === true;
-    return serves || exit === undefined || exit.wanted ? null : { words: lastWords(exit.lines, 'status') ?? exit.reason, at: exit.at };
+    return serves || exit === null || exit.wanted ? null : { words: lastWords(exit.lines, 'status') ?? exit.reason, at: exit.at };
   });
 }
 

@@ -56,7 +56,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       process: facts.process,
       incarnation: facts.incarnation,
       probes: facts.probes,
-      lastLogAt: knowledge.logMovedAt.get(instance.name) ?? null,
+      lastLogAt: knowledge.instances.of(instance.gpu).log?.movedAt ?? null,
       restarts: judgeRestarts(facts.exits, restartPolicy(config), now),
       acting: context.acting.has(instanceTarget(instance.gpu)),
       ending: context.ending.has(instanceTarget(instance.gpu)),

@@ -37,6 +37,6 @@ export function recallProofs(journal: Journal, knowledge: Knowledge): void {
       durationMs: 0,
       facts: { canaryMs },
     };
-    knowledge.probes.set(name, new Map([['canary', recordResult(undefined, result)]]));
+    knowledge.instances.named(name)?.probes.set('canary', recordResult(undefined, result));
   }
 }

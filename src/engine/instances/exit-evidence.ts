@@ -24,24 +24,25 @@ export async function watchMemory({ kernel, clock }: Outside, knowledge: Knowled
   for (const [name, seen] of incarnations) {
     if (!seen.known || seen.value === null) continue;
     const { pid } = seen.value;
-    const before = knowledge.memory.get(name);
+    const record = knowledge.instances.named(name);
+    if (record === null) continue;
     const group = await kernel.memoryGroup(pid).catch(() => null);
     const counters = group === null ? null : await kernel.memoryCounters(group).catch(() => null);
     if (group === null || counters === null) continue;
     // One that died before it was looked at was in the cgroup of those before it, most likely.
-    const samples = before?.group === group ? before.samples : [];
-    knowledge.memory.set(name, { group, samples: [...samples, { at: clock.now(), counters }].slice(-KEPT_SAMPLES) });
+    const samples = record.memory?.group === group ? record.memory.samples : [];
+    record.memory = { group, samples: [...samples, { at: clock.now(), counters }].slice(-KEPT_SAMPLES) };
   }
 }
 
 /** Gathers what can be known of an end, at once: the next incarnation writes to the same log. Never rejects. */
 export async function gatherExit({ kernel, files }: Outside, knowledge: Knowledge, event: ExitEvent): Promise<ExitEvidence> {
-  const watch = knowledge.memory.get(event.name);
+  const watch = knowledge.instances.named(event.name)?.memory ?? null;
   const isKill = event.signal === 'SIGKILL' && !event.requested;
   const gpu = gpuOfInstance(event.name);
   const before = watch?.samples.findLast(({ at }) => at <= event.at - MARGIN_MS)?.counters ?? null;
   const [after, kernelLine, log] = await Promise.all([
-    isKill && watch !== undefined ? kernel.memoryCounters(watch.group).catch(() => null) : null,
+    isKill && watch !== null ? kernel.memoryCounters(watch.group).catch(() => null) : null,
     isKill && event.pid !== null ? kernel.outOfMemoryLine(event.pid).catch(() => null) : null,
     gpu === null ? [] : newestLines(files, instanceLogFile(knowledge.configuration.layout, gpu)),
   ]);

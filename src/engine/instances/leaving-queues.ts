@@ -5,7 +5,7 @@ import type { Knowledge } from '../knowledge.ts';
 
 export interface LeavingQueuesOptions {
   readonly clock: Clock;
-  readonly knowledge: Pick<Knowledge, 'leaving' | 'leavingSince'>;
+  readonly knowledge: Pick<Knowledge, 'leaving' | 'instances'>;
   /** Asks an instance for its queue now. */
   readonly hasten: (gpu: number) => void;
   readonly lookAgain: () => void;
@@ -24,9 +24,9 @@ export class LeavingQueues {
   /** Documents that tell who takes no work any more are out: what its queue says counts from a moment after this one. */
   noteTold(): void {
     const { clock, knowledge } = this.#options;
-    const { leaving, leavingSince } = knowledge;
-    for (const gpu of leavingSince.keys()) if (!leaving.has(gpu)) leavingSince.delete(gpu);
-    for (const gpu of leaving.keys()) if (!leavingSince.has(gpu)) leavingSince.set(gpu, clock.now());
+    const { leaving, instances } = knowledge;
+    const told = instances.known('leavingSince');
+    instances.replace('leavingSince', new Map([...leaving.keys()].map((gpu) => [gpu, told.get(gpu) ?? clock.now()])));
   }
 
   /** Called by every look. One that was asked since, and told of jobs or nothing, is asked again by its probe in its own time. */
@@ -34,7 +34,7 @@ export class LeavingQueues {
     const { clock, knowledge, hasten } = this.#options;
     const now = clock.now();
     const waits = [...leaving].flatMap(([gpu, { idle }]): number[] => {
-      const from = (knowledge.leavingSince.get(gpu) ?? now) + ON_THE_WAY_MS;
+      const from = (knowledge.instances.of(gpu).leavingSince ?? now) + ON_THE_WAY_MS;
       const askedAt = health.get(gpu)?.queue?.askedAt ?? Number.NEGATIVE_INFINITY;
       if (idle === 'yes' || askedAt >= from) return [];
       if (from > now) return [from - now];

@@ -32,7 +32,7 @@ export async function findLeftovers(
   }: {
     readonly reading: Reading;
     readonly desired: DesiredState;
-    readonly knowledge: Pick<Knowledge, 'leftovers' | 'leftoversAt'>;
+    readonly knowledge: Pick<Knowledge, 'instances' | 'leftoversAt'>;
   },
   processes: Observed<readonly ProcessState[]>,
   holders: Observed<readonly PortHolder[]>,
@@ -46,13 +46,14 @@ export async function findLeftovers(
     (instance) => instance.desired === 'running' && instance.quarantined === null && !names.has(instance.name),
   );
   const isSettled = instances.length > 0 && instances.every((instance) => names.has(instance.name));
+  const earlier = knowledge.instances.known('leftover');
   const isDue = now - knowledge.leftoversAt >= IDLE_PERIOD_MS;
-  if (!isUrgent && knowledge.leftovers.size === 0 && (isSettled || !isDue)) return knowledge.leftovers;
+  if (!isUrgent && earlier.size === 0 && (isSettled || !isDue)) return earlier;
   knowledge.leftoversAt = now;
   // What is being started just now may be there already, and was not yet when PM2 was asked.
   const isActedOn = (gpu: number): boolean => busy.has(instanceTarget(gpu));
   const kept = await Promise.all(
-    [...knowledge.leftovers]
+    [...earlier]
       .filter(([gpu]) => isActedOn(gpu))
       .map(async ([gpu, left]): Promise<[number, Leftover]> => [gpu, { ...left, serving: await stillThere(ports, left.serving) }]),
   );
@@ -67,7 +68,7 @@ export async function findLeftovers(
           : undefined;
         const serving = marked.find(({ incarnation }) => incarnation.pid === holder?.pid)?.incarnation ?? null;
         const jobs = holder === undefined ? null : await jobsAt(ports, `http://${probeHost(listen)}:${holder.tcpPort}`);
-        const before = knowledge.leftovers.get(gpu);
+        const before = earlier.get(gpu);
         // A drain begins once PM2 tells that it does not have them: until then they take work.
         const since = processes.known ? (before?.since ?? now) : now;
         const silentSince = serving === null || jobs !== null ? null : (before?.silentSince ?? now);

@@ -30,14 +30,14 @@ export function probeTargets(knowledge: Knowledge, canary: object): readonly Pro
         config,
         expectedPacks,
         canary,
-        proof: proofOf(knowledge, instance.name, incarnationKey(incarnation)),
+        proof: proofOf(knowledge, instance.gpu, incarnationKey(incarnation)),
       },
     ];
   });
 }
 
 /** A canary that passed: what was once proved of a process needs no proof again, which would cost users their cached models. */
-function proofOf(knowledge: Knowledge, name: string, incarnation: string): ProbeResult | null {
-  const latest = knowledge.probes.get(name)?.get('canary')?.latest;
+function proofOf(knowledge: Knowledge, gpu: number, incarnation: string): ProbeResult | null {
+  const latest = knowledge.instances.of(gpu).probes.get('canary')?.latest;
   return latest?.incarnation === incarnation && latest.outcome === 'pass' ? latest : null;
 }

@@ -162,7 +162,7 @@ export async function takeBack(context: RolloutContext, reason: string): Promise
       reason: `release ${rollout.to} was taken back: ${reason}`,
       specDigest: refused?.specDigest ?? null,
     },
-    absolved: rollout.serving.filter((gpu) => knowledge.watches.has(gpu)),
+    absolved: rollout.serving.filter((gpu) => knowledge.instances.of(gpu).watch !== null),
     serving: rollout.serving,
   });
 }

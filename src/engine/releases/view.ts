@@ -12,9 +12,9 @@ import type { Knowledge } from '../knowledge.ts';
  */
 export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<Target>, now: number): RolloutStep | null {
   const { rollout } = knowledge.intents;
-  const { desired, observed, configuration, watches } = knowledge;
+  const { desired, observed, configuration, instances } = knowledge;
   if (rollout === null) {
-    watches.clear();
+    instances.replace('watch', new Map());
     return null;
   }
   // While the agent leaves, its instances leave with it: that tells nothing of a release.
@@ -30,11 +30,12 @@ export function viewRollout(knowledge: Knowledge, documents: Documents, acting: 
     const layers = isPresent ? document.layers : null;
     const up = layers?.runtime.status === 'pass' && layers.functional.status === 'pass' && !acting.has(instanceTarget(gpu));
     const isMoved = process === null || process.release === rollout.to;
-    if (!isMoved) watches.delete(gpu);
+    const record = instances.of(gpu);
+    if (!isMoved) record.watch = null;
     else if (!acting.has(instanceTarget(gpu))) {
-      const mark = JSON.stringify([knowledge.logMovedAt.get(name) ?? 0, layers?.runtime.status, layers?.functional.status]);
+      const mark = JSON.stringify([record.log?.movedAt ?? 0, layers?.runtime.status, layers?.functional.status]);
       const broken = layers?.functional.status === 'fail';
-      watches.set(gpu, watchMember(watches.get(gpu) ?? null, { mark, broken, exits: knowledge.exits.get(name) ?? [] }, now));
+      record.watch = watchMember(record.watch, { mark, broken, exits: record.exits }, now);
     }
     return {
       gpu,
@@ -43,7 +44,7 @@ export function viewRollout(knowledge: Knowledge, documents: Documents, acting: 
       release: process?.release ?? null,
       up,
       reason: document?.hold ?? (layers?.runtime.status === 'pass' ? layers.functional.reason : document?.layers.runtime.reason) ?? null,
-      watch: watches.get(gpu) ?? null,
+      watch: record.watch,
     };
   });
   return planRollout({

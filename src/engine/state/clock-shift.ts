@@ -1,7 +1,9 @@
+import type { CardFacts } from '../../domain/cards/card.ts';
 import type { XidEvent } from '../../domain/cards/xid.ts';
 import { movedResult } from '../../domain/health/probe-times.ts';
 import { known } from '../../domain/observed.ts';
 import type { InstanceIntent, Intents } from '../../domain/state/state.ts';
+import type { InstanceRecord } from '../instance-records.ts';
 import type { Journal } from '../journal.ts';
 import type { Knowledge } from '../knowledge.ts';
 import type { StateStore } from './store.ts';
@@ -39,17 +41,7 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
   const movedOrNull = (at: number | null): number | null => (at === null ? null : moved(at));
   const movedTime = (time: string): string => new Date(Date.parse(time) + byMs).toISOString();
 
-  for (const [name, exits] of knowledge.exits)
-    knowledge.exits.set(
-      name,
-      exits.map((exit) => ({ ...exit, at: moved(exit.at) })),
-    );
-  for (const records of knowledge.probes.values())
-    for (const [probe, record] of records)
-      records.set(probe, { ...record, since: moved(record.since), latest: movedResult(record.latest, byMs) });
-  for (const [gpu, since] of knowledge.freedFor) knowledge.freedFor.set(gpu, movedTime(since));
-  for (const [name, at] of knowledge.logMovedAt) knowledge.logMovedAt.set(name, moved(at));
-  for (const [gpu, at] of knowledge.leavingSince) knowledge.leavingSince.set(gpu, moved(at));
+  for (const [, record] of knowledge.instances) shiftInstance(record, byMs);
   knowledge.leaving = new Map(
     [...knowledge.leaving].map(([gpu, leaving]) => [
       gpu,
@@ -62,18 +54,6 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
       { ...found, since: moved(found.since), cardsAskedAt: moved(found.cardsAskedAt) },
     ]),
   );
-  for (const [gpu, watch] of knowledge.watches)
-    knowledge.watches.set(gpu, {
-      ...watch,
-      since: moved(watch.since),
-      progressAt: moved(watch.progressAt),
-      brokenSince: movedOrNull(watch.brokenSince),
-    });
-  for (const [gpu, facts] of knowledge.resources)
-    knowledge.resources.set(gpu, {
-      memory: facts.memory === null ? null : { ...facts.memory, overSince: movedOrNull(facts.memory.overSince) },
-      log: facts.log === null ? null : { ...facts.log, floodingSince: movedOrNull(facts.log.floodingSince) },
-    });
   const { machineResources: machine } = knowledge;
   knowledge.machineResources = {
     ...machine,
@@ -81,47 +61,60 @@ function shiftKnowledge(knowledge: Knowledge, byMs: number): void {
     memoryLowSince: movedOrNull(machine.memoryLowSince),
     clockJumps: machine.clockJumps.map((jump) => ({ ...jump, at: moved(jump.at) })),
   };
-  shiftOwnership(knowledge, moved);
-  shiftCards(knowledge, moved, movedOrNull);
+  knowledge.leftoversAt = moved(knowledge.leftoversAt);
+  knowledge.pm2 = { ...knowledge.pm2, since: moved(knowledge.pm2.since) };
+  knowledge.gpusAskedAt = moved(knowledge.gpusAskedAt);
+  knowledge.driverGoneSince = movedOrNull(knowledge.driverGoneSince);
+  for (const [bus, events] of knowledge.xids) knowledge.xids.set(bus, shiftedXids(events, moved));
   knowledge.modelsCheckedAt = movedOrNull(knowledge.modelsCheckedAt);
   if (knowledge.failedInstallation !== null)
     knowledge.failedInstallation = { ...knowledge.failedInstallation, at: moved(knowledge.failedInstallation.at) };
   knowledge.holds = knowledge.holds.map((hold) => ({ ...hold, since: movedTime(hold.since) }));
 }
 
-/** Ends, their memory cgroups, and what nobody hosts. */
-function shiftOwnership(knowledge: Knowledge, moved: (at: number) => number): void {
-  for (const [name, exit] of knowledge.lastExits) knowledge.lastExits.set(name, { ...exit, at: moved(exit.at) });
-  for (const [name, watch] of knowledge.memory)
-    knowledge.memory.set(name, { ...watch, samples: watch.samples.map((sample) => ({ ...sample, at: moved(sample.at) })) });
-  knowledge.leftovers = new Map(
-    [...knowledge.leftovers].map(([gpu, left]) => [
-      gpu,
-      { ...left, since: moved(left.since), silentSince: left.silentSince === null ? null : moved(left.silentSince) },
-    ]),
-  );
-  knowledge.strangers = new Map([...knowledge.strangers].map(([gpu, stranger]) => [gpu, { ...stranger, since: moved(stranger.since) }]));
-  knowledge.leftoversAt = moved(knowledge.leftoversAt);
-  knowledge.pm2 = { ...knowledge.pm2, since: moved(knowledge.pm2.since) };
+/** Times of one instance. What its own log's filesystem says is only ever compared with itself. */
+function shiftInstance(record: InstanceRecord, byMs: number): void {
+  const moved = (at: number): number => (at === 0 ? 0 : at + byMs);
+  const movedOrNull = (at: number | null): number | null => (at === null ? null : moved(at));
+  record.exits = record.exits.map((exit) => ({ ...exit, at: moved(exit.at) }));
+  for (const [probe, { since, latest, ...rest }] of record.probes)
+    record.probes.set(probe, { ...rest, since: moved(since), latest: movedResult(latest, byMs) });
+  record.leavingSince = movedOrNull(record.leavingSince);
+  const { lastExit, memory, log, resources, card, freed, leftover, stranger, watch } = record;
+  if (lastExit !== null) record.lastExit = { ...lastExit, at: moved(lastExit.at) };
+  if (memory !== null) record.memory = { ...memory, samples: memory.samples.map((sample) => ({ ...sample, at: moved(sample.at) })) };
+  if (log !== null) record.log = { ...log, movedAt: moved(log.movedAt) };
+  if (resources !== null)
+    record.resources = {
+      memory: resources.memory === null ? null : { ...resources.memory, overSince: movedOrNull(resources.memory.overSince) },
+      log: resources.log === null ? null : { ...resources.log, floodingSince: movedOrNull(resources.log.floodingSince) },
+    };
+  if (card !== null) record.card = shiftedCard(card, moved);
+  if (freed !== null) record.freed = { verdictSince: new Date(Date.parse(freed.verdictSince) + byMs).toISOString(), at: moved(freed.at) };
+  if (leftover !== null) record.leftover = { ...leftover, since: moved(leftover.since), silentSince: movedOrNull(leftover.silentSince) };
+  if (stranger !== null) record.stranger = { ...stranger, since: moved(stranger.since) };
+  if (watch !== null)
+    record.watch = {
+      ...watch,
+      since: moved(watch.since),
+      progressAt: moved(watch.progressAt),
+      brokenSince: movedOrNull(watch.brokenSince),
+    };
 }
 
-function shiftCards(knowledge: Knowledge, moved: (at: number) => number, movedOrNull: (at: number | null) => number | null): void {
-  const xids = (events: readonly XidEvent[]) => events.map((event) => ({ ...event, at: moved(event.at) }));
-  knowledge.gpusAskedAt = moved(knowledge.gpusAskedAt);
-  knowledge.driverGoneSince = movedOrNull(knowledge.driverGoneSince);
-  for (const [bus, events] of knowledge.xids) knowledge.xids.set(bus, xids(events));
-  for (const [gpu, at] of knowledge.freedAt) knowledge.freedAt.set(gpu, moved(at));
-  for (const [gpu, facts] of knowledge.cardFacts) {
-    const { process } = facts;
-    knowledge.cardFacts.set(gpu, {
-      ...facts,
-      askedAt: moved(facts.askedAt),
-      xids: xids(facts.xids),
-      process: process.known && process.value !== null ? known({ ...process.value, startedAt: moved(process.value.startedAt) }) : process,
-      freedAt: movedOrNull(facts.freedAt),
-      since: Object.fromEntries(Object.entries(facts.since).map(([condition, at]) => [condition, moved(at)])),
-    });
-  }
+const shiftedXids = (events: readonly XidEvent[], moved: (at: number) => number): readonly XidEvent[] =>
+  events.map((event) => ({ ...event, at: moved(event.at) }));
+
+function shiftedCard(card: CardFacts, moved: (at: number) => number): CardFacts {
+  const { process } = card;
+  return {
+    ...card,
+    askedAt: moved(card.askedAt),
+    xids: shiftedXids(card.xids, moved),
+    process: process.known && process.value !== null ? known({ ...process.value, startedAt: moved(process.value.startedAt) }) : process,
+    freedAt: card.freedAt === null ? null : moved(card.freedAt),
+    since: Object.fromEntries(Object.entries(card.since).map(([condition, at]) => [condition, moved(at)])),
+  };
 }
 
 function shiftIntents(intents: Intents, byMs: number): Intents {

@@ -1,5 +1,5 @@
 import { incarnationKey } from '../../domain/instances/instance.ts';
-import type { DiskFacts, InstanceLog, InstanceMemory } from '../../domain/upkeep/resources.ts';
+import type { DiskFacts, InstanceLog, InstanceMemory, ResourceFacts } from '../../domain/upkeep/resources.ts';
 import type { LogWatch, MemoryRoom } from '../../domain/upkeep/upkeep.ts';
 import { instanceLogFile } from '../../plan/instances/launch.ts';
 import { judgeDisk } from '../../plan/upkeep/resources.ts';
@@ -74,19 +74,18 @@ export class ResourceSurvey {
   }
 
   async #instances(): Promise<void> {
-    const { desired, resources } = this.#knowledge;
-    const instances = desired?.instances ?? [];
-    for (const gpu of resources.keys()) if (!instances.some((instance) => instance.gpu === gpu)) resources.delete(gpu);
-    await Promise.all(
-      instances.map(async ({ gpu, name }) => {
+    const { desired, instances: records } = this.#knowledge;
+    const found = await Promise.all(
+      (desired?.instances ?? []).map(async ({ gpu, name }): Promise<[number, ResourceFacts]> => {
         const memory = await this.#memory(gpu, name).catch(() => null);
-        resources.set(gpu, { memory, log: this.#log(gpu) });
+        return [gpu, { memory, log: this.#log(gpu) }];
       }),
     );
+    records.replace('resources', new Map(found));
   }
 
   async #memory(gpu: number, name: string): Promise<InstanceMemory | null> {
-    const { observed, resources, configuration } = this.#knowledge;
+    const { observed, instances, configuration } = this.#knowledge;
     const { kernel, clock } = this.#ports;
     const seen = observed?.incarnations.get(name);
     if (seen?.known !== true || seen.value === null) {
@@ -110,17 +109,17 @@ export class ResourceSurvey {
       incarnation,
       residentBytes,
       processes: tree.length,
-      overSince: isOver ? ((isSame ? resources.get(gpu)?.memory?.overSince : null) ?? clock.now()) : null,
+      overSince: isOver ? ((isSame ? instances.of(gpu).resources?.memory?.overSince : null) ?? clock.now()) : null,
       bytesPerHour: rate === null ? null : Math.round(rate * HOUR_MS),
     };
   }
 
   #log(gpu: number): InstanceLog | null {
-    const { configuration, resources } = this.#knowledge;
+    const { configuration, instances } = this.#knowledge;
     const path = instanceLogFile(configuration.layout, gpu);
     const growth = this.#logs?.growth(path) ?? null;
     if (growth === null) return null;
-    const before = resources.get(gpu)?.log?.floodingSince ?? null;
+    const before = instances.of(gpu).resources?.log?.floodingSince ?? null;
     const limit = configuration.config.log.floodMbPerSecond * MEBIBYTE * (before === null ? 1 : FLOOD_ENDS_AT);
     return { path, ...growth, floodingSince: growth.bytesPerSecond > limit ? (before ?? this.#ports.clock.now()) : null };
   }

@@ -7,7 +7,7 @@ export function resourceSamples(knowledge: Knowledge): readonly MetricSample[] {
   const add = (type: MetricSample['type'], name: string, help: string, labels: MetricSample['labels'], value: number | null): void => {
     if (value !== null) samples.push({ name: `comfylet_${name}`, help, type, labels, value });
   };
-  for (const [gpu, { memory, log }] of knowledge.resources) {
+  for (const [gpu, { memory, log }] of knowledge.instances.known('resources')) {
     const uuid = knowledge.desired?.instances.find((instance) => instance.gpu === gpu)?.uuid ?? '';
     const labels = { gpu: String(gpu), uuid };
     if (memory !== null) {

@@ -13,9 +13,10 @@ export function supervisionSamples(knowledge: Knowledge, documents: Documents): 
       labels: { gpu, ...labels },
       value,
     });
-    const ends = (knowledge.exits.get(instance.name) ?? []).filter((exit) => !exit.wanted);
+    const record = knowledge.instances.of(instance.gpu);
+    const ends = record.exits.filter((exit) => !exit.wanted);
     const byCause = Map.groupBy(ends, (exit) => exit.fault ?? 'process-exit');
-    const probes = [...(knowledge.probes.get(instance.name) ?? new Map())].map(([name, record]) => ({ name, ...record }));
+    const probes = [...record.probes].map(([name, record]) => ({ name, ...record }));
     const canaryMs = probes.find(({ name }) => name === 'canary')?.latest.facts?.['canaryMs'];
     return [
       gauge('comfylet_instance_quarantined', '1 while the instance is quarantined.', {}, instance.status === 'quarantined' ? 1 : 0),
