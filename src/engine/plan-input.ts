@@ -1,40 +1,39 @@
-import type { Documents } from '../domain/health/documents.ts';
 import { instanceName } from '../domain/identity.ts';
-import type { InstanceDocument, QueueReading } from '../domain/instances/instance.ts';
+import type { QueueReading } from '../domain/instances/instance.ts';
 import type { DesiredState, ObservedState, Unsaved } from '../domain/state/state.ts';
-import { instanceVerdicts } from '../plan/faults/verdicts.ts';
-import type { ProbeRecord } from '../plan/health/assess.ts';
+import { type InstanceHealth, isComingUp, type ProbeRecord } from '../plan/health/assess.ts';
 import type { PlanInput } from '../plan/plan.ts';
-import { driverGoneOf, verdictFacts } from './faults/facts.ts';
+import { driverGoneOf } from './faults/facts.ts';
+import type { JudgedInstance } from './health/judged.ts';
 import { type Knowledge, NO_INPUTS } from './knowledge.ts';
 
-/** What is known, as the planner takes it. Verdicts are made from this look, not from the documents before it. */
+/** What is known, as the planner takes it: all of this look. */
 export function planInput(
   knowledge: Knowledge,
   state: { readonly desired: DesiredState; readonly observed: ObservedState; readonly unsaved: Unsaved | null },
-  documents: Documents,
+  judged: ReadonlyMap<number, JudgedInstance>,
   now: number,
 ): PlanInput {
   const { configuration, inputs, intents, launches, failedInstallation, instances, unwanted } = knowledge;
-  const facts = new Map(state.desired.instances.map((instance) => [instance.gpu, verdictFacts(knowledge, instance, now)]));
   return {
     config: configuration.config,
     ...state,
     intents,
     launches,
     health: new Map(
-      documents.instances.instances.map((instance) => [
-        instance.gpu,
+      [...judged].map(([gpu, { health, facts }]) => [
+        gpu,
         {
-          starting: instance.status === 'starting',
-          queue: queueReading(facts.get(instance.gpu)?.probes.get('http')),
-          leavingSince: instances.of(instance.gpu).leavingSince,
-          hasServed: hasServed(facts.get(instance.gpu)?.probes.get('http')),
-          proof: proofOf(instance),
+          // One that moves to another release is on its way out.
+          starting: isComingUp(health) && knowledge.leaving.get(gpu)?.why !== 'rollout',
+          queue: queueReading(facts.probes.get('http')),
+          leavingSince: instances.of(gpu).leavingSince,
+          hasServed: hasServed(facts.probes.get('http')),
+          proof: proofOf(health),
         },
       ]),
     ),
-    verdicts: new Map([...facts].map(([gpu, of]) => [gpu, instanceVerdicts(of)])),
+    verdicts: new Map([...judged].map(([gpu, { verdicts }]) => [gpu, verdicts])),
     unwanted,
     freedFor: new Map([...instances.known('freed')].map(([gpu, { verdictSince }]) => [gpu, verdictSince])),
     exits: new Map([...instances].map(([gpu, { exits }]) => [instanceName(gpu), exits])),
@@ -62,7 +61,7 @@ const hasServed = (http: ProbeRecord | undefined): boolean =>
   http === undefined || http.everPassed || http.latest.facts?.['kind'] !== 'refused';
 
 /** Whether an instance has shown that it works. */
-const proofOf = ({ layers: { runtime, functional } }: InstanceDocument): { readonly passed: boolean; readonly failure: string | null } => ({
+const proofOf = ({ runtime, functional }: InstanceHealth): { readonly passed: boolean; readonly failure: string | null } => ({
   passed: runtime.status === 'pass' && functional.status === 'pass',
   failure: functional.status === 'fail' ? functional.reason : null,
 });

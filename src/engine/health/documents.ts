@@ -6,13 +6,13 @@ import type { DiscoveryDocument } from '../../domain/instances/discovery.ts';
 import type { InstanceDocument } from '../../domain/instances/instance.ts';
 import { NOT_LOOKED_YET, type Observed, toTime, unknown } from '../../domain/observed.ts';
 import { cardRemarks } from '../../plan/cards/remarks.ts';
-import { instanceVerdicts, machineVerdicts } from '../../plan/faults/verdicts.ts';
+import { machineVerdicts } from '../../plan/faults/verdicts.ts';
 import { assessInstance } from '../../plan/health/assess.ts';
 import { installationLayer, modelsLayer, summarizeHealth, summarizeInstallation, summarizeModels } from '../../plan/health/summary.ts';
 import { portInUse } from '../../plan/instances/leases.ts';
-import { judgeRestarts, restartPolicy } from '../../plan/instances/restart-policy.ts';
-import { machineVerdictFacts, verdictFacts } from '../faults/facts.ts';
+import { machineVerdictFacts } from '../faults/facts.ts';
 import type { Knowledge } from '../knowledge.ts';
+import { judgeInstance } from './judged.ts';
 
 export interface DocumentContext {
   readonly now: number;
@@ -44,7 +44,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   const layers = { installation: installationLayer(installation, now), models: modelsLayer(models) };
   const remarks = cardRemarks(knowledge.gpus, knowledge.cards);
   const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
-    const facts = verdictFacts(knowledge, instance, now);
+    const { facts, verdicts, restarts, acting } = judgeInstance(knowledge, instance, context.acting, now);
     return assessInstance({
       config,
       instance,
@@ -56,13 +56,13 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       process: facts.process,
       incarnation: facts.incarnation,
       probes: facts.probes,
-      lastLogAt: knowledge.instances.of(instance.gpu).log?.movedAt ?? null,
-      restarts: judgeRestarts(facts.exits, restartPolicy(config), now),
-      acting: context.acting.has(instanceTarget(instance.gpu)),
+      lastLogAt: facts.startMovedAt,
+      restarts,
+      acting,
       ending: context.ending.has(instanceTarget(instance.gpu)),
       hold: holds.find((hold) => hold.target === instanceTarget(instance.gpu))?.reason ?? null,
       leaving: knowledge.leaving.get(instance.gpu) ?? null,
-      verdicts: instanceVerdicts(facts),
+      verdicts,
       warnings: remarks.cards.get(instance.uuid ?? '') ?? [],
       now,
     });

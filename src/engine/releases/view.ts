@@ -1,16 +1,21 @@
-import type { Documents } from '../../domain/health/documents.ts';
 import { instanceTarget, type Target } from '../../domain/identity.ts';
 import type { Incarnation } from '../../domain/instances/instance.ts';
 import type { ObservedState } from '../../domain/state/state.ts';
 import { planRollout, type RolloutMember, type RolloutStep, watchMember } from '../../plan/releases/rollout.ts';
+import type { JudgedInstance } from '../health/judged.ts';
 import type { Knowledge } from '../knowledge.ts';
 
 /**
- * How far a rollout is, from what was just observed and the documents of a moment before. Keeps in `knowledge` what only
+ * How far a rollout is, from what was just observed. Keeps in `knowledge` what only
  * time can tell: since when an instance runs from the new release.
  * @returns null when there is none, or when it cannot be seen
  */
-export function viewRollout(knowledge: Knowledge, documents: Documents, acting: ReadonlySet<Target>, now: number): RolloutStep | null {
+export function viewRollout(
+  knowledge: Knowledge,
+  judged: ReadonlyMap<number, JudgedInstance>,
+  acting: ReadonlySet<Target>,
+  now: number,
+): RolloutStep | null {
   const { rollout } = knowledge.intents;
   const { desired, observed, configuration, instances } = knowledge;
   if (rollout === null) {
@@ -25,10 +30,11 @@ export function viewRollout(knowledge: Knowledge, documents: Documents, acting: 
     const { gpu, name } = instance;
     const process = processes.value.find((candidate) => candidate.name === name) ?? null;
     const incarnation = seenIncarnation(observed, name);
-    const document = documents.instances.instances.find((candidate) => candidate.gpu === gpu);
-    const isPresent = incarnation !== null && document?.pid === incarnation.pid && document.startedAt === incarnation.startedAt;
-    const layers = isPresent ? document.layers : null;
+    const health = judged.get(gpu)?.health ?? null;
+    // Of a process that cannot be seen nothing is proved.
+    const layers = incarnation === null ? null : health;
     const up = layers?.runtime.status === 'pass' && layers.functional.status === 'pass' && !acting.has(instanceTarget(gpu));
+    const held = knowledge.holds.find(({ target }) => target === instanceTarget(gpu))?.reason;
     const isMoved = process === null || process.release === rollout.to;
     const record = instances.of(gpu);
     if (!isMoved) record.watch = null;
@@ -43,7 +49,7 @@ export function viewRollout(knowledge: Knowledge, documents: Documents, acting: 
       quarantined: instance.quarantined,
       release: process?.release ?? null,
       up,
-      reason: document?.hold ?? (layers?.runtime.status === 'pass' ? layers.functional.reason : document?.layers.runtime.reason) ?? null,
+      reason: held ?? (layers?.runtime.status === 'pass' ? layers.functional.reason : health?.runtime.reason) ?? null,
       watch: record.watch,
     };
   });

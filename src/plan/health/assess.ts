@@ -26,16 +26,10 @@ export interface ProbeRecord {
   readonly since: number;
 }
 
-export interface InstanceAssessment {
+/** What tells whether an instance runs and works. */
+export interface HealthFacts {
   readonly config: Config;
   readonly instance: DesiredInstance;
-  readonly installation: LayerHealth;
-  readonly models: LayerHealth;
-  /** True while an installation is being built and none is in place. */
-  readonly installing: boolean;
-  readonly release: string | null;
-  readonly tcpPort: number | null;
-  readonly advertiseHost: string;
   readonly process: Observed<ProcessState | null>;
   readonly incarnation: Observed<Incarnation | null>;
   /** Records of the present incarnation, by probe name. */
@@ -44,15 +38,25 @@ export interface InstanceAssessment {
   readonly restarts: RestartVerdict;
   /** An action on it is under way: what looks like a fault meanwhile was asked for. */
   readonly acting: boolean;
-  /** One that ends it is: it takes no new work from now on. */
+  /** Faults as judged now, the worst first. */
+  readonly verdicts: readonly Verdict[];
+  readonly now: number;
+}
+
+export interface InstanceAssessment extends HealthFacts {
+  readonly installation: LayerHealth;
+  readonly models: LayerHealth;
+  /** True while an installation is being built and none is in place. */
+  readonly installing: boolean;
+  readonly release: string | null;
+  readonly tcpPort: number | null;
+  readonly advertiseHost: string;
+  /** An action that ends it is under way: it takes no new work from now on. */
   readonly ending: boolean;
   readonly hold: string | null;
   /** It is about to leave; null: it is not. */
   readonly leaving: Leaving | null;
-  /** Faults as judged now, the worst first. */
-  readonly verdicts: readonly Verdict[];
   readonly warnings: readonly string[];
-  readonly now: number;
 }
 
 const layer = (status: LayerHealth['status'], reason: string | null, at: number | null): LayerHealth => ({
@@ -65,9 +69,9 @@ const layer = (status: LayerHealth['status'], reason: string | null, at: number 
 export function assessInstance(input: InstanceAssessment): InstanceDocument {
   const { instance, config, tcpPort, advertiseHost } = input;
   const incarnation = input.incarnation.known ? input.incarnation.value : null;
-  const runtime = withVerdicts(assessRuntime(input), input);
-  const functional = functionalVerdict(input) ?? assessFunctional(input, runtime.layer);
-  const serving = input.installation.status === 'pass' && runtime.layer.status === 'pass' && functional.status === 'pass';
+  const health = judgeHealth(input);
+  const { runtime, functional } = health;
+  const serving = input.installation.status === 'pass' && runtime.status === 'pass' && functional.status === 'pass';
   const ready =
     serving &&
     !instance.cordoned &&
@@ -83,7 +87,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     uuid: instance.uuid,
     gpuName: instance.gpuName,
     name: instance.name,
-    status: instanceStatus(input, runtime.phase, serving, functional, warnings),
+    status: instanceStatus(input, health, serving, warnings),
     ready,
     url: tcpPort === null ? null : `http://${authority}:${tcpPort}`,
     wsUrl: tcpPort === null ? null : `ws://${authority}:${tcpPort}/ws`,
@@ -92,7 +96,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     pid: incarnation?.pid ?? (input.incarnation.known ? null : pm2Pid(input.process)),
     startedAt: incarnation?.startedAt ?? null,
     release: input.process.known ? (input.process.value?.release ?? input.release) : input.release,
-    layers: { installation: input.installation, runtime: runtime.layer, functional, models: input.models },
+    layers: { installation: input.installation, runtime, functional, models: input.models },
     restarts: { total: input.restarts.total, inWindow: input.restarts.inWindow, lastReason: input.restarts.lastReason },
     cordoned: instance.cordoned,
     hold: input.hold,
@@ -103,7 +107,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
 }
 
 /** Of a process that cannot be looked at: what PM2 calls its own is still there. */
-const pm2Pid = (process: InstanceAssessment['process']): number | null => (process.known ? (process.value?.pid ?? null) : null);
+const pm2Pid = (process: HealthFacts['process']): number | null => (process.known ? (process.value?.pid ?? null) : null);
 
 type Phase = 'none' | 'starting' | 'up' | 'failing' | 'unknown';
 
@@ -112,24 +116,40 @@ interface Runtime {
   readonly phase: Phase;
 }
 
+export interface InstanceHealth {
+  readonly runtime: LayerHealth;
+  readonly functional: LayerHealth;
+  readonly phase: Phase;
+}
+
+/** Whether it runs, and whether it works. What it is told to do besides (drain, rollout, hold) does not count here. */
+export function judgeHealth(facts: HealthFacts): InstanceHealth {
+  const { layer: runtime, phase } = withVerdicts(assessRuntime(facts), facts);
+  return { runtime, functional: functionalVerdict(facts) ?? assessFunctional(facts, runtime), phase };
+}
+
+/** On its way up: it cannot do its work yet, and nothing is wrong with it. */
+export const isComingUp = ({ phase, functional }: InstanceHealth): boolean =>
+  phase === 'starting' || (phase === 'up' && functional.status === 'unknown');
+
 /** Faults that a process can have while it answers. All others are of the process itself, its port or its card. */
 const FUNCTIONAL: ReadonlySet<FaultKind> = new Set(['worker-dead', 'job-without-progress', 'cuda-error', 'job-out-of-memory']);
 
 /** A layer that seems to be in order is not while a verdict says so. */
-function withVerdicts(runtime: Runtime, input: InstanceAssessment): Runtime {
+function withVerdicts(runtime: Runtime, input: HealthFacts): Runtime {
   // A crash loop is about processes that are gone, not about the one that is tried now.
   const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && fault !== 'crash-loop' && !FUNCTIONAL.has(fault));
   if (verdict === undefined || (runtime.phase !== 'up' && runtime.phase !== 'failing')) return runtime;
   return { phase: 'failing', layer: layer('fail', verdict.reason, input.now) };
 }
 
-function functionalVerdict(input: InstanceAssessment): LayerHealth | null {
+function functionalVerdict(input: HealthFacts): LayerHealth | null {
   const verdict = input.verdicts.find(({ blocksReady, fault }) => blocksReady && FUNCTIONAL.has(fault));
   return verdict === undefined ? null : layer('fail', verdict.reason, input.now);
 }
 
 /** Process, then port, then HTTP: the first that does not hold is the reason. */
-export function assessRuntime(input: InstanceAssessment): Runtime {
+export function assessRuntime(input: HealthFacts): Runtime {
   const { config, process: seen, probes, now, restarts } = input;
   const fail = (phase: Phase, reason: string, at = now): Runtime => ({ phase, layer: layer('fail', reason, at) });
   const cannotTell = (reason: string, at: number | null): Runtime => ({ phase: 'unknown', layer: layer('unknown', reason, at) });
@@ -181,7 +201,7 @@ export function assessRuntime(input: InstanceAssessment): Runtime {
 }
 
 /** Whatever PM2 makes of it meanwhile: until its pause or its quarantine is over it is not on its way up. */
-function isKeptDown({ instance, restarts, config }: InstanceAssessment): string | null {
+function isKeptDown({ instance, restarts, config }: HealthFacts): string | null {
   if (instance.desired === 'stopped' || instance.draining) return null;
   const { quarantined, quarantine } = instance;
   if (quarantined !== null) return (quarantine?.trialAt ?? null) === null ? `quarantined: ${quarantined}` : null;
@@ -197,7 +217,7 @@ function comesBack(record: ProbeRecord, gate: Config['health']['http']): string 
 }
 
 /** What the instance can do, as opposed to being there: the canary of this incarnation. */
-function assessFunctional(input: InstanceAssessment, runtime: LayerHealth): LayerHealth {
+function assessFunctional(input: HealthFacts, runtime: LayerHealth): LayerHealth {
   const canary = input.probes.get('canary')?.latest;
   if (!input.config.health.canary.enabled)
     return runtime.status === 'pass' ? runtime : layer('unknown', 'waits for the runtime layer', null);
@@ -208,7 +228,7 @@ function assessFunctional(input: InstanceAssessment, runtime: LayerHealth): Laye
 }
 
 /** A canary never waits in line with jobs, which would make theirs slower. */
-function whyNoCanary({ probes }: InstanceAssessment): string {
+function whyNoCanary({ probes }: HealthFacts): string {
   const queue = queueOf(probes.get('http'));
   const jobs = queue === null ? 0 : queue.running + queue.pending;
   return jobs === 0
@@ -216,14 +236,9 @@ function whyNoCanary({ probes }: InstanceAssessment): string {
     : `the canary waits for an empty queue (${jobs === 1 ? '1 job' : `${jobs} jobs`} there now)`;
 }
 
-function instanceStatus(
-  input: InstanceAssessment,
-  phase: Phase,
-  serving: boolean,
-  functional: LayerHealth,
-  warnings: readonly string[],
-): InstanceStatus {
+function instanceStatus(input: InstanceAssessment, health: InstanceHealth, serving: boolean, warnings: readonly string[]): InstanceStatus {
   const { instance, config } = input;
+  const { phase } = health;
   if (!config.comfyui.enabled) return 'disabled';
   if (instance.quarantined !== null) return 'quarantined';
   const present = phase !== 'none';
@@ -234,8 +249,7 @@ function instanceStatus(
   if (phase === 'unknown') return 'unknown';
   if (serving && (input.ending || input.leaving !== null || input.verdicts.some((verdict) => verdict.blocksReady))) return 'draining';
   if (serving) return input.models.status === 'fail' || warnings.length > 0 || input.verdicts.length > 0 ? 'degraded' : 'healthy';
-  if (phase === 'starting' || (phase === 'none' && input.hold === null)) return 'starting';
-  if (phase === 'up' && functional.status === 'unknown') return 'starting';
+  if (isComingUp(health) || (phase === 'none' && input.hold === null)) return 'starting';
   return 'unhealthy';
 }
 
