@@ -10,6 +10,7 @@ import {
   aGpu,
   aHealthyMachine,
   aLaunch,
+  anIncarnation,
   anInstance,
   aProcess,
   aReading,
@@ -42,6 +43,33 @@ describe('plan', () => {
     expect(planned).toEqual({ actions: [], holds: [], leaving: new Map(), strangers: new Map() });
   });
 
+  describe('what nobody hosts', () => {
+    const leftovers = new Map([
+      [
+        0,
+        {
+          name: 'comfyui-gpu0',
+          processes: [{ incarnation: anIncarnation(0), command: null }],
+          serving: null,
+          jobs: null,
+          since: NOW - 60_000,
+          silentSince: null,
+        },
+      ],
+    ]);
+    const bare = (change: Partial<PlanInput['observed']> = {}) =>
+      withObserved(machine({}, [0]), { processes: processes(), incarnations: new Map(), leftovers, ...change });
+
+    it('is ended first: nothing is started beside it', () => {
+      expect(actionsOf(plan(bare()))).toEqual(['end-leftovers 0']);
+      expect(actionsOf(plan(bare({ leftovers: new Map() })))).toEqual(['start-instance 0']);
+    });
+
+    it('is left alone while PM2 cannot be asked: it may host it', () => {
+      expect(actionsOf(plan(bare({ processes: unknown('it does not answer') })))).toEqual([]);
+    });
+  });
+
   describe('installation', () => {
     it('installs on a bare machine and starts nothing meanwhile', () => {
       const bare = withObserved(machine(), { release: known(null), processes: processes(), leases: [] });
@@ -65,6 +93,19 @@ describe('plan', () => {
       const planned = plan(other);
       expect(planned.actions).toEqual([]);
       expect(holdsOf(planned)).toEqual(['installation: INSTALLATION_DIFFERS']);
+    });
+
+    it.each([
+      ['the configuration that it was taken back from', null, true],
+      ['another configuration since', 'another', false],
+    ])('stays at the release that it went back to, with %s', (_, change, isHeld) => {
+      const input = machine({ install: { onChange: 'install' } });
+      const specDigest = change ?? input.desired.specDigest;
+      const pinnedRelease = { release: 'r1', reason: 'r2 was taken back', specDigest };
+      const back = withObserved(input, { release: known(aRelease(input.config, { id: 'r1', specDigest: 'of-r1' })) });
+      const planned = plan({ ...back, intents: { ...input.intents, pinnedRelease } });
+      expect(holdsOf(planned).includes('installation: ROLLED_BACK')).toBe(isHeld);
+      expect(actionsOf(planned).includes('install')).toBe(!isHeld);
     });
 
     it('says and does nothing before the list of packs was read', () => {

@@ -186,7 +186,7 @@ describe('others', () => {
 });
 
 describe('what an instance runs', () => {
-  const environmentOf = (constraints: string | null, environment: Record<string, string> = {}) => {
+  const environmentOf = (constraints: string | null, environment: Record<string, string> = {}, inherited: Record<string, string> = {}) => {
     const config = aConfig({ comfyui: { environment } });
     return instanceLaunch({
       config,
@@ -196,9 +196,15 @@ describe('what an instance runs', () => {
       tcpPort: 8188,
       modelPathsFile: '/m.yaml',
       modelPathsDigest: '',
-      inherited: {},
+      inherited,
     }).environment;
   };
+
+  it('finds the programs of its environment before those of the machine', () => {
+    const first = (inherited: Record<string, string>) => environmentOf(null, {}, inherited)['PATH']?.split(':');
+    expect(first({ PATH: '/opt/bin:/usr/bin' })).toEqual([expect.stringMatching(/\/releases\/r1\/venv\/bin$/), '/opt/bin', '/usr/bin']);
+    expect(first({})?.[0]).toMatch(/\/releases\/r1\/venv\/bin$/);
+  });
 
   it('may not move the packages of its release, whoever runs pip in it', () => {
     const file = expect.stringMatching(/\/releases\/r1\/constraints\.txt$/) as string;

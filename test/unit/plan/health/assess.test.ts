@@ -94,6 +94,10 @@ describe('assessInstance', () => {
     ).toBe('pass');
   });
 
+  it('takes no new work from the moment it is ended, though it serves', () => {
+    expect(told({ ending: true, acting: true })).toMatchObject({ status: 'draining', ready: false });
+  });
+
   it('brackets an IPv6 host', () => expect(assessInstance(input({ advertiseHost: '::1' })).url).toBe('http://[::1]:8188'));
 
   it.each<[string, Partial<InstanceAssessment>, object]>([
