@@ -72,6 +72,12 @@ describe('planLeases', () => {
     ).toEqual([[0, 8191]]);
   });
 
+  it('says nothing of a stranger on the port of an instance that is to be stopped', () => {
+    const stopped = [anInstance(0, { desired: 'stopped' }), anInstance(1)];
+    const result = planLeases(input({ instances: stopped, leases: [aLease(0), aLease(1)], holders: known([stranger(8188)]) }));
+    expect(result).toEqual({ actions: [], holds: [], blocked: new Set(), strangers: new Map() });
+  });
+
   it('does not take our own process for a stranger', () => {
     const result = planLeases(
       input({
