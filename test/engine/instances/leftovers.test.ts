@@ -47,6 +47,23 @@ describe('instances that a killed PM2 daemon left', () => {
     expect(machine.instance(0)).toMatchObject({ status: 'healthy', verdicts: [] });
   });
 
+  it('are asked once more just before they are ended: a job that came since is kept', async () => {
+    machine = await aReadyMachine();
+    const before = machine.instance(0).pid;
+    const { running } = server();
+    const held = machine.wires.holdAnswer('comfy.queue');
+    machine.world.pm2.loseDaemon();
+    await machine.until('the queue is asked', () => held.waiting > 0, 10_000);
+    // The answer on its way says that there is none.
+    running.push('a job');
+    held.open();
+    await machine.advance(10_000);
+    expect(machine.world.kernel.signals).not.toContain(`SIGINT ${before}`);
+    expect(machine.instance(0).pid).toBe(before);
+    running.length = 0;
+    await machine.until('it is replaced', () => machine.instance(0).ready && machine.instance(0).pid !== before, 10_000);
+  });
+
   it('with jobs that do not end are ended after the limit of a drain, or at once when somebody asks', async () => {
     machine = await aReadyMachine({ config: { health: { drainTimeoutMs: 60_000 } } });
     const before = machine.instance(0).pid;

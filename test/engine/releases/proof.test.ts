@@ -71,6 +71,25 @@ describe('the proof', () => {
 });
 
 describe('old releases', () => {
+  it('stay while PM2 cannot be asked: any of them may be in use', async () => {
+    const first = await begin({ releases: { keep: 1 } });
+    expect(await update()).toMatchObject({ state: 'succeeded' });
+    const all = async () => (await releases()).releases.map(({ id }) => id);
+    expect(await all()).toContain(first);
+    // A release that is refused is an occasion to collect, too.
+    lab.machine.world.broken.add(PACK);
+    lab.machine.world.pm2.deafen();
+    await lab.machine.advance(5_000);
+    expect(await update()).toMatchObject({ state: 'failed', error: { code: 'VALIDATION_FAILED' } });
+    expect(await update()).toMatchObject({ state: 'failed' });
+    expect((await all()).length).toBe(4);
+    expect(await all()).toContain(first);
+    lab.machine.world.pm2.deafen(false);
+    await lab.machine.advance(5_000);
+    expect(await update()).toMatchObject({ state: 'failed' });
+    expect((await all()).length).toBeLessThan(5);
+  });
+
   it('go, except the current one, the last proved one before it and what is in use', async () => {
     const first = await begin({ releases: { keep: 1 } });
     const ids = [first];
