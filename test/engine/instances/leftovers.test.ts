@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { execute } from '../../../src/engine/execute.ts';
 import { aGpu } from '../../support/machine/builders.ts';
 import { aMachine, aReadyMachine, type Machine } from '../../support/machine/machine.ts';
 import { createWorld, urlOf } from '../../support/machine/world.ts';
@@ -51,17 +52,30 @@ describe('instances that a killed PM2 daemon left', () => {
     machine = await aReadyMachine();
     const before = machine.instance(0).pid;
     const { running } = server();
-    const held = machine.wires.holdAnswer('comfy.queue');
-    machine.world.pm2.loseDaemon();
-    await machine.until('the queue is asked', () => held.waiting > 0, 10_000);
-    // The answer on its way says that there is none.
     running.push('a job');
-    held.open();
-    await machine.advance(10_000);
+    machine.world.pm2.loseDaemon();
+    await machine.advance(5_000);
+    const { knowledge, state } = machine.core;
+    const record = knowledge.instances.of(0);
+    const { leftover } = record;
+    if (leftover === null) throw new Error('it is no leftover');
+    expect(leftover.jobs).toBe(1);
+    const { ports } = machine.wires;
+    const nothing = async (): Promise<void> => undefined;
+    const end = () =>
+      execute(
+        { kind: 'end-leftovers', gpu: 0, name: 'comfyui-gpu0', reason: 'it has no jobs' },
+        { ports, knowledge, state, install: nothing, rollouts: {} as never, onEnding: () => undefined },
+      );
+    // As a look of a moment before has seen it.
+    record.leftover = { ...leftover, jobs: 0 };
+    await end();
     expect(machine.world.kernel.signals).not.toContain(`SIGINT ${before}`);
-    expect(machine.instance(0).pid).toBe(before);
     running.length = 0;
-    await machine.until('it is replaced', () => machine.instance(0).ready && machine.instance(0).pid !== before, 10_000);
+    const ended = end();
+    await machine.until('it is told to end', () => machine.world.kernel.signals.includes(`SIGINT ${before}`), 10_000);
+    await machine.advance(5_000);
+    await ended;
   });
 
   it('with jobs that do not end are ended after the limit of a drain, or at once when somebody asks', async () => {
