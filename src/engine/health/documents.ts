@@ -44,7 +44,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
   const layers = { installation: installationLayer(installation, now), models: modelsLayer(models) };
   const remarks = cardRemarks(knowledge.gpus, knowledge.cards);
   const instances = (desired?.instances ?? []).map((instance): InstanceDocument => {
-    const { facts, verdicts, restarts, acting } = judgeInstance(knowledge, instance, context.acting, now);
+    const { facts, verdicts, restarts, health, acting } = judgeInstance(knowledge, instance, context.acting, now);
     return assessInstance({
       config,
       instance,
@@ -58,6 +58,7 @@ export function buildDocuments(knowledge: Knowledge, context: DocumentContext): 
       probes: facts.probes,
       lastLogAt: facts.startMovedAt,
       restarts,
+      health,
       acting,
       ending: context.ending.has(instanceTarget(instance.gpu)),
       hold: holds.find((hold) => hold.target === instanceTarget(instance.gpu))?.reason ?? null,

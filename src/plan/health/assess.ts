@@ -44,6 +44,8 @@ export interface HealthFacts {
 }
 
 export interface InstanceAssessment extends HealthFacts {
+  /** As judged of the same facts. */
+  readonly health: InstanceHealth;
   readonly installation: LayerHealth;
   readonly models: LayerHealth;
   /** True while an installation is being built and none is in place. */
@@ -69,8 +71,7 @@ const layer = (status: LayerHealth['status'], reason: string | null, at: number 
 export function assessInstance(input: InstanceAssessment): InstanceDocument {
   const { instance, config, tcpPort, advertiseHost } = input;
   const incarnation = input.incarnation.known ? input.incarnation.value : null;
-  const health = judgeHealth(input);
-  const { runtime, functional } = health;
+  const { runtime, functional } = input.health;
   const serving = input.installation.status === 'pass' && runtime.status === 'pass' && functional.status === 'pass';
   const ready =
     serving &&
@@ -87,7 +88,7 @@ export function assessInstance(input: InstanceAssessment): InstanceDocument {
     uuid: instance.uuid,
     gpuName: instance.gpuName,
     name: instance.name,
-    status: instanceStatus(input, health, serving, warnings),
+    status: instanceStatus(input, serving, warnings),
     ready,
     url: tcpPort === null ? null : `http://${authority}:${tcpPort}`,
     wsUrl: tcpPort === null ? null : `ws://${authority}:${tcpPort}/ws`,
@@ -236,8 +237,8 @@ function whyNoCanary({ probes }: HealthFacts): string {
     : `the canary waits for an empty queue (${jobs === 1 ? '1 job' : `${jobs} jobs`} there now)`;
 }
 
-function instanceStatus(input: InstanceAssessment, health: InstanceHealth, serving: boolean, warnings: readonly string[]): InstanceStatus {
-  const { instance, config } = input;
+function instanceStatus(input: InstanceAssessment, serving: boolean, warnings: readonly string[]): InstanceStatus {
+  const { instance, config, health } = input;
   const { phase } = health;
   if (!config.comfyui.enabled) return 'disabled';
   if (instance.quarantined !== null) return 'quarantined';

@@ -5,6 +5,7 @@ import {
   assessInstance,
   currentRecords,
   type InstanceAssessment,
+  judgeHealth,
   type ProbeRecord,
   recordResult,
 } from '../../../../src/plan/health/assess.ts';
@@ -30,7 +31,8 @@ const pass = (probe: string, facts = {}) => aProbeResult(probe, 'pass', { facts 
 const fail = (probe: string, reason = `${probe} failed`, facts = {}) => aProbeResult(probe, 'fail', { reason, facts });
 const serving = records(pass('port'), pass('http', { running: 1, pending: 2 }), pass('nodes'), pass('canary'));
 
-const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => ({
+type Facts = Omit<InstanceAssessment, 'health'>;
+const facts = (change: Partial<Facts> = {}): Facts => ({
   config: aConfig(),
   instance: anInstance(0),
   installation: passed,
@@ -53,7 +55,12 @@ const input = (change: Partial<InstanceAssessment> = {}): InstanceAssessment => 
   now: NOW,
   ...change,
 });
-const told = (change: Partial<InstanceAssessment>) => {
+/** Health is judged of the same facts. */
+const input = (change: Partial<Facts> = {}): InstanceAssessment => {
+  const given = facts(change);
+  return { ...given, health: judgeHealth(given) };
+};
+const told = (change: Partial<Facts>) => {
   const { status, ready, layers } = assessInstance(input(change));
   return {
     status,

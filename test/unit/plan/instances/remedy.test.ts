@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Verdict } from '../../../../src/domain/faults/verdict.ts';
-import { assessInstance, recordResult } from '../../../../src/plan/health/assess.ts';
+import { assessInstance, type InstanceAssessment, judgeHealth, recordResult } from '../../../../src/plan/health/assess.ts';
 import type { Leaving } from '../../../../src/plan/instances/leaving.ts';
 import { plan } from '../../../../src/plan/plan.ts';
 import {
@@ -77,7 +77,7 @@ describe('a verdict in the instance document', () => {
     if (instance === undefined || !observed.processes.known) throw new Error('no instance');
     const probes = new Map(['http', 'port', 'canary'].map((probe) => [probe, recordResult(undefined, aProbeResult(probe, 'pass'))]));
     const passed = { status: 'pass' as const, reason: null, checkedAt: at(0) };
-    return assessInstance({
+    const facts: Omit<InstanceAssessment, 'health'> = {
       config,
       instance,
       installation: passed,
@@ -98,7 +98,8 @@ describe('a verdict in the instance document', () => {
       verdicts,
       warnings: [],
       now: NOW,
-    });
+    };
+    return assessInstance({ ...facts, health: judgeHealth(facts) });
   };
 
   it.each<[string, Partial<Verdict>, object]>([
